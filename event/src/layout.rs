@@ -1,0 +1,304 @@
+//! Where the files of a data folder are, and the two small files that tie them together: the manifest (which Parquet
+//! files are the table, and how far each lane is stored) and the ledger (what became of every event).
+
+use crate::spool::Position;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use twox_hash::XxHash3_64;
+
+/// Why a file of the data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// The disk refused.
+    #[error("cannot {doing} {path}: {source}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its bytes are not what was written.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// How that shows.
+        reason: String,
+    },
+}
+
+impl LayoutError {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+}
+
+/// The data folder.
+#[derive(Debug, Clone)]
+pub struct DataFolder {
+    root: PathBuf,
+}
+
+impl DataFolder {
+    /// Opens a data folder and makes what is missing of it.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn open(root: &Path) -> Result<Self, LayoutError> {
+        let folder = Self { root: root.to_owned() };
+        for path in [folder.spool(), folder.hot(), folder.requests(), folder.state()] {
+            fs::create_dir_all(&path).map_err(LayoutError::io("create", &path))?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// Segments that the collector has not stored yet.
+    pub fn spool(&self) -> PathBuf {
+        self.root.join("spool")
+    }
+    /// Arrow files of the newest rows.
+    pub fn hot(&self) -> PathBuf {
+        self.root.join("hot")
+    }
+    /// Sealed Parquet files, in `date=YYYY-MM-DD/hour=HH/`.
+    pub fn requests(&self) -> PathBuf {
+        self.root.join("requests")
+    }
+    /// Manifest and ledger.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+    /// The hot file of a number.
+    pub fn hot_file(&self, number: u64) -> PathBuf {
+        self.hot().join(format!("{number:010}.arrow"))
+    }
+    /// The commit log of a hot file.
+    pub fn hot_commits(&self, number: u64) -> PathBuf {
+        self.hot().join(format!("{number:010}.commits"))
+    }
+
+    /// Numbers of the hot files that exist, rising.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn hot_numbers(&self) -> Result<Vec<u64>, LayoutError> {
+        let path = self.hot();
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&path).map_err(LayoutError::io("list", &path))? {
+            let name = entry.map_err(LayoutError::io("list", &path))?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(".arrow")?.parse().ok());
+            numbers.extend::<Option<u64>>(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+}
+
+/// One sealed Parquet file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path under the data folder.
+    pub path: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// XXH3-64 of the whole file, as hex.
+    pub checksum: String,
+    /// Earliest `time` in it, microseconds since 1970 (UTC).
+    pub time_min_us: i64,
+    /// Latest `time` in it, microseconds since 1970 (UTC).
+    pub time_max_us: i64,
+    /// Number of the hot file that it was sealed from.
+    pub hot: u64,
+}
+
+/// A file that left the table and stays a while for queries that began before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Path under the data folder.
+    pub path: String,
+    /// When it left, microseconds since 1970 (UTC).
+    pub at_us: i64,
+}
+
+/// Which files are the table `requests`. The rows of hot files up to `sealed_through` are in `files`; those of later
+/// hot files are not.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Rises with every change.
+    pub version: u64,
+    /// Hot files up to this number are sealed; 0 for none, since numbers begin at 1.
+    pub sealed_through: u64,
+    /// The sealed files.
+    pub files: Vec<FileEntry>,
+    /// Files to unlink soon.
+    pub removed: Vec<Removed>,
+    /// How far each lane is in `files`, by `node/core`.
+    pub watermarks: BTreeMap<String, Position>,
+}
+
+impl Manifest {
+    /// The manifest in force; an empty one for a new folder.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is damaged.
+    pub fn load(folder: &DataFolder) -> Result<Self, LayoutError> {
+        Ok(load(&Self::path(folder))?.unwrap_or_default())
+    }
+
+    /// Puts this manifest in force, durably and at once: whoever loads sees the old one or this one.
+    ///
+    /// # Errors
+    /// When the disk refuses; the old one stays in force.
+    pub fn store(&self, folder: &DataFolder) -> Result<(), LayoutError> {
+        store(&Self::path(folder), self, true)
+    }
+
+    /// Where it is.
+    pub fn path(folder: &DataFolder) -> PathBuf {
+        folder.state().join("manifest.json")
+    }
+}
+
+/// What became of the events of one node's present life, for one sink.
+/// `produced + recovered = stored + dropped + in_flight`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LedgerRow {
+    /// Name of the gateway.
+    pub node: String,
+    /// `parquet`, `prometheus` or `otlp`.
+    pub sink: String,
+    /// Events that ended in this life of the gateway.
+    pub produced: u64,
+    /// Events of an earlier life that this collector found in the spool.
+    pub recovered: u64,
+    /// Events that the sink holds.
+    pub stored: u64,
+    /// Events that were given up.
+    pub dropped: u64,
+    /// Events on their way.
+    pub in_flight: u64,
+    /// The dropped ones by reason.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// The books.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ledger {
+    /// When they were written, microseconds since 1970 (UTC).
+    pub at_us: i64,
+    /// One row for each node and sink.
+    pub rows: Vec<LedgerRow>,
+}
+
+impl Ledger {
+    /// The books as last written; empty for a new folder.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are damaged.
+    pub fn load(folder: &DataFolder) -> Result<Self, LayoutError> {
+        Ok(load(&Self::path(folder))?.unwrap_or_default())
+    }
+
+    /// Writes the books. Atomic but not durable: they are derived anew after a crash.
+    ///
+    /// # Errors
+    /// When the disk refuses; the old ones stay.
+    pub fn store(&self, folder: &DataFolder) -> Result<(), LayoutError> {
+        store(&Self::path(folder), self, false)
+    }
+
+    /// Where they are.
+    pub fn path(folder: &DataFolder) -> PathBuf {
+        folder.state().join("ledger.json")
+    }
+}
+
+/// XXH3-64 of bytes, as the hex text that a manifest holds.
+pub fn checksum(bytes: &[u8]) -> String {
+    format!("{:016x}", XxHash3_64::oneshot(bytes))
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// A line of checksum, then JSON.
+fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<(), LayoutError> {
+    let temporary = path.with_extension("tmp");
+    let json =
+        serde_json::to_vec(value).map_err(io::Error::other).map_err(LayoutError::io("encode", path))?;
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(checksum(&json).as_bytes())?;
+        file.write_all(b"\n")?;
+        file.write_all(&json)?;
+        if durable { file.sync_all() } else { Ok(()) }
+    });
+    written.map_err(LayoutError::io("write", &temporary))?;
+    fs::rename(&temporary, path).map_err(LayoutError::io("replace", path))?;
+    match path.parent() {
+        Some(parent) if durable => sync_folder(parent).map_err(LayoutError::io("sync", parent)),
+        _ => Ok(()),
+    }
+}
+
+fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LayoutError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.map_err(LayoutError::io("read", path))?,
+    };
+    let damaged = |reason: String| LayoutError::Damaged { path: path.to_owned(), reason };
+    let Some((sum, json)) = bytes.split_at_checked(17).filter(|(sum, _)| sum[16] == b'\n') else {
+        return Err(damaged("no checksum in its first line".into()));
+    };
+    if sum[..16] != *checksum(json).as_bytes() {
+        return Err(damaged("its checksum does not match".into()));
+    }
+    serde_json::from_slice(json).map(Some).map_err(|error| damaged(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_comes_back_as_it_was_and_damage_shows() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(root.path()).unwrap();
+        assert_eq!(Manifest::load(&folder).unwrap(), Manifest::default());
+        let position = Position { sequence: 5, life_us: 1, ordinal: 2 };
+        let manifest = Manifest {
+            version: 3,
+            sealed_through: 2,
+            watermarks: [("n/0".into(), position)].into(),
+            ..Manifest::default()
+        };
+        manifest.store(&folder).unwrap();
+        assert_eq!(Manifest::load(&folder).unwrap(), manifest);
+        let path = Manifest::path(&folder);
+        let mut bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            bytes[at] ^= 4;
+            fs::write(&path, &bytes).unwrap();
+            assert!(matches!(Manifest::load(&folder), Err(LayoutError::Damaged { .. })), "byte {at}");
+            bytes[at] ^= 4;
+        }
+        fs::write(&path, b"").unwrap();
+        assert!(Manifest::load(&folder).is_err());
+    }
+}

@@ -1,0 +1,35 @@
+//! The contract of Tollhouse: one request is one event.
+//!
+//! The gateway fills a [`Draft`] while a request passes and appends it to the [`spool`], which survives the
+//! death of the process. The collector reads each record back as a [`RequestEvent`], stores it in hot files and
+//! then in Parquet, whose places are named by [`layout`]. With the feature `arrow` this crate also holds the
+//! Arrow schema of the table `requests` ([`columns`]) and the format of hot files ([`hot`]).
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod vocabulary;
+
+mod head;
+
+mod draft;
+
+mod request;
+
+pub mod spool;
+
+pub mod layout;
+
+#[cfg(feature = "arrow")]
+pub mod columns;
+
+#[cfg(feature = "arrow")]
+pub mod hot;
+
+mod problem;
+
+pub use draft::{ATTEMPTS_MAX, Attempt, Draft, EXTRA_MAX, TEXT_BYTES_MAX, Text};
+pub use head::{ABSENT_I64, ABSENT_U16, ABSENT_U32, Head, ip_bytes, ip_from_bytes};
+pub use problem::Problem;
+pub use request::RequestEvent;
+pub use vocabulary::{
+    AttemptError, AuthMethod, CacheStatus, Outcome, Protocol, Role, Scheme, Source, TlsVersion,
+};

@@ -1,0 +1,144 @@
+//! What each core produced and dropped, in a small mapped file that every process of the data folder can read.
+
+use super::SpoolError;
+use memmap2::{MmapOptions, MmapRaw};
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const FILE: &str = "counters";
+const MAGIC: u64 = u64::from_le_bytes(*b"TOLLCNT1");
+const LINE_BYTES: usize = 64;
+
+/// Why an event was dropped instead of recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DropReason {
+    /// The spool holds `bytes_max` bytes that the collector has not stored yet.
+    SpoolFull,
+    /// The disk had no room for a segment, or an error.
+    DiskError,
+    /// Larger than a segment.
+    TooLarge,
+}
+
+impl DropReason {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::SpoolFull, Self::DiskError, Self::TooLarge];
+
+    /// The word in metrics and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SpoolFull => "spool_full",
+            Self::DiskError => "disk_error",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// What one core did in this life of the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CoreCounts {
+    /// Events that ended: written + dropped.
+    pub produced: u64,
+    /// Events in the spool.
+    pub written: u64,
+    /// Events dropped, by [`DropReason::ALL`].
+    pub dropped: [u64; 3],
+}
+
+/// The counters of all cores of one life of the gateway.
+#[derive(Debug)]
+pub struct Counters {
+    map: MmapRaw,
+    life_us: i64,
+    cores: u16,
+}
+
+impl Counters {
+    /// Opens the counters of the gateway that runs, or ran last, over a spool folder.
+    ///
+    /// # Errors
+    /// When there is none, or it is damaged.
+    pub fn open(folder: &Path) -> Result<Self, SpoolError> {
+        let path = folder.join(FILE);
+        let fail = SpoolError::io("open", &path);
+        let map = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .and_then(|file| MmapOptions::new().map_raw(&file))
+            .and_then(|map| {
+                let counters = Self { map, life_us: 0, cores: 0 };
+                let whole =
+                    counters.map.len() >= LINE_BYTES && counters.word(0, 0).load(Ordering::Acquire) == MAGIC;
+                let cores = if whole { counters.word(0, 2).load(Ordering::Acquire) } else { 0 };
+                match u16::try_from(cores) {
+                    Ok(cores) if whole && counters.map.len() >= LINE_BYTES * (1 + usize::from(cores)) => {
+                        let life_us = counters.word(0, 1).load(Ordering::Acquire).cast_signed();
+                        Ok(Self { map: counters.map, life_us, cores })
+                    }
+                    _ => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "not a counters file")),
+                }
+            });
+        map.map_err(fail)
+    }
+
+    /// Begins the counters of a new life; older readers keep the file that they have.
+    pub(super) fn create(folder: &Path, life_us: i64, cores: u16) -> Result<Arc<Self>, SpoolError> {
+        let path = folder.join(FILE);
+        let temporary = folder.join("counters.tmp");
+        let map = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&temporary)
+            .and_then(|file| {
+                file.set_len(u64::try_from(LINE_BYTES * (1 + usize::from(cores))).expect("small"))?;
+                MmapOptions::new().populate().map_raw(&file)
+            })
+            .map_err(SpoolError::io("create", &temporary))?;
+        let counters = Self { map, life_us, cores };
+        counters.word(0, 1).store(life_us.cast_unsigned(), Ordering::Release);
+        counters.word(0, 2).store(u64::from(cores), Ordering::Release);
+        counters.word(0, 0).store(MAGIC, Ordering::Release);
+        std::fs::rename(&temporary, &path).map_err(SpoolError::io("rename", &temporary))?;
+        Ok(Arc::new(counters))
+    }
+
+    /// Start of this life of the gateway, in microseconds since 1970 (UTC).
+    pub fn life_us(&self) -> i64 {
+        self.life_us
+    }
+
+    /// How many cores count.
+    pub fn cores(&self) -> u16 {
+        self.cores
+    }
+
+    /// What a core did. `produced` is the sum of its parts, so it never disagrees with them.
+    pub fn core(&self, core: u16) -> CoreCounts {
+        let line = usize::from(core) + 1;
+        let load = |at| self.word(line, at).load(Ordering::Acquire);
+        let (written, dropped) = (load(0), [load(1), load(2), load(3)]);
+        CoreCounts { produced: written + dropped.iter().sum::<u64>(), written, dropped }
+    }
+
+    pub(super) fn wrote(&self, core: u16, written: u64) {
+        self.word(usize::from(core) + 1, 0).store(written, Ordering::Release);
+    }
+
+    pub(super) fn dropped(&self, core: u16, reason: DropReason) {
+        let word = self.word(usize::from(core) + 1, 1 + reason as usize);
+        word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    fn word(&self, line: usize, at: usize) -> &AtomicU64 {
+        let offset = line * LINE_BYTES + at * 8;
+        assert!(offset + 8 <= self.map.len());
+        // SAFETY: in bounds by the assertion, aligned since a map begins at a page.
+        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(offset).cast()) }
+    }
+}

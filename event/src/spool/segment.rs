@@ -1,0 +1,308 @@
+//! One segment: a header of 128 bytes, then records, each `[commit u64][hash u64][length u32][0 u32][body]` at a
+//! multiple of 8 bytes. A commit mark is the record's sequence + 1; zeros mean that nothing is there yet.
+
+use crate::Head;
+use memmap2::{MmapOptions, MmapRaw};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use twox_hash::XxHash3_64;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"TOLLSPL1");
+const HEADER_BYTES: usize = 128;
+pub(super) const FIRST_RECORD: usize = HEADER_BYTES;
+pub(super) const RECORD_FIXED_BYTES: usize = 24;
+const NODE_BYTES_MAX: usize = 63;
+const END: u64 = u64::MAX;
+pub(super) const INDEX_BITS: u32 = 24;
+
+// Offsets in the header.
+const AT_MAGIC: usize = 0;
+const AT_NUMBER: usize = 8;
+const AT_LIFE: usize = 16;
+const AT_FIRST_ORDINAL: usize = 24;
+const AT_ACTIVE: usize = 32;
+const AT_CORE: usize = 36;
+const AT_HASH: usize = 40;
+const AT_NODE: usize = 48;
+
+/// A mapped segment. Its one writer and its readers meet only in the commit marks.
+#[derive(Debug)]
+pub(super) struct Segment {
+    map: MmapRaw,
+    file: File,
+    pub path: PathBuf,
+    pub number: u64,
+    pub life_us: i64,
+    pub node: String,
+    /// Set when fdatasync failed on it: nothing more may be written here.
+    pub failed: AtomicBool,
+}
+
+/// What stands at an offset.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Slot<'a> {
+    /// Nothing has been committed here yet.
+    Empty,
+    /// The writer has left for the next segment.
+    End,
+    /// A whole record, and where the next begins.
+    Record { body: &'a [u8], next: usize },
+    /// Bytes that no writer committed.
+    Corrupt,
+}
+
+impl Segment {
+    /// Makes a segment of which every block exists on disk and in memory.
+    pub fn create(
+        path: &Path,
+        bytes: u64,
+        number: u64,
+        life_us: i64,
+        core: u16,
+        node: &str,
+    ) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let made = Self::prepare(file, path, bytes, number, life_us, core, node);
+        if made.is_err() {
+            // The file holds no event yet; leaving it would only take the room that was missing.
+            std::fs::remove_file(path)?;
+        }
+        made
+    }
+
+    fn prepare(
+        file: File,
+        path: &Path,
+        bytes: u64,
+        number: u64,
+        life_us: i64,
+        core: u16,
+        node: &str,
+    ) -> io::Result<Self> {
+        let length = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
+        // SAFETY: a plain call on a descriptor that `file` keeps open.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
+            0 => {}
+            code => return Err(io::Error::from_raw_os_error(code)),
+        }
+        let map = MmapOptions::new().populate().map_raw(&file)?;
+        let mut end = node.len().min(NODE_BYTES_MAX);
+        while !node.is_char_boundary(end) {
+            end -= 1;
+        }
+        let node = node[..end].to_owned();
+        let mut header = [0u8; HEADER_BYTES];
+        header[AT_NUMBER..AT_NUMBER + 8].copy_from_slice(&number.to_le_bytes());
+        header[AT_LIFE..AT_LIFE + 8].copy_from_slice(&life_us.to_le_bytes());
+        header[AT_CORE..AT_CORE + 2].copy_from_slice(&core.to_le_bytes());
+        header[AT_NODE] = u8::try_from(end).expect("at most 63");
+        header[AT_NODE + 1..AT_NODE + 1 + end].copy_from_slice(node.as_bytes());
+        let hash = header_hash(&header);
+        header[AT_HASH..AT_HASH + 8].copy_from_slice(&hash.to_le_bytes());
+        // SAFETY: the map is at least a header long, and nobody else knows the file yet.
+        unsafe { std::ptr::copy_nonoverlapping(header.as_ptr(), map.as_mut_ptr(), HEADER_BYTES) };
+        let path = path.to_owned();
+        let segment = Self { map, file, path, number, life_us, node, failed: AtomicBool::new(false) };
+        segment.word(AT_MAGIC).store(MAGIC, Ordering::Release);
+        segment.file.sync_all()?;
+        Ok(segment)
+    }
+
+    /// Opens a segment of this or another process; `InvalidData` when its header is none of ours.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let map = MmapOptions::new().map_raw(&file)?;
+        let bad = || io::Error::new(io::ErrorKind::InvalidData, "not a spool segment");
+        if map.len() < HEADER_BYTES + RECORD_FIXED_BYTES {
+            return Err(bad());
+        }
+        let mut header = [0u8; HEADER_BYTES];
+        // SAFETY: the map is at least a header long.
+        unsafe { std::ptr::copy_nonoverlapping(map.as_ptr(), header.as_mut_ptr(), HEADER_BYTES) };
+        let u64_at = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+        if u64_at(AT_MAGIC) != MAGIC || u64_at(AT_HASH) != header_hash(&header) {
+            return Err(bad());
+        }
+        let node = header[AT_NODE + 1..].get(..usize::from(header[AT_NODE])).ok_or_else(bad)?;
+        Ok(Self {
+            number: u64_at(AT_NUMBER),
+            life_us: u64_at(AT_LIFE).cast_signed(),
+            node: String::from_utf8_lossy(node).into_owned(),
+            map,
+            file,
+            path: path.to_owned(),
+            failed: AtomicBool::new(false),
+        })
+    }
+
+    /// Length of the file in bytes.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// The sequence of the record of an index.
+    pub fn sequence(&self, index: u64) -> u64 {
+        self.number << INDEX_BITS | index
+    }
+
+    /// Whether a writer has taken it into use.
+    pub fn is_active(&self) -> bool {
+        self.active_mark().load(Ordering::Acquire) == 1
+    }
+
+    /// Records that this life of the core wrote before this segment.
+    pub fn first_ordinal(&self) -> u64 {
+        self.word(AT_FIRST_ORDINAL).load(Ordering::Acquire)
+    }
+
+    /// Takes it into use.
+    pub fn activate(&self, first_ordinal: u64) {
+        self.word(AT_FIRST_ORDINAL).store(first_ordinal, Ordering::Release);
+        self.active_mark().store(1, Ordering::Release);
+    }
+
+    /// Whether a record of a body's size, and the end mark after it, fit at an offset.
+    pub fn fits(&self, offset: usize, body_bytes: usize) -> bool {
+        offset + record_bytes(body_bytes) + RECORD_FIXED_BYTES <= self.len()
+    }
+
+    /// Commits one record and says where the next begins. Only the segment's one writer may call it, and only where
+    /// [`Self::fits`] said yes.
+    pub fn write(&self, offset: usize, sequence: u64, head: &Head, parts: &[u8]) -> usize {
+        let body_bytes = size_of::<Head>() + parts.len();
+        debug_assert!(self.fits(offset, body_bytes));
+        let hash = {
+            // SAFETY: the room was checked; until the commit mark below nobody else looks at it.
+            let body = unsafe {
+                std::slice::from_raw_parts_mut(
+                    self.map.as_mut_ptr().add(offset + RECORD_FIXED_BYTES),
+                    body_bytes,
+                )
+            };
+            body[..size_of::<Head>()].copy_from_slice(bytemuck::bytes_of(head));
+            body[size_of::<Head>()..].copy_from_slice(parts);
+            XxHash3_64::oneshot_with_seed(sequence, body)
+        };
+        let length = u64::try_from(body_bytes).expect("usize fits in u64");
+        self.word(offset + 8).store(hash, Ordering::Relaxed);
+        self.word(offset + 16).store(length, Ordering::Relaxed);
+        self.word(offset).store(sequence + 1, Ordering::Release);
+        offset + record_bytes(body_bytes)
+    }
+
+    /// Marks that nothing more comes here.
+    pub fn end(&self, offset: usize, index: u64) {
+        self.word(offset + 8).store(self.end_hash(index), Ordering::Relaxed);
+        self.word(offset + 16).store(index, Ordering::Relaxed);
+        self.word(offset).store(END, Ordering::Release);
+    }
+
+    /// What stands at an offset where the record of `index` should.
+    pub fn slot(&self, offset: usize, index: u64) -> Slot<'_> {
+        if offset + RECORD_FIXED_BYTES > self.len() {
+            return Slot::Corrupt;
+        }
+        let commit = self.word(offset).load(Ordering::Acquire);
+        let hash = self.word(offset + 8).load(Ordering::Relaxed);
+        let length = self.word(offset + 16).load(Ordering::Relaxed);
+        match commit {
+            0 => return Slot::Empty,
+            END if length == index && hash == self.end_hash(index) => return Slot::End,
+            _ if commit != self.sequence(index) + 1 => return Slot::Corrupt,
+            _ => {}
+        }
+        let Some(length) = usize::try_from(length).ok().filter(|length| {
+            *length >= size_of::<Head>()
+                && length.checked_add(offset).is_some_and(|_| self.fits(offset, *length))
+        }) else {
+            return Slot::Corrupt;
+        };
+        // SAFETY: inside the map, and a committed record is never written again.
+        let body =
+            unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset + RECORD_FIXED_BYTES), length) };
+        if XxHash3_64::oneshot_with_seed(self.sequence(index), body) != hash {
+            return Slot::Corrupt;
+        }
+        Slot::Record { body, next: offset + record_bytes(length) }
+    }
+
+    /// The next offset after a corrupt one where a whole record or the end stands, with its index.
+    pub fn resync(&self, offset: usize, index: u64) -> Option<(usize, u64)> {
+        let mut at = offset + 8;
+        while at + RECORD_FIXED_BYTES <= self.len() {
+            let commit = self.word(at).load(Ordering::Acquire);
+            let found = match commit {
+                END => self.word(at + 16).load(Ordering::Relaxed),
+                _ => commit.wrapping_sub(1) & ((1 << INDEX_BITS) - 1),
+            };
+            if found >= index && !matches!(self.slot(at, found), Slot::Empty | Slot::Corrupt) {
+                return Some((at, found));
+            }
+            at += 8;
+        }
+        None
+    }
+
+    /// Makes all that is committed durable.
+    pub fn sync(&self) -> io::Result<()> {
+        // Dirty pages of a shared mapping belong to the file: fdatasync writes them (POSIX leaves it to msync, Linux
+        // treats both alike).
+        self.file.sync_data()
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset + 8 <= self.map.len() && offset.is_multiple_of(8));
+        // SAFETY: in bounds and aligned by the assertion, since a map begins at a page.
+        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(offset).cast()) }
+    }
+
+    fn active_mark(&self) -> &AtomicU32 {
+        // SAFETY: the header is inside the map, and the offset a multiple of 4.
+        unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(AT_ACTIVE).cast()) }
+    }
+
+    fn end_hash(&self, index: u64) -> u64 {
+        XxHash3_64::oneshot_with_seed(self.number, &index.to_le_bytes())
+    }
+}
+
+/// Bytes that a record takes, with its fixed part and rounded up to 8.
+fn record_bytes(body_bytes: usize) -> usize {
+    (RECORD_FIXED_BYTES + body_bytes).next_multiple_of(8)
+}
+
+/// Hash of what never changes in a header.
+fn header_hash(header: &[u8; HEADER_BYTES]) -> u64 {
+    let mut fixed = *header;
+    fixed[AT_MAGIC..AT_MAGIC + 8].fill(0);
+    fixed[AT_FIRST_ORDINAL..AT_FIRST_ORDINAL + 8].fill(0);
+    fixed[AT_ACTIVE..AT_ACTIVE + 4].fill(0);
+    fixed[AT_HASH..AT_HASH + 8].fill(0);
+    XxHash3_64::oneshot(&fixed)
+}
+
+/// The segments of a lane in order, by number.
+pub(super) fn list(lane: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(lane)? {
+        let path = entry?.path();
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".seg"))
+            .and_then(|number| number.parse().ok());
+        if let Some(number) = number {
+            found.push((number, path));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Name of a segment in its lane.
+pub(super) fn file_name(number: u64) -> String {
+    format!("{number:020}.seg")
+}

@@ -1,0 +1,165 @@
+//! The spool over its life: hand-over, restart, torn tails, damage, a full disk share.
+#![allow(clippy::unwrap_used)]
+
+use event::spool::{Counters, DropReason, LaneReader, Spool, SpoolConfig, SpoolError, Writer};
+use event::{Draft, Text};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+fn small() -> SpoolConfig {
+    SpoolConfig { segment_bytes: 64 << 10, bytes_max: 1 << 30, sync_interval_ms: 5 }
+}
+
+fn draft(n: u64) -> Draft {
+    let mut draft = Draft::new();
+    draft.reset(i64::try_from(n).unwrap());
+    draft.text(Text::Path, format!("/{n}").as_bytes());
+    draft
+}
+
+/// Appends one event, waiting for the keeper where the last segment was just filled.
+fn append(writer: &mut Writer, n: u64) -> u64 {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match writer.append(&draft(n)) {
+            Ok(sequence) => return sequence,
+            Err(reason) => assert!(Instant::now() < deadline, "still {reason:?}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn read_all(reader: &mut LaneReader) -> Vec<(u64, i64)> {
+    let mut events = Vec::new();
+    while reader
+        .read(100, |event| {
+            assert_eq!(event.str(Text::Path).unwrap(), format!("/{}", event.head.time_us));
+            assert_eq!((event.node, event.core), ("node", reader_core()));
+            events.push((event.sequence, event.head.time_us));
+        })
+        .unwrap()
+        > 0
+    {}
+    events
+}
+
+const fn reader_core() -> u16 {
+    0
+}
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<_> =
+        std::fs::read_dir(folder.join("core-000")).unwrap().map(|e| e.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn events_come_out_in_order_across_segments_and_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut all = Vec::new();
+    let mut last = None;
+    for life in 0..3u64 {
+        let (spool, mut writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+        let written: Vec<u64> = (0..1000).map(|n| append(&mut writers[0], life * 1000 + n)).collect();
+        assert!(written.is_sorted() && written.first() > last.as_ref(), "sequences rise for ever");
+        last = written.last().copied();
+        let mut reader =
+            LaneReader::open(folder.path(), 0, all.last().map(|(sequence, _)| *sequence)).unwrap();
+        let read = read_all(&mut reader);
+        assert_eq!(read.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), written);
+        assert_eq!(reader.position().unwrap().ordinal, 1000);
+        all.extend(read);
+        if life == 1 {
+            let before = segments(folder.path()).len();
+            assert!(reader.release(last.unwrap()).unwrap() > 0);
+            assert!(segments(folder.path()).len() < before);
+        }
+        drop(writers);
+        spool.close();
+    }
+    assert_eq!(all.iter().map(|(_, n)| *n).collect::<Vec<_>>(), (0..3000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_writer_that_died_loses_nothing_and_one_folder_has_one_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, mut writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+    assert!(matches!(Spool::open(&small(), folder.path(), "node", 1), Err(SpoolError::InUse { .. })));
+    for n in 0..10 {
+        append(&mut writers[0], n);
+    }
+    // As after a kill: the writer never marks the end of its segment.
+    std::mem::forget(writers);
+    spool.close();
+    let (_spool, mut writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+    append(&mut writers[0], 10);
+    let mut reader = LaneReader::open(folder.path(), 0, None).unwrap();
+    assert_eq!(
+        read_all(&mut reader).iter().map(|(_, n)| *n).collect::<Vec<_>>(),
+        (0..=10).collect::<Vec<_>>()
+    );
+    assert_eq!(reader.corrupt_records(), 0);
+}
+
+#[test]
+fn damage_costs_the_damaged_record_only_and_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_spool, mut writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+    for n in 0..20 {
+        append(&mut writers[0], n);
+    }
+    let path = segments(folder.path()).remove(0);
+    let whole = std::fs::read(&path).unwrap();
+    let record = 24 + size_of::<event::Head>() + 8;
+    // Every byte of the third record, one flip at a time.
+    for at in 128 + 2 * record..128 + 3 * record {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::create_dir(copy.path().join("core-000")).unwrap();
+        std::fs::write(copy.path().join("core-000").join(path.file_name().unwrap()), bytes).unwrap();
+        let mut reader = LaneReader::open(copy.path(), 0, None).unwrap();
+        let mut read = Vec::new();
+        reader.read(100, |event| read.push(event.head.time_us)).unwrap();
+        let padding = read.len() == 20;
+        if !padding {
+            assert_eq!(read, (0..20).filter(|n| *n != 2).collect::<Vec<_>>(), "flip at {at}");
+            assert_eq!(reader.corrupt_records(), 1, "flip at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_full_spool_drops_and_counts_and_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SpoolConfig { bytes_max: 128 << 10, ..small() };
+    let (spool, mut writers) = Spool::open(&config, folder.path(), "node", 1).unwrap();
+    let writer = &mut writers[0];
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut n = 0;
+    // Two segments hold about 560 records; the keeper must refuse a third.
+    while spool.counters().core(0).written < 500 || writer.append(&draft(n)).is_ok() {
+        n += 1;
+        assert!(Instant::now() < deadline);
+        if spool.counters().core(0).written < 500 {
+            append(writer, n);
+        }
+    }
+    assert_eq!(writer.append(&draft(n)), Err(DropReason::SpoolFull));
+    let counts = Counters::open(folder.path()).unwrap().core(0);
+    assert!(counts.dropped[DropReason::SpoolFull as usize] >= 2);
+    assert_eq!(counts.produced, counts.written + counts.dropped.iter().sum::<u64>());
+
+    let mut reader = LaneReader::open(folder.path(), 0, None).unwrap();
+    let mut read = 0;
+    while reader.read(1000, |_| read += 1).unwrap() > 0 {}
+    assert_eq!(read, counts.written);
+    reader.release(reader.position().unwrap().sequence).unwrap();
+    append(writer, n);
+    let mut more = 0;
+    while more == 0 {
+        more = reader.read(1000, |_| ()).unwrap();
+        assert!(Instant::now() < deadline);
+    }
+}
