@@ -1,0 +1,364 @@
+//! Events to Prometheus metrics.
+//!
+//! [`Recorder`] belongs to the intake thread and adds each event to plain memory: no lock, no allocation for a
+//! label set that is known. Once per intake round it copies the series that changed into [`Published`], which
+//! scrapes read. A scrape holds that lock for as long as it writes its page; a round that finds it taken goes
+//! on and publishes with the next one, so a scrape never stalls intake, and each page is one consistent moment:
+//! the sum of `tollhouse_http_requests_total` is the count of every histogram of the same page.
+
+mod config;
+mod family;
+mod histogram;
+
+mod exposition;
+mod negotiate;
+mod process;
+mod text;
+
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Instant;
+
+use event::{ABSENT_U32, RequestEvent, Text};
+
+pub use config::MetricsConfig;
+pub(super) use exposition::{Context, render};
+use family::{Family, OVERFLOW_ROW, Row, Snapshot};
+use histogram::{Exemplar, Histogram};
+pub(super) use negotiate::negotiate;
+
+/// Values of the label `method`: the methods of RFC 9110 and RFC 5789, and one name for all others, as in the
+/// OpenTelemetry conventions.
+const METHODS: [&str; 10] =
+    ["_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+/// Values of the label `status_class`; the first is for a request that got no status.
+const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Requests of one (service, route, consumer).
+#[derive(Clone, Debug)]
+struct Traffic {
+    requests: Vec<RequestCount>,
+    duration: Histogram,
+    request_bytes: u64,
+    response_bytes: u64,
+}
+
+/// Requests of one method, status class and source; indices into [`METHODS`] and [`STATUS_CLASSES`].
+#[derive(Clone, Copy, Debug)]
+struct RequestCount {
+    method: u8,
+    status_class: u8,
+    source_code: u8,
+    source: &'static str,
+    count: u64,
+}
+
+impl Row for Traffic {
+    fn copy_to(&self, published: &mut Self) {
+        published.requests.clone_from(&self.requests);
+        self.duration.copy_to(&mut published.duration);
+        published.request_bytes = self.request_bytes;
+        published.response_bytes = self.response_bytes;
+    }
+}
+
+/// Attempts at one (service, upstream).
+#[derive(Clone, Debug)]
+struct Upstream {
+    duration: Histogram,
+    /// Attempts by how they ended: `ok` or the name of the error.
+    attempts: Vec<(&'static str, u64)>,
+}
+
+impl Row for Upstream {
+    fn copy_to(&self, published: &mut Self) {
+        self.duration.copy_to(&mut published.duration);
+        published.attempts.clone_from(&self.attempts);
+    }
+}
+
+impl Row for GatewayTime {
+    fn copy_to(&self, published: &mut Self) {
+        self.0.copy_to(&mut published.0);
+    }
+}
+
+/// The time a request spent in the gateway itself.
+#[derive(Clone, Debug)]
+struct GatewayTime(Histogram);
+
+/// Label sets made out of rows (several methods, classes or outcomes per row), under the same budget.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    series: usize,
+    series_max: usize,
+    overflowed: u64,
+}
+
+impl Budget {
+    /// Whether one more label set fits; counts either way.
+    fn admit(&mut self) -> bool {
+        if self.series < self.series_max {
+            self.series += 1;
+            return true;
+        }
+        self.overflowed += 1;
+        false
+    }
+}
+
+/// What scrapes read.
+#[derive(Debug)]
+pub(super) struct Published {
+    traffic: Snapshot<3, Traffic>,
+    gateway: Snapshot<2, GatewayTime>,
+    upstreams: Snapshot<2, Upstream>,
+    requests: Budget,
+    attempts: Budget,
+    bounds_us: Arc<[u32]>,
+    /// When intake last published.
+    round: Option<Instant>,
+}
+
+impl Published {
+    /// When intake last published; `None` before the first time.
+    pub(super) fn last_round(&self) -> Option<Instant> {
+        self.round
+    }
+}
+
+/// [`Published`], shared between intake and scrapes.
+pub(super) type Shared = Arc<Mutex<Published>>;
+
+/// Which rows of the other families the events of a traffic row went to last.
+#[derive(Clone, Copy, Debug)]
+struct Links {
+    gateway: usize,
+    upstream: usize,
+}
+
+/// The intake side.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    since_us: i64,
+    observed: u64,
+    traffic: Family<3, Traffic>,
+    links: Vec<Links>,
+    gateway: Family<2, GatewayTime>,
+    upstreams: Family<2, Upstream>,
+    requests: Budget,
+    attempts: Budget,
+    published: Shared,
+}
+
+impl Recorder {
+    /// A recorder of the events from `since_us` (UTC microseconds) on.
+    pub(super) fn new(config: &MetricsConfig, since_us: i64) -> Self {
+        let bounds_us: Arc<[u32]> = config.duration_bounds_us.as_slice().into();
+        let series_max = config.series_max as usize;
+        let budget = Budget { series_max, ..Budget::default() };
+        let histogram = Histogram::new(Arc::clone(&bounds_us));
+        let published = Published {
+            traffic: Snapshot::default(),
+            gateway: Snapshot::default(),
+            upstreams: Snapshot::default(),
+            requests: budget,
+            attempts: budget,
+            bounds_us,
+            round: None,
+        };
+        let traffic = Traffic {
+            requests: Vec::new(),
+            duration: histogram.clone(),
+            request_bytes: 0,
+            response_bytes: 0,
+        };
+        Self {
+            since_us,
+            observed: 0,
+            traffic: Family::new(series_max, traffic),
+            links: Vec::new(),
+            gateway: Family::new(series_max, GatewayTime(histogram.clone())),
+            upstreams: Family::new(series_max, Upstream { duration: histogram, attempts: Vec::new() }),
+            requests: budget,
+            attempts: budget,
+            published: Arc::new(Mutex::new(published)),
+        }
+    }
+
+    /// What scrapes read.
+    pub(super) fn published(&self) -> Shared {
+        Arc::clone(&self.published)
+    }
+
+    /// Events counted so far.
+    pub(super) fn observed(&self) -> u64 {
+        self.observed
+    }
+
+    /// Adds one event.
+    pub(super) fn observe(&mut self, event: &RequestEvent<'_>) {
+        let head = event.head;
+        if head.time_us < self.since_us {
+            return;
+        }
+        self.observed += 1;
+        let service = event.text(Text::Service).unwrap_or_default();
+        let route = event.text(Text::Route).unwrap_or_default();
+        let consumer = event.text(Text::Consumer).unwrap_or_default();
+        let exemplar = (head.sampled != 0 && head.trace_id != [0; 16]).then(|| Exemplar {
+            trace_id: head.trace_id,
+            value_us: head.duration_us,
+            time_us: head.time_us.saturating_add(i64::from(head.duration_us)),
+        });
+
+        let row = self.traffic.row_of([service, route, consumer]);
+        let traffic = self.traffic.touch(row);
+        let bucket = traffic.duration.observe(head.duration_us);
+        if let Some(exemplar) = exemplar {
+            traffic.duration.exemplify(bucket, exemplar);
+        }
+        traffic.request_bytes = traffic.request_bytes.wrapping_add(head.request_bytes);
+        traffic.response_bytes = traffic.response_bytes.wrapping_add(head.response_bytes);
+        let method = method_index(event.text(Text::Method).unwrap_or_default());
+        let status_class = status_class_index(head.status);
+        let known = traffic.requests.iter_mut().find(|known| {
+            known.method == method && known.status_class == status_class && known.source_code == head.source
+        });
+        match known {
+            Some(known) => known.count += 1,
+            None if row == OVERFLOW_ROW => self.requests.overflowed += 1,
+            None if self.requests.admit() => traffic.requests.push(RequestCount {
+                method,
+                status_class,
+                source_code: head.source,
+                source: event.source().as_str(),
+                count: 1,
+            }),
+            None => {}
+        }
+
+        if row >= self.links.len() {
+            self.links.resize(row + 1, Links { gateway: OVERFLOW_ROW, upstream: OVERFLOW_ROW });
+        }
+        if head.gateway_us != ABSENT_U32 {
+            self.observe_gateway(row, [service, route], head.gateway_us);
+        }
+        if let Some(upstream) = event.text(Text::Upstream) {
+            self.observe_upstream(row, [service, upstream], event, exemplar);
+        }
+    }
+
+    fn observe_gateway(&mut self, row: usize, key: [&[u8]; 2], gateway_us: u32) {
+        let mut gateway = self.links[row].gateway;
+        if !self.gateway.is(gateway, key) {
+            gateway = self.gateway.row_of(key);
+            self.links[row].gateway = gateway;
+        }
+        self.gateway.touch(gateway).0.observe(gateway_us);
+    }
+
+    fn observe_upstream(
+        &mut self,
+        row: usize,
+        key: [&[u8]; 2],
+        event: &RequestEvent<'_>,
+        exemplar: Option<Exemplar>,
+    ) {
+        let mut upstream = self.links[row].upstream;
+        if !self.upstreams.is(upstream, key) {
+            upstream = self.upstreams.row_of(key);
+            self.links[row].upstream = upstream;
+        }
+        let overflow = upstream == OVERFLOW_ROW;
+        let upstream = self.upstreams.touch(upstream);
+        let upstream_us = event.head.upstream_us;
+        let mut attempted = false;
+        for attempt in event.attempts() {
+            attempted = true;
+            let outcome = match attempt.error {
+                event::AttemptError::None => "ok",
+                error => error.as_str(),
+            };
+            match upstream.attempts.iter_mut().find(|(known, _)| *known == outcome) {
+                Some((_, count)) => *count += 1,
+                None if overflow => self.attempts.overflowed += 1,
+                None if self.attempts.admit() => upstream.attempts.push((outcome, 1)),
+                None => {}
+            }
+        }
+        // An upstream that was chosen but never tried (open circuit, no healthy target) has no duration.
+        if attempted && upstream_us != ABSENT_U32 {
+            let bucket = upstream.duration.observe(upstream_us);
+            if let Some(exemplar) = exemplar {
+                upstream.duration.exemplify(bucket, Exemplar { value_us: upstream_us, ..exemplar });
+            }
+        }
+    }
+
+    /// Publishes what changed, unless a scrape is reading just now: then the next round does.
+    pub(super) fn flush(&mut self) {
+        let shared = Arc::clone(&self.published);
+        match shared.try_lock() {
+            Ok(mut published) => self.publish(&mut published),
+            Err(TryLockError::Poisoned(poisoned)) => self.publish(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+
+    /// Publishes what changed, after the scrape that is reading, if any.
+    pub(super) fn flush_last(&mut self) {
+        let shared = Arc::clone(&self.published);
+        let mut published = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        self.publish(&mut published);
+    }
+
+    fn publish(&mut self, published: &mut Published) {
+        self.traffic.publish(&mut published.traffic);
+        self.gateway.publish(&mut published.gateway);
+        self.upstreams.publish(&mut published.upstreams);
+        published.requests = self.requests;
+        published.attempts = self.attempts;
+        published.round = Some(Instant::now());
+    }
+}
+
+/// Index into [`METHODS`]; methods are case-sensitive (RFC 9110, section 9.1).
+fn method_index(method: &[u8]) -> u8 {
+    match method {
+        b"GET" => 1,
+        b"HEAD" => 2,
+        b"POST" => 3,
+        b"PUT" => 4,
+        b"DELETE" => 5,
+        b"CONNECT" => 6,
+        b"OPTIONS" => 7,
+        b"TRACE" => 8,
+        b"PATCH" => 9,
+        _ => 0,
+    }
+}
+
+/// Index into [`STATUS_CLASSES`].
+fn status_class_index(status: u16) -> u8 {
+    match status / 100 {
+        class @ 1..=5 => class as u8,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_and_classes_map_to_their_names() {
+        for (index, method) in METHODS.iter().enumerate().skip(1) {
+            assert_eq!(usize::from(method_index(method.as_bytes())), index);
+        }
+        assert_eq!(METHODS[usize::from(method_index(b"get"))], "_OTHER");
+        assert_eq!(STATUS_CLASSES[usize::from(status_class_index(204))], "2xx");
+        assert_eq!(STATUS_CLASSES[usize::from(status_class_index(0))], "none");
+        assert_eq!(STATUS_CLASSES[usize::from(status_class_index(u16::MAX))], "none");
+    }
+}

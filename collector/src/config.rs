@@ -1,0 +1,175 @@
+//! What an operator can say about the collector, and the check that turns it into a plan.
+
+use event::Problem;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::adapters::{MetricsConfig, OtlpConfig};
+
+/// The collector: turns recorded requests into rows, metrics and spans.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectorConfig {
+    /// Longest that an event waits before its row can be queried, in milliseconds (1 to 250).
+    pub flush_interval_ms: u32,
+    /// Most rows of one batch; a full batch is flushed at once.
+    pub batch_rows_max: u32,
+    /// Most bytes of long texts in one batch; beyond it the batch is flushed at once.
+    pub batch_bytes_max: u32,
+    /// Longest wait between two attempts while the disk refuses writes, in milliseconds.
+    pub retry_interval_ms: u32,
+    /// How long a stopping collector may take to store and seal what is left, in milliseconds. The rest waits on
+    /// disk for the next start.
+    pub drain_timeout_ms: u32,
+    /// When hot files become Parquet files.
+    pub seal: SealConfig,
+    /// How Parquet files are written.
+    pub parquet: ParquetConfig,
+    /// When rows are deleted.
+    pub retention: RetentionConfig,
+    /// Prometheus metrics.
+    pub metrics: MetricsConfig,
+    /// OpenTelemetry spans.
+    pub otlp: OtlpConfig,
+}
+
+/// When hot files become Parquet files: at whichever bound is met first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SealConfig {
+    /// Age of a hot file, in seconds.
+    pub interval_s: u32,
+    /// Rows in a hot file.
+    pub rows_max: u64,
+    /// Bytes of a hot file.
+    pub bytes_max: u64,
+    /// How long a sealed hot file stays for queries that are about to open it, in milliseconds.
+    pub grace_ms: u32,
+}
+
+/// How Parquet files are written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ParquetConfig {
+    /// Level of zstd, 1 (fast) to 22 (small).
+    pub zstd_level: u8,
+    /// Most rows of one row group.
+    pub row_group_rows: u32,
+    /// Whether request and trace ids get a bloom filter, so that a look-up by id reads few files. It takes about
+    /// 1.3 bytes per row and id.
+    pub bloom_ids: bool,
+}
+
+/// When rows are deleted. Without a bound they stay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// Rows older than this are deleted, in hours. A file goes when its last row is that old.
+    pub age_h: Option<u32>,
+    /// Most bytes of Parquet files; beyond it the oldest files are deleted.
+    pub bytes_max: Option<u64>,
+    /// How long an expired file stays for queries that have begun, in seconds.
+    pub grace_s: u32,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { age_h: None, bytes_max: None, grace_s: 300 }
+    }
+}
+
+impl Default for CollectorConfig {
+    fn default() -> Self {
+        Self {
+            flush_interval_ms: 100,
+            batch_rows_max: 8_192,
+            batch_bytes_max: 16 << 20,
+            retry_interval_ms: 1_000,
+            drain_timeout_ms: 20_000,
+            seal: SealConfig::default(),
+            parquet: ParquetConfig::default(),
+            retention: RetentionConfig::default(),
+            metrics: MetricsConfig::default(),
+            otlp: OtlpConfig::default(),
+        }
+    }
+}
+
+impl Default for SealConfig {
+    fn default() -> Self {
+        Self { interval_s: 60, rows_max: 1_000_000, bytes_max: 1 << 30, grace_ms: 10_000 }
+    }
+}
+
+impl Default for ParquetConfig {
+    fn default() -> Self {
+        Self { zstd_level: 3, row_group_rows: 1_000_000, bloom_ids: true }
+    }
+}
+
+/// A configuration that has been found right; `start` takes nothing else.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) config: CollectorConfig,
+}
+
+/// Checks the whole configuration.
+///
+/// # Errors
+/// All problems at once, each with its path from the top of the file (`collector.seal.rows_max`).
+pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut range = |field: &str, value: u64, low: u64, high: u64| {
+        if value < low || value > high {
+            problems.push(Problem {
+                path: format!("collector.{field}"),
+                message: format!("must be between {low} and {high}, is {value}"),
+                hint: None,
+            });
+        }
+    };
+    range("flush_interval_ms", config.flush_interval_ms.into(), 1, 250);
+    range("batch_rows_max", config.batch_rows_max.into(), 1, 65_536);
+    range("batch_bytes_max", config.batch_bytes_max.into(), 1 << 16, 1 << 28);
+    range("retry_interval_ms", config.retry_interval_ms.into(), 10, 4_000);
+    range("drain_timeout_ms", config.drain_timeout_ms.into(), 100, 3_600_000);
+    range("seal.interval_s", config.seal.interval_s.into(), 1, 86_400);
+    range("seal.rows_max", config.seal.rows_max, 1, 16_000_000);
+    range("seal.bytes_max", config.seal.bytes_max, 1 << 16, 16 << 30);
+    range("seal.grace_ms", config.seal.grace_ms.into(), 0, 3_600_000);
+    range("parquet.zstd_level", config.parquet.zstd_level.into(), 1, 22);
+    range("parquet.row_group_rows", config.parquet.row_group_rows.into(), 1_000, 16_000_000);
+    range("retention.grace_s", config.retention.grace_s.into(), 0, 86_400);
+    if let Some(age_h) = config.retention.age_h {
+        range("retention.age_h", age_h.into(), 1, 1_000_000);
+    }
+    if let Some(bytes_max) = config.retention.bytes_max {
+        range("retention.bytes_max", bytes_max, 1 << 20, u64::MAX);
+    }
+    problems.extend(config.metrics.validate("collector.metrics"));
+    problems.extend(config.otlp.validate("collector.otlp"));
+    if problems.is_empty() { Ok(Plan { config: config.clone() }) } else { Err(problems) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_all_mistakes_are_named_at_once() {
+        assert!(validate(&CollectorConfig::default()).is_ok());
+        let mut wrong = CollectorConfig { flush_interval_ms: 251, ..CollectorConfig::default() };
+        wrong.parquet.zstd_level = 0;
+        wrong.retention.age_h = Some(0);
+        let paths: Vec<_> = validate(&wrong).unwrap_err().into_iter().map(|problem| problem.path).collect();
+        assert_eq!(
+            paths,
+            ["collector.flush_interval_ms", "collector.parquet.zstd_level", "collector.retention.age_h"]
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(serde_json::from_str::<CollectorConfig>(r#"{"seal": {"intervall_s": 1}}"#).is_err());
+    }
+}

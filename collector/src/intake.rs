@@ -1,0 +1,385 @@
+//! The thread that reads the spool: every event becomes a row, a count and perhaps a span.
+//!
+//! A round reads what the lanes hold, in turn, shows each event to the adapters and appends it to the batch. A batch
+//! that is full or old enough is put on disk by `store`; only then do the lanes release their segments. While the
+//! disk refuses, nothing more is read: events wait in the spool, which is bounded, and the gateway is untouched.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use event::hot::Watermarks;
+use event::layout::{DataFolder, Ledger, LedgerRow};
+use event::spool::{Counters, DropReason, LaneReader, Position};
+
+use crate::adapters::{AdapterCount, Adapters};
+use crate::columns::{ColumnsError, Rows};
+use crate::config::Plan;
+use crate::ledger;
+use crate::store::{Store, StoreError};
+
+/// Events that one lane may give before the next lane has its turn.
+const TURN_EVENTS: usize = 1_024;
+/// Shortest and longest sleep of an idle intake.
+const IDLE: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(10));
+/// How often new lanes and a new life of the gateway are looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// The books are brought up to date at each flush, and at least so often.
+const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest pause after a failed write; it doubles up to `retry_interval_ms`.
+const RETRY_MIN: Duration = Duration::from_millis(10);
+
+/// What the thread did, when it has ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) rows: u64,
+    pub(crate) ledger: Vec<LedgerRow>,
+    /// Whether the spool was read to its end and all of it is on disk.
+    pub(crate) drained: bool,
+}
+
+/// One core's lane.
+#[derive(Debug)]
+struct Lane {
+    reader: LaneReader,
+    /// `node/core`, known from the first event.
+    key: Option<String>,
+    /// What is durable.
+    stored: Option<Position>,
+    /// Rows of earlier lives of the gateway that this intake stored.
+    recovered: u64,
+    /// Whether reading fails at present.
+    failing: bool,
+}
+
+/// The state of the intake thread.
+pub(crate) struct Intake {
+    plan: Plan,
+    folder: DataFolder,
+    spool: PathBuf,
+    adapters: Adapters,
+    store: Store,
+    rows: Rows,
+    first_row: Option<Instant>,
+    pending: Option<RecordBatch>,
+    marks: Watermarks,
+    lanes: BTreeMap<u16, Lane>,
+    counters: Option<Counters>,
+    shared: ledger::Shared,
+    looked: Option<Instant>,
+    retry: Option<(Instant, Duration)>,
+    total_rows: u64,
+    failures: u64,
+    ledger_failing: bool,
+    /// When the books were last written.
+    accounted: Instant,
+}
+
+impl Intake {
+    pub(crate) fn new(
+        plan: Plan,
+        folder: DataFolder,
+        adapters: Adapters,
+        store: Store,
+        marks: Watermarks,
+        shared: ledger::Shared,
+    ) -> Self {
+        let rows = Rows::new(event::columns::schema(), plan.config.batch_rows_max as usize);
+        Self {
+            spool: folder.spool(),
+            plan,
+            folder,
+            adapters,
+            store,
+            rows,
+            first_row: None,
+            pending: None,
+            marks,
+            lanes: BTreeMap::new(),
+            counters: None,
+            shared,
+            looked: None,
+            retry: None,
+            total_rows: 0,
+            failures: 0,
+            ledger_failing: false,
+            accounted: Instant::now(),
+        }
+    }
+
+    /// Reads until `stop` is set and the spool is at its end, or until `abandon` says that time is up.
+    ///
+    /// # Errors
+    /// If rows do not fit the schema; nothing of them is acknowledged.
+    pub(crate) fn run(mut self, stop: &AtomicBool, abandon: &AtomicBool) -> Result<Done, ColumnsError> {
+        let mut idle = IDLE.0;
+        let drained = loop {
+            if abandon.load(Ordering::Acquire) {
+                break false;
+            }
+            // Looked at before reading: what was in the spool when it was set is read after it.
+            let stopping = stop.load(Ordering::Acquire);
+            self.look(stopping);
+            let read = if self.pending.is_none() { self.read() } else { 0 };
+            self.flush(stopping && read == 0)?;
+            self.adapters.flush();
+            self.store.rotate_if_due();
+            if self.accounted.elapsed() >= LEDGER_INTERVAL {
+                let counts = self.adapters.counts();
+                self.write_ledger(&counts);
+            }
+            if stopping && read == 0 && self.pending.is_none() && self.rows.len() == 0 {
+                break true;
+            }
+            if read > 0 {
+                idle = IDLE.0;
+            } else {
+                std::thread::sleep(idle);
+                idle = (idle * 2).min(IDLE.1);
+            }
+        };
+        self.store.rotate();
+        let counts = self.adapters.counts();
+        self.write_ledger(&counts);
+        let drain = Duration::from_millis(self.plan.config.drain_timeout_ms.into());
+        let grace = if drained { drain.min(Duration::from_secs(5)) } else { Duration::ZERO };
+        let ledger = self.ledger(&counts);
+        let Self { adapters, shared, folder, total_rows, .. } = self;
+        // What the adapters still had on the way is settled now: the books say how.
+        let settled = adapters.shutdown(Instant::now() + grace);
+        let node = ledger.first().map(|row| row.node.clone()).unwrap_or_default();
+        let mut ledger: Vec<LedgerRow> = ledger.into_iter().filter(|row| row.sink == "parquet").collect();
+        ledger.extend(settled.iter().map(|count| adapter_row(&node, count)));
+        publish(&shared, &ledger);
+        if let Err(error) = (Ledger { at_us: crate::now_us(), rows: ledger.clone() }).store(&folder) {
+            tracing::warn!(%error, "the ledger's last state is not written");
+        }
+        Ok(Done { rows: total_rows, ledger, drained })
+    }
+
+    /// Opens lanes that have appeared, and the counters of a gateway that has.
+    fn look(&mut self, now: bool) {
+        if !now && self.looked.is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        match LaneReader::lanes(&self.spool) {
+            Ok(cores) => {
+                for core in cores {
+                    if !self.lanes.contains_key(&core) {
+                        self.open_lane(core);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot list the spool"),
+        }
+        // A new gateway makes a new file: it is opened anew each time. None yet, when no gateway ever ran.
+        if let Ok(counters) = Counters::open(&self.spool) {
+            self.counters = Some(counters);
+        }
+    }
+
+    fn open_lane(&mut self, core: u16) {
+        // The spool has one node at a time, whatever its name was before: sequences only rise.
+        let suffix = format!("/{core}");
+        let known = self.marks.iter().filter(|(key, _)| key.ends_with(&suffix));
+        let newest = known.max_by_key(|(_, position)| position.sequence);
+        let (key, stored) = newest.map(|(key, position)| (key.clone(), *position)).unzip();
+        match LaneReader::open(&self.spool, core, stored.map(|position| position.sequence)) {
+            Ok(reader) => {
+                self.lanes.insert(core, Lane { reader, key, stored, recovered: 0, failing: false });
+            }
+            Err(error) => tracing::warn!(core, %error, "cannot open a lane of the spool"),
+        }
+    }
+
+    /// One round over the lanes; gives the number of events read.
+    fn read(&mut self) -> usize {
+        let mut total = 0;
+        let Self { lanes, rows, adapters, plan, counters, spool, .. } = self;
+        let rows_max = plan.config.batch_rows_max as usize;
+        for lane in lanes.values_mut() {
+            let room = rows_max.saturating_sub(rows.len()).min(TURN_EVENTS);
+            if room == 0 {
+                break;
+            }
+            let key = &mut lane.key;
+            let read = lane.reader.read(room, |event| {
+                adapters.observe(event);
+                rows.append(event);
+                let same = key.as_ref().is_some_and(|key| {
+                    key.strip_prefix(event.node).and_then(|rest| rest.strip_prefix('/')).is_some()
+                });
+                if !same {
+                    *key = Some(format!("{}/{}", event.node, event.core));
+                }
+            });
+            match read {
+                Ok(read) => {
+                    total += read;
+                    lane.recovered += recovered(&lane.reader, read, counters, spool);
+                    if std::mem::take(&mut lane.failing) {
+                        tracing::info!(core = lane.reader.core(), "a lane of the spool can be read again");
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut lane.failing, true) {
+                        tracing::error!(core = lane.reader.core(), %error, "a lane of the spool cannot be read");
+                    }
+                }
+            }
+        }
+        if total > 0 {
+            self.first_row.get_or_insert_with(Instant::now);
+        }
+        total
+    }
+
+    /// Puts the batch on disk if it is time, and releases what is then stored.
+    fn flush(&mut self, last: bool) -> Result<(), ColumnsError> {
+        let config = &self.plan.config;
+        if self.pending.is_none() {
+            let interval = Duration::from_millis(config.flush_interval_ms.into());
+            let due = self.rows.len() >= config.batch_rows_max as usize
+                || self.first_row.is_some_and(|first| last || first.elapsed() >= interval)
+                || self.rows.block_bytes() >= config.batch_bytes_max as usize;
+            if !due || self.rows.len() == 0 {
+                return Ok(());
+            }
+            self.pending = Some(self.rows.finish()?);
+            self.first_row = None;
+            for lane in self.lanes.values() {
+                if let (Some(key), Some(position)) = (&lane.key, lane.reader.position()) {
+                    self.marks.insert(key.clone(), position);
+                }
+            }
+        }
+        if self.retry.is_some_and(|(at, _)| Instant::now() < at) {
+            return Ok(());
+        }
+        let Some(batch) = &self.pending else { return Ok(()) };
+        match self.store.store(batch, &self.marks) {
+            Ok(()) => {
+                self.total_rows += batch.num_rows() as u64;
+                self.pending = None;
+                if self.retry.take().is_some() {
+                    tracing::info!("events are stored again");
+                }
+                self.release();
+                let counts = self.adapters.counts();
+                self.write_ledger(&counts);
+            }
+            Err(error) => self.pause(&error),
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, error: &StoreError) {
+        self.failures += 1;
+        let pause = match self.retry {
+            Some((_, pause)) => {
+                (pause * 2).min(Duration::from_millis(self.plan.config.retry_interval_ms.into()))
+            }
+            None => {
+                tracing::error!(%error, failures = self.failures, "events wait in the spool: the disk refuses them");
+                RETRY_MIN
+            }
+        };
+        self.retry = Some((Instant::now() + pause, pause));
+    }
+
+    fn release(&mut self) {
+        for lane in self.lanes.values_mut() {
+            let Some(position) = lane.reader.position() else { continue };
+            lane.stored = Some(position);
+            if let Err(error) = lane.reader.release(position.sequence) {
+                tracing::warn!(core = lane.reader.core(), %error, "a stored segment cannot be unlinked");
+            }
+        }
+    }
+
+    fn write_ledger(&mut self, counts: &[AdapterCount]) {
+        self.accounted = Instant::now();
+        let rows = self.ledger(counts);
+        publish(&self.shared, &rows);
+        let stored = Ledger { at_us: crate::now_us(), rows }.store(&self.folder);
+        match stored {
+            Ok(()) => self.ledger_failing = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.ledger_failing, true) {
+                    tracing::warn!(%error, "the ledger cannot be written");
+                }
+            }
+        }
+    }
+
+    /// The books as of what is durable now.
+    fn ledger(&self, counts: &[AdapterCount]) -> Vec<LedgerRow> {
+        let node =
+            self.lanes.values().find_map(|lane| Some(lane.key.as_ref()?.rsplit_once('/')?.0.to_owned()));
+        let node = node.unwrap_or_default();
+        let mut row = LedgerRow { node: node.clone(), sink: "parquet".to_owned(), ..LedgerRow::default() };
+        if let Some(counters) = &self.counters {
+            for core in 0..counters.cores() {
+                let counts = counters.core(core);
+                row.produced += counts.produced;
+                for (reason, dropped) in DropReason::ALL.into_iter().zip(counts.dropped) {
+                    row.dropped += dropped;
+                    *row.reasons.entry(reason.as_str().to_owned()).or_default() += dropped;
+                }
+                let lane = self.lanes.get(&core);
+                let stored = lane.and_then(|lane| lane.stored);
+                let places = stored.filter(|at| at.life_us == counters.life_us()).map_or(0, |at| at.ordinal);
+                row.in_flight += counts.written.saturating_sub(places);
+                // A place whose record is damaged holds no row.
+                let corrupt = lane.map_or(0, |lane| lane.reader.corrupt_records()).min(places);
+                row.stored += places - corrupt;
+                row.dropped += corrupt;
+                *row.reasons.entry("corrupt".to_owned()).or_default() += corrupt;
+            }
+        }
+        for lane in self.lanes.values() {
+            row.recovered += lane.recovered;
+            row.stored += lane.recovered;
+        }
+        row.reasons.retain(|_, dropped| *dropped > 0);
+        let mut rows = vec![row];
+        rows.extend(counts.iter().map(|count| adapter_row(&node, count)));
+        rows
+    }
+}
+
+/// How many of the last `read` events were left by an earlier life of the gateway.
+fn recovered(reader: &LaneReader, read: usize, counters: &mut Option<Counters>, spool: &Path) -> u64 {
+    let Some(position) = reader.position().filter(|_| read > 0) else { return 0 };
+    if counters.as_ref().is_none_or(|counters| counters.life_us() < position.life_us) {
+        // A gateway has started since the last look.
+        *counters = Counters::open(spool).ok();
+    }
+    match counters {
+        Some(counters) if counters.life_us() == position.life_us => {
+            (read as u64).saturating_sub(position.ordinal)
+        }
+        _ => read as u64,
+    }
+}
+
+fn publish(shared: &ledger::Shared, rows: &[LedgerRow]) {
+    *shared.lock().unwrap_or_else(PoisonError::into_inner) = rows.to_vec();
+}
+
+fn adapter_row(node: &str, count: &AdapterCount) -> LedgerRow {
+    LedgerRow {
+        node: node.to_owned(),
+        sink: count.sink.to_owned(),
+        produced: count.accepted,
+        recovered: 0,
+        stored: count.delivered,
+        dropped: count.dropped.values().sum(),
+        in_flight: count.queued,
+        reasons: count.dropped.iter().map(|(reason, dropped)| ((*reason).to_owned(), *dropped)).collect(),
+    }
+}

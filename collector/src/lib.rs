@@ -1,0 +1,239 @@
+//! The collector: from the spool to rows, metrics and spans.
+//!
+//! Two low-priority threads do the work. Intake tails the spool of every core, shows each event to the adapters
+//! (Prometheus, OpenTelemetry) and stores it in the newest hot file; sealing turns closed hot files into Parquet and
+//! applies retention. An event is released from the spool once its row is on disk, and its place in the lane is
+//! written with it, so that a crash at any point neither loses a row nor makes it twice.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod config;
+
+mod recover;
+
+mod intake;
+
+mod text;
+
+mod columns;
+
+pub mod adapters;
+
+mod store;
+
+mod seal;
+
+mod parquet;
+
+mod retention;
+
+pub mod ledger;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use event::hot::Watermarks;
+use event::layout::{DataFolder, LedgerRow};
+
+pub use columns::ColumnsError;
+pub use config::{CollectorConfig, ParquetConfig, Plan, RetentionConfig, SealConfig, validate};
+pub use parquet::ParquetFileError;
+pub use recover::RecoverError;
+pub use seal::SealError;
+pub use store::StoreError;
+
+/// Niceness of the collector's threads: the gateway comes first.
+const NICENESS: libc::c_int = 10;
+
+/// Why the collector cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What an earlier run left cannot be put in order.
+    #[error("cannot recover the data folder: {0}")]
+    Recover(#[from] RecoverError),
+    /// Metrics listener or span export.
+    #[error(transparent)]
+    Adapters(#[from] adapters::StartError),
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// What a collector did, when it has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Rows that were put on disk.
+    pub rows: u64,
+    /// Hot files that were sealed.
+    pub sealed: u64,
+    /// Hot files that wait for the next start.
+    pub hot_left: usize,
+    /// Whether everything in the spool was stored; if not, it waits for the next start.
+    pub drained: bool,
+    /// The books at the end.
+    pub ledger: Vec<LedgerRow>,
+}
+
+/// A collector at work. Dropping it stops its threads without draining the spool: what was not stored is read again
+/// by the next start.
+#[derive(Debug)]
+pub struct Running {
+    /// Where `/metrics`, `/healthz` and `/readyz` answer.
+    pub metrics_addr: SocketAddr,
+    ledger: ledger::Shared,
+    threads: Option<Threads>,
+}
+
+#[derive(Debug)]
+struct Threads {
+    intake: JoinHandle<Result<intake::Done, ColumnsError>>,
+    sealing: JoinHandle<u64>,
+    queue: seal::Queue,
+    flags: Arc<Flags>,
+    drain: Duration,
+}
+
+/// What the threads look at between two steps.
+#[derive(Debug, Default)]
+struct Flags {
+    /// Finish what is there, then end.
+    stop: AtomicBool,
+    /// End now.
+    abandon: AtomicBool,
+}
+
+/// Puts the data folder in order and starts the threads.
+///
+/// # Errors
+/// If the folder cannot be recovered, the metrics address cannot be bound, or the system gives no thread.
+pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
+    let found = recover::recover(folder)?;
+    let queue = seal::Queue::default();
+    found.hot.into_iter().for_each(|number| queue.push(number));
+    let shared = ledger::Shared::default();
+    let config = &plan.config;
+    let (adapters, metrics_addr) =
+        adapters::Adapters::start(&config.metrics, &config.otlp, Arc::clone(&shared), now_us())?;
+    let drain = Duration::from_millis(config.drain_timeout_ms.into());
+    let flags = Arc::new(Flags::default());
+
+    let sealer = seal::Sealer::new(folder.clone(), plan.clone(), queue.clone(), found.manifest);
+    let sealing = {
+        let flags = Arc::clone(&flags);
+        spawn("sealing", move || sealer.run(&flags.abandon))?
+    };
+    let store = store::Store::new(folder.clone(), config.seal.clone(), queue.clone(), found.next);
+    let intake = {
+        let (flags, folder, shared) = (Arc::clone(&flags), folder.clone(), Arc::clone(&shared));
+        spawn("intake", move || {
+            let intake = intake::Intake::new(plan, folder, adapters, store, found.marks, shared);
+            intake.run(&flags.stop, &flags.abandon)
+        })
+    };
+    let intake = intake.inspect_err(|_| queue.close())?;
+    let threads = Some(Threads { intake, sealing, queue, flags, drain });
+    Ok(Running { metrics_addr, ledger: shared, threads })
+}
+
+impl Running {
+    /// The books as of the last flush.
+    pub fn ledger(&self) -> Vec<LedgerRow> {
+        self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Reads the spool to its end, makes all of it durable, seals it, and ends; within `drain_timeout_ms`. The gateway
+    /// should have stopped before.
+    pub async fn shutdown(mut self) -> Report {
+        let Some(threads) = self.threads.take() else { return Report::default() };
+        threads.flags.stop.store(true, Ordering::Release);
+        let deadline = tokio::time::Instant::now() + threads.drain;
+        let flags = Arc::clone(&threads.flags);
+        let queue = threads.queue.clone();
+        let mut joined = tokio::task::spawn_blocking(move || threads.join());
+        let report = tokio::select! {
+            report = &mut joined => report,
+            () = tokio::time::sleep_until(deadline) => {
+                flags.abandon.store(true, Ordering::Release);
+                queue.close();
+                joined.await
+            }
+        };
+        report.unwrap_or_else(|error| {
+            tracing::error!(%error, "the collector's end was not orderly");
+            Report::default()
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            threads.flags.abandon.store(true, Ordering::Release);
+            threads.queue.close();
+            let report = threads.join();
+            tracing::debug!(?report, "collector dropped");
+        }
+    }
+}
+
+impl Threads {
+    /// Waits for intake, then for the sealing of what it left.
+    fn join(self) -> Report {
+        let done = match self.intake.join() {
+            Ok(Ok(done)) => done,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "intake ended: rows do not fit the schema");
+                intake::Done::default()
+            }
+            Err(_) => {
+                tracing::error!("the intake thread panicked");
+                intake::Done::default()
+            }
+        };
+        self.queue.close();
+        let sealed = self.sealing.join().unwrap_or_else(|_| {
+            tracing::error!("the sealing thread panicked");
+            0
+        });
+        Report {
+            rows: done.rows,
+            sealed,
+            hot_left: self.queue.len(),
+            drained: done.drained,
+            ledger: done.ledger,
+        }
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StartError> {
+    let nice = move || {
+        // SAFETY: setpriority takes plain numbers; on Linux, PRIO_PROCESS with 0 means the calling thread.
+        if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) } != 0 {
+            tracing::warn!(error = %io::Error::last_os_error(), "a thread of the collector keeps its priority");
+        }
+        body()
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(nice).map_err(StartError::Thread)
+}
+
+/// Takes over those positions that are further on.
+fn merge(marks: &mut Watermarks, others: &Watermarks) {
+    for (key, other) in others {
+        let mark = marks.entry(key.clone()).or_insert(*other);
+        if other.sequence > mark.sequence {
+            *mark = *other;
+        }
+    }
+}
+
+/// Now, in microseconds since 1970 (UTC).
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

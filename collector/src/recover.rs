@@ -1,0 +1,111 @@
+//! What a start finds on disk, put in order before the first event is read.
+//!
+//! The manifest says which hot files are sealed and which Parquet files count. Everything else that a crash may have
+//! left is removed (temporary files, Parquet files without an entry, hot files that are sealed) or taken up again
+//! (hot files that are not).
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use event::hot::{HotReader, Watermarks};
+use event::layout::{DataFolder, LayoutError, Manifest};
+
+use crate::seal::unlink_hot;
+use crate::{merge, parquet};
+
+/// What cannot be put in order.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The manifest is damaged, or a folder cannot be listed.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// What an interrupted sealing left cannot be removed.
+    #[error("{path}: {source}")]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Where to go on.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) manifest: Manifest,
+    /// Hot files to seal.
+    pub(crate) hot: Vec<u64>,
+    /// Number of the next hot file.
+    pub(crate) next: u64,
+    /// What of each lane is stored, in Parquet or hot.
+    pub(crate) marks: Watermarks,
+}
+
+/// Puts the data folder in order.
+pub(crate) fn recover(folder: &DataFolder) -> Result<Found, RecoverError> {
+    let manifest = Manifest::load(folder)?;
+    let mut marks = manifest.watermarks.clone();
+    let mut next = manifest.sealed_through + 1;
+    let mut hot = Vec::new();
+    for number in hot_numbers(&folder.hot())? {
+        next = next.max(number + 1);
+        if number <= manifest.sealed_through {
+            unlink_hot(folder, number);
+            continue;
+        }
+        // A file that cannot be read now is reported by sealing.
+        if let Ok(Some(reader)) = HotReader::open(folder, number) {
+            merge(&mut marks, &reader.watermarks);
+        }
+        hot.push(number);
+    }
+    let known =
+        manifest.files.iter().map(|file| &file.path).chain(manifest.removed.iter().map(|file| &file.path));
+    let known: BTreeSet<PathBuf> = known.map(|path| folder.root().join(path)).collect();
+    remove_strays(&folder.requests(), &known)?;
+    Ok(Found { manifest, hot, next, marks })
+}
+
+/// Numbers of the hot files of a folder, in order.
+fn hot_numbers(folder: &Path) -> Result<BTreeSet<u64>, RecoverError> {
+    let mut numbers = BTreeSet::new();
+    for path in entries(folder)? {
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        if let (Some("arrow" | "commits"), Some(number)) = (kind, number) {
+            numbers.insert(number);
+        }
+    }
+    Ok(numbers)
+}
+
+/// Removes temporary files, and Parquet files that no manifest names. Two levels: day and hour.
+fn remove_strays(requests: &Path, known: &BTreeSet<PathBuf>) -> Result<(), RecoverError> {
+    for day in folders(requests)? {
+        for hour in folders(&day)? {
+            for path in entries(&hour)? {
+                let kind = path.extension().and_then(|kind| kind.to_str());
+                let stray = match kind {
+                    Some(kind) if kind == parquet::TEMPORARY => true,
+                    Some("parquet") => !known.contains(&path),
+                    _ => false,
+                };
+                if stray {
+                    tracing::info!(path = %path.display(), "removing what an interrupted sealing left");
+                    std::fs::remove_file(&path).map_err(|source| RecoverError::Io { path, source })?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, RecoverError> {
+    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, RecoverError> {
+    let listed = std::fs::read_dir(folder).and_then(|found| found.map(|entry| Ok(entry?.path())).collect());
+    listed.map_err(|source| RecoverError::Io { path: folder.to_owned(), source })
+}

@@ -1,0 +1,69 @@
+//! Which Parquet files go, by age and by size in all.
+//!
+//! A file first leaves the manifest, so that no new query reads it; after a grace for queries that have begun it is
+//! unlinked. Both steps are functions from one manifest to the next; sealing stores the result.
+
+use std::io;
+
+use event::layout::{DataFolder, Manifest, Removed};
+
+use crate::config::RetentionConfig;
+
+const HOUR_US: i64 = 3_600_000_000;
+
+/// The manifest without the files that are too old or too much; none if all may stay.
+pub(crate) fn choose(config: &RetentionConfig, manifest: &Manifest, now_us: i64) -> Option<Manifest> {
+    let oldest_us = config.age_h.map(|age_h| now_us.saturating_sub(i64::from(age_h) * HOUR_US));
+    let mut by_age: Vec<_> = manifest.files.iter().collect();
+    // Newest first: the size is filled from there.
+    by_age.sort_by_key(|file| std::cmp::Reverse(file.time_max_us));
+    let mut bytes = 0_u64;
+    let mut going = Vec::new();
+    for file in by_age {
+        bytes = bytes.saturating_add(file.bytes);
+        let too_old = oldest_us.is_some_and(|oldest_us| file.time_max_us < oldest_us);
+        let too_much = config.bytes_max.is_some_and(|bytes_max| bytes > bytes_max);
+        if too_old || too_much {
+            going.push(file.path.clone());
+        }
+    }
+    if going.is_empty() {
+        return None;
+    }
+    let mut next = manifest.clone();
+    next.files.retain(|file| !going.contains(&file.path));
+    next.removed.extend(going.into_iter().map(|path| Removed { path, at_us: now_us }));
+    Some(next)
+}
+
+/// Unlinks removed files whose grace is over, and gives the manifest that has forgotten them; none if there is
+/// nothing to forget.
+pub(crate) fn unlink(
+    folder: &DataFolder,
+    manifest: &Manifest,
+    now_us: i64,
+    grace_us: i64,
+) -> Option<Manifest> {
+    let mut next = manifest.clone();
+    next.removed.retain(|removed| {
+        if now_us.saturating_sub(removed.at_us) < grace_us {
+            return true;
+        }
+        let path = folder.root().join(&removed.path);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "cannot unlink an expired file");
+                return true;
+            }
+            _ => {}
+        }
+        // The folders of the hour and the day go with their last file; a folder that is not empty stays.
+        for folder in path.ancestors().skip(1).take(2) {
+            if std::fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+        false
+    });
+    (next.removed.len() < manifest.removed.len()).then_some(next)
+}

@@ -1,0 +1,402 @@
+//! Hot files into Parquet, on a low-priority thread of its own.
+//!
+//! For each closed hot file, in the order of their numbers: read what its commit log covers, order it by time, write
+//! one Parquet file per hour of the rows, name them all in the manifest in one atomic step, and unlink the hot file
+//! once queries that began before have had their grace. A crash between any two steps leaves either the hot file or
+//! the manifest entry in force, never both and never neither; `recover` removes the rest at the next start. This
+//! thread is the only writer of the manifest, so retention runs here too.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::compute::interleave;
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::error::ArrowError;
+use event::hot::{HotError, HotReader, Watermarks};
+use event::layout::{DataFolder, FileEntry, LayoutError, Manifest};
+
+use crate::config::Plan;
+use crate::parquet::{self, ParquetFileError};
+use crate::{merge, retention};
+
+/// Rows that are put in order at a time.
+const CHUNK_ROWS: usize = 16_384;
+const HOUR_US: i64 = 3_600_000_000;
+/// How often retention looks, and how soon after its grace a file is unlinked.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why a hot file is not sealed yet.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The hot file cannot be read.
+    #[error(transparent)]
+    Hot(#[from] HotError),
+    /// A damaged hot file cannot be set aside.
+    #[error("cannot rename {path}: {source}")]
+    Aside {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The Parquet file cannot be written.
+    #[error(transparent)]
+    Parquet(#[from] ParquetFileError),
+    /// The manifest cannot be stored.
+    #[error(transparent)]
+    Manifest(#[from] LayoutError),
+}
+
+/// Numbers of hot files that take no more rows; bounded by what is on disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue(Arc<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    numbers: Mutex<BTreeSet<u64>>,
+    changed: Condvar,
+    closed: AtomicBool,
+}
+
+impl Queue {
+    /// Hands a closed hot file over.
+    pub(crate) fn push(&self, number: u64) {
+        self.0.numbers.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+        self.0.changed.notify_one();
+    }
+
+    /// Says that no more will come: the thread ends when it has sealed what waits.
+    pub(crate) fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.changed.notify_one();
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.0.numbers.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// The lowest number that waits, for which at most `patience` is spent.
+    fn first(&self, patience: Duration) -> Option<u64> {
+        let numbers = self.0.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing = |numbers: &mut BTreeSet<u64>| numbers.is_empty() && !self.is_closed();
+        let (numbers, _) = self
+            .0
+            .changed
+            .wait_timeout_while(numbers, patience, nothing)
+            .unwrap_or_else(PoisonError::into_inner);
+        numbers.first().copied()
+    }
+
+    fn done(&self, number: u64) {
+        self.0.numbers.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+}
+
+/// The state of the sealing thread.
+#[derive(Debug)]
+pub(crate) struct Sealer {
+    folder: DataFolder,
+    plan: Plan,
+    queue: Queue,
+    manifest: Manifest,
+    /// Sealed hot files that running queries may still open, with the moment of their sealing.
+    lingering: Vec<(u64, Instant)>,
+    failing: bool,
+    sealed: u64,
+}
+
+impl Sealer {
+    pub(crate) fn new(folder: DataFolder, plan: Plan, queue: Queue, manifest: Manifest) -> Self {
+        Self { folder, plan, queue, manifest, lingering: Vec::new(), failing: false, sealed: 0 }
+    }
+
+    /// Seals until the queue is closed and empty, or `abandon` says that time is up. Gives the number of hot files
+    /// that it sealed.
+    pub(crate) fn run(mut self, abandon: &AtomicBool) -> u64 {
+        let retry = Duration::from_millis(self.plan.config.retry_interval_ms.into());
+        let mut tidied = Instant::now();
+        loop {
+            if abandon.load(Ordering::Acquire) {
+                break;
+            }
+            match self.queue.first(TIDY_INTERVAL) {
+                Some(number) => match self.seal(number) {
+                    Ok(()) => {
+                        self.queue.done(number);
+                        self.recovered();
+                    }
+                    Err(error) => {
+                        self.failed(&error);
+                        std::thread::sleep(retry);
+                    }
+                },
+                None if self.queue.is_closed() => break,
+                None => {}
+            }
+            if tidied.elapsed() >= TIDY_INTERVAL {
+                tidied = Instant::now();
+                self.tidy();
+            }
+        }
+        self.unlink_lingering(Duration::ZERO);
+        self.sealed
+    }
+
+    /// One hot file.
+    pub(crate) fn seal(&mut self, number: u64) -> Result<(), SealError> {
+        let (files, marks) = match HotReader::open(&self.folder, number) {
+            Ok(Some(reader)) => (self.write_files(number, &reader.batches)?, reader.watermarks),
+            // Made and never written to, or cut back to nothing.
+            Ok(None) => (Vec::new(), Watermarks::new()),
+            Err(error @ (HotError::Damaged { .. } | HotError::Arrow(_))) => {
+                tracing::error!(number, %error, "a hot file is damaged; it is set aside and its rows are missing");
+                self.set_aside(number)?;
+                (Vec::new(), Watermarks::new())
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut manifest = self.manifest.clone();
+        manifest.sealed_through = manifest.sealed_through.max(number);
+        manifest.files.extend(files);
+        merge(&mut manifest.watermarks, &marks);
+        self.adopt(manifest)?;
+        self.lingering.push((number, Instant::now()));
+        self.sealed += 1;
+        Ok(())
+    }
+
+    /// Stores a manifest and goes by it from then on.
+    fn adopt(&mut self, mut manifest: Manifest) -> Result<(), SealError> {
+        manifest.version = self.manifest.version + 1;
+        manifest.store(&self.folder)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    /// Writes the rows of a hot file, one file per hour.
+    pub(crate) fn write_files(
+        &self,
+        number: u64,
+        batches: &[RecordBatch],
+    ) -> Result<Vec<FileEntry>, SealError> {
+        let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
+        let schema = first.schema();
+        let stem = format!("{}-{number:010}", file_name(&node(first)));
+        let order = order(batches);
+        let mut files = Vec::new();
+        let mut groups: Vec<&[Row]> = order.chunk_by(|a, b| hour(a.time) == hour(b.time)).collect();
+        groups.sort_by_key(|rows| rows.first().map(|row| row.time));
+        for rows in groups {
+            let (Some(low), Some(high)) = (rows.first(), rows.last()) else { continue };
+            let path = self.folder.requests().join(hour_folder(low.time)).join(format!("{stem}.parquet"));
+            let properties = parquet::properties(&self.plan.config.parquet, &schema, rows.len() as u64);
+            let parts = rows.chunks(CHUNK_ROWS).map(|rows| gather(batches, rows));
+            let written = parquet::write(&path, &schema, properties, parts)?;
+            files.push(FileEntry {
+                path: under(&self.folder, &path),
+                rows: rows.len() as u64,
+                bytes: written.bytes,
+                checksum: written.checksum,
+                time_min_us: low.time,
+                time_max_us: high.time,
+                hot: number,
+            });
+        }
+        Ok(files)
+    }
+
+    /// Keeps a file that cannot be read for a person to look at.
+    fn set_aside(&self, number: u64) -> Result<(), SealError> {
+        for path in [self.folder.hot_file(number), self.folder.hot_commits(number)] {
+            let mut aside = path.clone().into_os_string();
+            aside.push(".damaged");
+            match std::fs::rename(&path, aside) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(SealError::Aside { path, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Unlinks what nobody reads any more, and lets retention decide.
+    fn tidy(&mut self) {
+        let grace = Duration::from_millis(self.plan.config.seal.grace_ms.into());
+        self.unlink_lingering(grace);
+        let now_us = crate::now_us();
+        let grace_us = i64::from(self.plan.config.retention.grace_s) * 1_000_000;
+        let chosen = retention::choose(&self.plan.config.retention, &self.manifest, now_us);
+        let changed = chosen.map_or(Ok(()), |manifest| self.adopt(manifest)).and_then(|()| {
+            let forgotten = retention::unlink(&self.folder, &self.manifest, now_us, grace_us);
+            forgotten.map_or(Ok(()), |manifest| self.adopt(manifest))
+        });
+        if let Err(error) = changed {
+            self.failed(&error);
+        }
+    }
+
+    fn unlink_lingering(&mut self, grace: Duration) {
+        let folder = &self.folder;
+        self.lingering.retain(|(number, sealed)| sealed.elapsed() < grace || !unlink_hot(folder, *number));
+    }
+
+    fn failed(&mut self, error: &SealError) {
+        if !self.failing {
+            tracing::error!(%error, "sealing waits: hot files stay until the disk takes Parquet again");
+        }
+        self.failing = true;
+    }
+
+    fn recovered(&mut self) {
+        if self.failing {
+            tracing::info!("sealing goes on");
+        }
+        self.failing = false;
+    }
+}
+
+/// Unlinks a sealed hot file; false if it is to be tried again.
+pub(crate) fn unlink_hot(folder: &DataFolder, number: u64) -> bool {
+    // The rows first: a commit log without rows is nothing, rows without a commit log are too.
+    [folder.hot_file(number), folder.hot_commits(number)].into_iter().all(|path| {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "cannot unlink a sealed hot file");
+                false
+            }
+            _ => true,
+        }
+    })
+}
+
+/// A path as the manifest names it: under the data folder.
+fn under(folder: &DataFolder, path: &Path) -> String {
+    path.strip_prefix(folder.root()).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+/// Where a row stands in the batches.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    time: i64,
+    batch: u32,
+    row: u32,
+}
+
+/// All rows by time; rows of the same time stay in the order of their arrival.
+fn order(batches: &[RecordBatch]) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
+    for (batch, columns) in (0_u32..).zip(batches) {
+        let Some(time) = columns.column_by_name("time") else { continue };
+        let time = time.as_primitive::<TimestampMicrosecondType>().values();
+        rows.extend((0_u32..).zip(time.iter()).map(|(row, time)| Row { time: *time, batch, row }));
+    }
+    if !rows.is_sorted_by_key(|row| row.time) {
+        rows.sort_by_key(|row| row.time);
+    }
+    rows
+}
+
+/// The rows, copied together in their order; a run of neighbours is only a view.
+fn gather(batches: &[RecordBatch], rows: &[Row]) -> Result<RecordBatch, ArrowError> {
+    if let Some(first) = rows.first() {
+        let neighbours =
+            (0_u32..).zip(rows).all(|(n, row)| row.batch == first.batch && row.row == first.row + n);
+        if neighbours {
+            return Ok(batches[first.batch as usize].slice(first.row as usize, rows.len()));
+        }
+    }
+    // Few batches take part, and `interleave` looks at each that it is given.
+    let mut taken: Vec<&RecordBatch> = Vec::new();
+    let mut places: HashMap<u32, usize> = HashMap::new();
+    let indices: Vec<(usize, usize)> = rows
+        .iter()
+        .map(|row| {
+            let place = *places.entry(row.batch).or_insert_with(|| {
+                taken.push(&batches[row.batch as usize]);
+                taken.len() - 1
+            });
+            (place, row.row as usize)
+        })
+        .collect();
+    let Some(schema) = taken.first().map(|batch| batch.schema()) else {
+        return Err(ArrowError::InvalidArgumentError("no rows to gather".to_owned()));
+    };
+    let columns: Result<Vec<ArrayRef>, ArrowError> = (0..schema.fields().len())
+        .map(|column| {
+            let pieces: Vec<&dyn Array> = taken.iter().map(|batch| batch.column(column).as_ref()).collect();
+            // Many columns are empty in most traffic: nothing to copy there.
+            if pieces.iter().all(|piece| piece.null_count() == piece.len()) {
+                return Ok(new_null_array(schema.field(column).data_type(), indices.len()));
+            }
+            interleave(&pieces, &indices)
+        })
+        .collect();
+    RecordBatch::try_new(schema, columns?)
+}
+
+fn hour(time_us: i64) -> i64 {
+    time_us.div_euclid(HOUR_US)
+}
+
+/// `date=YYYY-MM-DD/hour=HH` of a time (UTC, proleptic Gregorian calendar).
+fn hour_folder(time_us: i64) -> String {
+    let hours = hour(time_us);
+    let (days, hour) = (hours.div_euclid(24), hours.rem_euclid(24));
+    // Days since 0000-03-01, in eras of 400 years: a year that begins in March ends with its leap day.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("date={year:04}-{month:02}-{day:02}/hour={hour:02}")
+}
+
+/// The node of the first row.
+fn node(batch: &RecordBatch) -> String {
+    let node = batch.column_by_name("node").and_then(|column| column.as_string_view_opt());
+    node.filter(|node| !node.is_empty() && node.is_valid(0)).map_or("node", |node| node.value(0)).to_owned()
+}
+
+/// A name that any file system takes.
+fn file_name(node: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    node.chars().take(100).map(|letter| if plain(letter) { letter } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_named_by_the_calendar() {
+        for (seconds, folder) in [
+            (0, "date=1970-01-01/hour=00"),
+            (-1, "date=1969-12-31/hour=23"),
+            (951_782_400, "date=2000-02-29/hour=00"),
+            (1_709_251_199, "date=2024-02-29/hour=23"),
+            (1_709_251_200, "date=2024-03-01/hour=00"),
+            (4_107_542_400, "date=2100-03-01/hour=00"),
+        ] {
+            assert_eq!(hour_folder(seconds * 1_000_000), folder);
+        }
+    }
+
+    #[test]
+    fn nodes_become_file_names() {
+        assert_eq!(file_name("a/../b c\u{e9}"), "a_.._b_c_");
+    }
+}

@@ -1,0 +1,10 @@
+//! Adapters as their neighbours see them: scraped over HTTP, and exporting to receivers made of the public
+//! protobuf service.
+#![allow(clippy::unwrap_used)]
+
+mod cost;
+mod exposition;
+mod metrics;
+mod receiver;
+mod spans;
+mod support;
