@@ -1,0 +1,109 @@
+//! The configuration of the analytics service: what a user writes, checked into a [`Plan`] that `start` consumes.
+
+use std::net::SocketAddr;
+
+use event::Problem;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// SQL over the recorded requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnalyticsConfig {
+    /// Address of the HTTP endpoint (`/sql`, `/healthz`, `/readyz`). Loopback unless you decide otherwise.
+    pub listen: String,
+    /// Threads that run queries, at low scheduling priority; 0 means one per core.
+    pub threads: u16,
+    /// Memory that all queries together may hold, in bytes. A query that needs more spills or fails by itself.
+    pub memory_bytes_max: u64,
+    /// Disk that spilled intermediate results may take, in bytes.
+    pub spill_bytes_max: u64,
+    /// Longest time a query may take, its answer's delivery included, in milliseconds.
+    pub timeout_ms: u64,
+    /// Most rows an answer may have. A larger answer ends in an error, it is never cut silently.
+    pub rows_max: u64,
+    /// Queries that run at one time.
+    pub concurrency_max: u16,
+    /// Queries that may wait for a turn; one more is refused with 429.
+    pub queue_max: u16,
+    /// Longest wait for a turn, in milliseconds.
+    pub queue_timeout_ms: u64,
+    /// Longest statement (or JSON body with its parameters), in bytes.
+    pub query_bytes_max: u64,
+    /// Queries that `system.queries` remembers.
+    pub history_max: u32,
+}
+
+impl Default for AnalyticsConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8200".into(),
+            threads: 0,
+            memory_bytes_max: 1 << 30,
+            spill_bytes_max: 4 << 30,
+            timeout_ms: 60_000,
+            rows_max: 20_000_000,
+            concurrency_max: 8,
+            queue_max: 32,
+            queue_timeout_ms: 5_000,
+            query_bytes_max: 256 << 10,
+            history_max: 1_000,
+        }
+    }
+}
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub(crate) listen: SocketAddr,
+    pub(crate) threads: usize,
+    pub(crate) config: AnalyticsConfig,
+}
+
+/// Checks a configuration. Pure: nothing is opened or resolved.
+///
+/// # Errors
+/// Every field that cannot be used, each with its path.
+pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut refuse = |field: &str, message: String, hint: &str| {
+        problems.push(Problem { path: format!("analytics.{field}"), message, hint: Some(hint.to_owned()) });
+    };
+    let listen = config.listen.parse::<SocketAddr>();
+    if listen.is_err() {
+        refuse(
+            "listen",
+            format!("`{}` is not an address and port", config.listen),
+            "write it as 127.0.0.1:8200",
+        );
+    }
+    let least: [(&str, u64, u64); 8] = [
+        ("memory_bytes_max", config.memory_bytes_max, 16 << 20),
+        ("timeout_ms", config.timeout_ms, 1),
+        ("rows_max", config.rows_max, 1),
+        ("concurrency_max", config.concurrency_max.into(), 1),
+        ("query_bytes_max", config.query_bytes_max, 64),
+        ("history_max", config.history_max.into(), 1),
+        ("queue_timeout_ms", config.queue_timeout_ms, 1),
+        ("spill_bytes_max", config.spill_bytes_max, 1 << 20),
+    ];
+    for (field, value, min) in least {
+        if value < min {
+            refuse(field, format!("{value} is too small"), &format!("at least {min}"));
+        }
+    }
+    if config.query_bytes_max > 16 << 20 {
+        refuse("query_bytes_max", format!("{} is too large", config.query_bytes_max), "at most 16777216");
+    }
+    if config.history_max > 1_000_000 {
+        refuse("history_max", format!("{} is too large", config.history_max), "at most 1000000");
+    }
+    match listen {
+        Ok(listen) if problems.is_empty() => {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let threads = if config.threads == 0 { cores } else { config.threads.into() };
+            Ok(Plan { listen, threads, config: config.clone() })
+        }
+        _ => Err(problems),
+    }
+}

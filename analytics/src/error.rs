@@ -1,0 +1,121 @@
+//! What can go wrong with a question, and the HTTP status, code and position that the client sees for it.
+
+use std::time::Duration;
+
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::guard::Refused;
+
+/// Why a query has no (whole) answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The statement is not one that only reads, or is no SQL.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Planning or execution failed.
+    #[error("{}", message(.0))]
+    Engine(Box<DataFusionError>),
+    /// The data folder cannot be read as one consistent snapshot.
+    #[error(transparent)]
+    Catalog(#[from] crate::catalog::CatalogError),
+    /// The result could not be written in the asked format.
+    #[error("the answer cannot be written: {0}")]
+    Encode(String),
+    /// The request itself cannot be understood.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The body is longer than `query_bytes_max`.
+    #[error("the query is longer than {0} bytes")]
+    TooLong(u64),
+    /// Longer than `timeout_ms`.
+    #[error("the query took longer than {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// More rows than `rows_max`.
+    #[error("the answer has more than {0} rows: add a LIMIT or an aggregate")]
+    TooManyRows(u64),
+    /// As many queries as `concurrency_max` and `queue_max` allow.
+    #[error("too many queries at one time, try again")]
+    Busy,
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(error: DataFusionError) -> Self {
+        Self::Engine(Box::new(error))
+    }
+}
+
+impl QueryError {
+    /// Status and a short code that programs can match.
+    #[must_use]
+    pub fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Refused(Refused::Syntax(_)) => (StatusCode::BAD_REQUEST, "syntax"),
+            Self::Refused(Refused::Count(_) | Refused::Forbidden(_)) => (StatusCode::FORBIDDEN, "refused"),
+            Self::Engine(error) => engine_status(error.find_root()),
+            Self::Catalog(_) => (StatusCode::SERVICE_UNAVAILABLE, "catalog"),
+            Self::Encode(_) => (StatusCode::INTERNAL_SERVER_ERROR, "encode"),
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_long"),
+            Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
+            Self::TooManyRows(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_rows"),
+            Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+        }
+    }
+
+    /// `{"error": {"message", "code", "line", "column"}}`; line and column count from 1, null when unknown.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let position = match self {
+            Self::Engine(error) => position(error),
+            Self::Refused(Refused::Syntax(error)) => position(error),
+            _ => None,
+        };
+        let (line, column) = position.unzip();
+        json!({"error": {"message": self.to_string(), "code": self.status().1, "line": line, "column": column}})
+    }
+}
+
+fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
+    match root {
+        DataFusionError::SQL(..) => (StatusCode::BAD_REQUEST, "syntax"),
+        DataFusionError::Plan(_)
+        | DataFusionError::SchemaError(..)
+        | DataFusionError::NotImplemented(_)
+        | DataFusionError::Configuration(_) => (StatusCode::BAD_REQUEST, "plan"),
+        DataFusionError::ResourcesExhausted(_) => (StatusCode::INSUFFICIENT_STORAGE, "out_of_memory"),
+        DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "storage")
+        }
+        DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        }
+        _ => (StatusCode::BAD_REQUEST, "execution"),
+    }
+}
+
+fn message(error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, .. } => {
+                format!("column `{}` does not exist", field.flat_name())
+            }
+            other => other.to_string(),
+        },
+        root => root.strip_backtrace(),
+    }
+}
+
+/// The position that a diagnostic carries, or the one that the parser prints in its message.
+fn position(error: &DataFusionError) -> Option<(u64, u64)> {
+    if let Some(span) = error.diagnostic().and_then(|diagnostic| diagnostic.span) {
+        return Some((span.start.line, span.start.column));
+    }
+    let text = error.to_string();
+    let (_, after) = text.rsplit_once("Line: ")?;
+    let (line, after) = after.split_once(", Column: ")?;
+    let column: String = after.chars().take_while(char::is_ascii_digit).collect();
+    Some((line.trim().parse().ok()?, column.parse().ok()?))
+}

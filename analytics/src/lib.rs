@@ -1,0 +1,34 @@
+//! SQL over the recorded requests, live rows included.
+//!
+//! Data comes from files that the collector writes: sealed Parquet files named by the manifest, and hot Arrow
+//! files of the last seconds. Answers go out over HTTP (`/sql`). The modules stand in the order of a question's
+//! journey: a configuration, a [`catalog`] snapshot, the table over it, functions and views, a session, the guard
+//! that refuses everything but reading, the engine that bounds and runs a query, a format, and the HTTP door.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod config;
+
+pub mod catalog;
+
+mod table;
+
+pub mod functions;
+
+mod views;
+
+mod system;
+
+mod session;
+
+pub mod guard;
+
+pub mod query;
+
+mod error;
+
+mod format;
+
+mod serve;
+
+pub use config::{AnalyticsConfig, Plan, validate};
+pub use serve::{Running, StartError, start};

@@ -1,0 +1,146 @@
+//! The one place that owns the engine: runtime, memory pool, spill folder, caches, functions. A query gets a cheap
+//! session of its own over one snapshot.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use datafusion::common::Result;
+use datafusion::datasource::ViewTable;
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+use event::layout::{DataFolder, Ledger};
+
+use crate::catalog::{Catalog, Snapshot};
+use crate::config::Plan;
+use crate::system::{self, History};
+use crate::table::Requests;
+use crate::{functions, views};
+
+/// Footers and page indexes that stay parsed, in bytes.
+const METADATA_CACHE_BYTES: usize = 128 << 20;
+const CATALOG: &str = "tollhouse";
+const SCHEMA: &str = "public";
+
+/// Makes sessions.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    runtime: Arc<RuntimeEnv>,
+    config: SessionConfig,
+    settings: crate::AnalyticsConfig,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) history: Arc<History>,
+}
+
+impl Sessions {
+    pub(crate) fn new(plan: &Plan, folder: &DataFolder) -> Result<Self> {
+        let spill = folder.state().join("spill");
+        // What an earlier process left behind belongs to nobody.
+        if spill.exists() {
+            std::fs::remove_dir_all(&spill)?;
+        }
+        std::fs::create_dir_all(&spill)?;
+        let memory = usize::try_from(plan.config.memory_bytes_max).unwrap_or(usize::MAX);
+        let consumers = std::num::NonZeroUsize::new(5).expect("five is not zero");
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(memory), consumers)))
+            .with_temp_file_path(spill)
+            .with_max_temp_directory_size(plan.config.spill_bytes_max)
+            .with_metadata_cache_limit(METADATA_CACHE_BYTES.min(memory / 4))
+            .build_arc()?;
+        let mut config = SessionConfig::new()
+            .with_target_partitions(plan.threads)
+            .with_information_schema(true)
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(CATALOG, SCHEMA)
+            .with_collect_statistics(true);
+        let options = config.options_mut();
+        options.execution.parquet.pushdown_filters = true;
+        options.execution.parquet.reorder_filters = true;
+        options.execution.time_zone = Some("UTC".into());
+        options.sql_parser.collect_spans = true;
+        options.sql_parser.map_string_types_to_utf8view = true;
+        options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+        Ok(Self {
+            runtime,
+            config,
+            settings: plan.config.clone(),
+            catalog: Arc::new(Catalog::new(folder.clone())),
+            history: Arc::new(History::new(plan.config.history_max as usize)),
+        })
+    }
+
+    /// A session over one snapshot. Of views and system tables only those are made that the statement names, or all
+    /// of them when it asks what there is.
+    pub(crate) async fn open(
+        &self,
+        snapshot: Arc<Snapshot>,
+        statement: &Statement,
+    ) -> Result<SessionContext> {
+        let state = SessionStateBuilder::new_with_default_features()
+            .with_config(self.config.clone())
+            .with_runtime_env(Arc::clone(&self.runtime))
+            .build();
+        let context = SessionContext::new_with_state(state);
+        for aggregate in functions::aggregates() {
+            context.register_udaf(aggregate);
+        }
+        for scalar in functions::scalars() {
+            context.register_udf(scalar);
+        }
+        let (public, system) = (Arc::new(MemorySchemaProvider::new()), Arc::new(MemorySchemaProvider::new()));
+        let catalog = MemoryCatalogProvider::new();
+        catalog.register_schema(SCHEMA, Arc::<MemorySchemaProvider>::clone(&public))?;
+        catalog.register_schema("system", Arc::<MemorySchemaProvider>::clone(&system))?;
+        context.register_catalog(CATALOG, Arc::new(catalog));
+        public.register_table("requests".into(), Arc::new(Requests::new(Arc::clone(&snapshot))))?;
+
+        let named = named(&context, statement)?;
+        let wants = |schema: &str, table: &str| {
+            named.everything || named.tables.contains(&(schema.to_owned(), table.to_owned()))
+        };
+        if wants("system", "ledger") {
+            let ledger = Ledger::load(self.catalog.folder())
+                .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
+            system.register_table("ledger".into(), Arc::new(system::ledger(&ledger)?))?;
+        }
+        if wants("system", "files") {
+            system.register_table("files".into(), Arc::new(system::files(&snapshot)?))?;
+        }
+        if wants("system", "queries") {
+            system.register_table("queries".into(), Arc::new(system::queries(&self.history)?))?;
+        }
+        if wants("system", "settings") {
+            system.register_table("settings".into(), Arc::new(system::settings(&self.settings)?))?;
+        }
+        for (name, sql) in views::all() {
+            if wants(SCHEMA, name) {
+                let plan = context.state().create_logical_plan(&sql).await?;
+                public.register_table(name.into(), Arc::new(ViewTable::new(plan, Some(sql))))?;
+            }
+        }
+        Ok(context)
+    }
+}
+
+struct Named {
+    everything: bool,
+    tables: HashSet<(String, String)>,
+}
+
+fn named(context: &SessionContext, statement: &Statement) -> Result<Named> {
+    let mut named = Named { everything: false, tables: HashSet::new() };
+    for reference in context.state().resolve_table_references(statement)? {
+        let schema = reference.schema().unwrap_or(SCHEMA).to_owned();
+        named.everything |= schema == "information_schema";
+        named.tables.insert((schema, reference.table().to_owned()));
+    }
+    if let Statement::Statement(sql) = statement {
+        use datafusion::sql::sqlparser::ast::Statement as Sql;
+        named.everything |= !matches!(sql.as_ref(), Sql::Query(_) | Sql::Explain { .. });
+    }
+    Ok(named)
+}

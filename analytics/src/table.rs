@@ -1,0 +1,237 @@
+//! The table `requests`: one snapshot as a DataFusion table.
+//!
+//! Sealed files whose time range cannot match the filters are left out before they are opened; the rest goes to
+//! DataFusion's Parquet source (page index, bloom filters, late materialisation), which reads a column that an older
+//! file lacks as null. Hot batches are a memory source beside it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray, UInt64Array, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Column, ColumnStatistics, DFSchema, Result, ScalarValue, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use event::layout::FileEntry;
+
+use crate::catalog::Snapshot;
+
+/// One snapshot as a table.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    schema: SchemaRef,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Requests {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self { schema: event::columns::schema(), snapshot }
+    }
+
+    /// The files that may hold matching rows.
+    fn matching(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+        let files = &self.snapshot.files;
+        let mut keep = vec![true; files.len()];
+        if let Some(filter) = conjunction(filters.iter().cloned()) {
+            let names = DFSchema::try_from(Arc::clone(&self.schema))?;
+            let filter = state.create_physical_expr(filter, &names)?;
+            let predicate =
+                PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter);
+            // A filter that says nothing about files keeps them all.
+            if let Ok(predicate) = predicate {
+                keep = predicate.prune(&TimeRanges(files.iter().map(|(_, entry)| entry).collect()))?;
+            }
+        }
+        let kept = files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file);
+        Ok(kept
+            .map(|(path, entry)| {
+                PartitionedFile::new(path.to_string_lossy(), entry.bytes)
+                    .with_statistics(Arc::new(self.statistics_of(&[entry])))
+            })
+            .collect())
+    }
+
+    fn statistics_of(&self, entries: &[&FileEntry]) -> Statistics {
+        let mut columns = vec![ColumnStatistics::new_unknown(); self.schema.fields().len()];
+        let time = |us| Precision::Exact(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
+        let (min, max) = (
+            entries.iter().map(|entry| entry.time_min_us).min(),
+            entries.iter().map(|entry| entry.time_max_us).max(),
+        );
+        if let (Some(min), Some(max)) = (min, max) {
+            columns[0].min_value = time(min);
+            columns[0].max_value = time(max);
+            columns[0].null_count = Precision::Exact(0);
+        }
+        let sum = |field: fn(&FileEntry) -> u64| entries.iter().map(|entry| field(entry) as usize).sum();
+        Statistics {
+            num_rows: Precision::Exact(sum(|entry| entry.rows)),
+            total_byte_size: Precision::Inexact(sum(|entry| entry.bytes)),
+            column_statistics: columns,
+        }
+    }
+
+    fn sealed(
+        &self,
+        state: &dyn Session,
+        files: Vec<PartitionedFile>,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let url = ObjectStoreUrl::local_filesystem();
+        let runtime = state.runtime_env();
+        let reader = CachedParquetFileReaderFactory::new(
+            runtime.object_store(&url)?,
+            runtime.cache_manager.get_file_metadata_cache(),
+        );
+        let mut parquet = state.config_options().execution.parquet.clone();
+        parquet.schema_force_view_types = true;
+        let options = datafusion::config::TableParquetOptions { global: parquet, ..Default::default() };
+        let source = ParquetSource::new(TableSchema::from(Arc::clone(&self.schema)))
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(reader));
+        let names: HashSet<&str> = files.iter().map(|file| file.object_meta.location.as_ref()).collect();
+        let entries: Vec<&FileEntry> = self
+            .snapshot
+            .files
+            .iter()
+            .filter(|(path, _)| names.contains(path.to_string_lossy().trim_start_matches('/')))
+            .map(|(_, entry)| entry)
+            .collect();
+        let partitions = state.config().target_partitions();
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_statistics(self.statistics_of(&entries))
+            .with_file_groups(FileGroup::new(files).split_files(partitions))
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    fn hot(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let batches: Vec<RecordBatch> = self
+            .snapshot
+            .hot
+            .iter()
+            .flat_map(|reader| &reader.batches)
+            .map(|batch| conform(batch, &self.schema))
+            .collect::<Result<_>>()?;
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        let each = batches.len().div_ceil(state.config().target_partitions().max(1));
+        let partitions: Vec<Vec<RecordBatch>> = batches.chunks(each).map(<[RecordBatch]>::to_vec).collect();
+        let source = MemorySourceConfig::try_new(&partitions, Arc::clone(&self.schema), projection.cloned())?;
+        Ok(Some(DataSourceExec::from_data_source(source)))
+    }
+}
+
+#[async_trait]
+impl TableProvider for Requests {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let files = self.matching(state, filters)?;
+        let mut sources = Vec::new();
+        if !files.is_empty() {
+            sources.push(self.sealed(state, files, projection, limit)?);
+        }
+        sources.extend(self.hot(state, projection)?);
+        match sources.len() {
+            0 => {
+                let none: [Vec<RecordBatch>; 1] = [Vec::new()];
+                Ok(MemorySourceConfig::try_new_exec(&none, Arc::clone(&self.schema), projection.cloned())?)
+            }
+            1 => Ok(sources.remove(0)),
+            _ => UnionExec::try_new(sources),
+        }
+    }
+}
+
+/// A hot batch in the columns of today: one that it lacks is null.
+fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+        Some(column) => Ok(cast(column, field.data_type())?),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    });
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?)
+}
+
+/// What the manifest knows of each file, for pruning.
+struct TimeRanges<'a>(Vec<&'a FileEntry>);
+
+impl TimeRanges<'_> {
+    fn times(&self, column: &Column, of: impl Fn(&FileEntry) -> i64) -> Option<ArrayRef> {
+        if column.name != "time" {
+            return None;
+        }
+        let times = TimestampMicrosecondArray::from_iter_values(self.0.iter().map(|entry| of(entry)));
+        Some(Arc::new(times.with_timezone("UTC")))
+    }
+}
+
+impl PruningStatistics for TimeRanges<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.times(column, |entry| entry.time_min_us)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.times(column, |entry| entry.time_max_us)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.0.len()
+    }
+
+    fn null_counts(&self, _column: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        Some(Arc::new(UInt64Array::from_iter_values(self.0.iter().map(|entry| entry.rows))))
+    }
+
+    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}

@@ -1,0 +1,103 @@
+//! An HTTP/2 connection: hyper's server, its streams as tasks of this thread.
+
+use super::Conn;
+use super::stream::Stream;
+use crate::core::{Core, Phase};
+use crate::exchange;
+use hyper::service::service_fn;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// Runs what hyper spawns on this thread.
+#[derive(Clone)]
+struct Local;
+
+impl<F> hyper::rt::Executor<F> for Local
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// Counts a request of a connection while it is answered.
+struct Busy(Rc<Conn>);
+
+impl Busy {
+    fn new(conn: &Rc<Conn>) -> Self {
+        conn.open.set(conn.open.get() + 1);
+        Self(Rc::clone(conn))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
+    let blocked = Rc::clone(&stream.blocked);
+    let conn = Rc::new(conn);
+    let limits = &core.plan.limits;
+    let service = {
+        let (core, conn) = (Rc::clone(&core), Rc::clone(&conn));
+        service_fn(move |request| {
+            let busy = Busy::new(&conn);
+            let answer = exchange::serve(Rc::clone(&core), Rc::clone(&conn), request, None);
+            async move {
+                let answer = answer.await;
+                drop(busy);
+                answer
+            }
+        })
+    };
+    let header_bytes = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
+    let mut connection = hyper::server::conn::http2::Builder::new(Local)
+        .max_concurrent_streams(limits.h2_streams_max)
+        .max_header_list_size(header_bytes)
+        .max_send_buf_size(64 << 10)
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .serve_connection(stream, service);
+    let deadline = core.clock.deadline();
+    let timeouts = &core.plan.timeouts;
+    let mut armed = None;
+    let mut ending = false;
+    std::future::poll_fn(|cx| {
+        if core.phase.get() != Phase::Serving && !ending {
+            ending = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        if Pin::new(&mut connection).poll(cx).is_ready() || core.phase.get() == Phase::Cut {
+            return Poll::Ready(());
+        }
+        // Bodies still on their way after their heads hold the count of references up.
+        let busy = conn.open.get() > 0 || Rc::strong_count(&conn) > 2;
+        let state = (blocked.get(), busy);
+        if armed != Some(state) {
+            armed = Some(state);
+            match state {
+                (true, _) => deadline.arm(timeouts.body_idle_timeout_ms),
+                (false, true) => deadline.disarm(),
+                (false, false) => deadline.arm(timeouts.idle_timeout_ms),
+            }
+        }
+        if deadline.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if ending || state.0 {
+            return Poll::Ready(());
+        }
+        ending = true;
+        Pin::new(&mut connection).graceful_shutdown();
+        deadline.arm(timeouts.linger_timeout_ms);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

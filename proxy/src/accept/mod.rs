@@ -1,0 +1,192 @@
+//! Where clients come in: the accept loop of one listener on one thread, TLS, and the choice of protocol.
+
+mod strict;
+
+mod stream;
+
+mod http1;
+
+mod http2;
+
+pub(crate) use strict::{Exchange, StrictHandle};
+
+use crate::core::{Core, Phase};
+use crate::forward::Tunnel;
+use event::{Draft, Text, TlsVersion};
+use http::HeaderValue;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use stream::{Stream, Wire};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What all requests of a client connection share.
+pub(crate) struct Conn {
+    pub listener: usize,
+    pub peer: SocketAddr,
+    pub peer_bytes: [u8; 16],
+    pub peer_value: HeaderValue,
+    pub port_value: HeaderValue,
+    pub tls: Option<TlsFacts>,
+    pub strict: Option<StrictHandle>,
+    /// Laid here by the exchange that was answered 101.
+    pub tunnel: RefCell<Option<Tunnel>>,
+    /// Requests under way.
+    pub open: Cell<usize>,
+}
+
+pub(crate) struct TlsFacts {
+    version: TlsVersion,
+    server_name: Option<String>,
+}
+
+impl Conn {
+    /// The port that a Host without one means.
+    pub fn default_port(&self) -> u16 {
+        if self.tls.is_some() { 443 } else { 80 }
+    }
+
+    /// Writes into an event what is known of the connection.
+    pub fn describe(&self, core: &Core, draft: &mut Draft) {
+        draft.text(Text::Listener, core.plan.listeners[self.listener].name.as_bytes());
+        if let Some(tls) = &self.tls {
+            draft.head.tls_version = tls.version as u8;
+            if let Some(name) = &tls.server_name {
+                draft.text(Text::TlsSni, name.as_bytes());
+            }
+        }
+    }
+}
+
+/// Takes connections in until the thread drains; what the kernel has accepted by then is still served.
+pub(crate) async fn accept(core: Rc<Core>, listener: usize, socket: TcpListener) {
+    let acceptor = core.plan.listeners[listener].tls.clone().map(TlsAcceptor::from);
+    let deadline = core.clock.deadline();
+    loop {
+        let full = core.connections.get() >= core.plan.limits.connections_max;
+        let taken = std::future::poll_fn(|cx| {
+            if !full && let std::task::Poll::Ready(taken) = socket.poll_accept(cx) {
+                return std::task::Poll::Ready(Some(taken));
+            }
+            if core.phase.get() != Phase::Serving {
+                return std::task::Poll::Ready(None);
+            }
+            if full {
+                deadline.arm(0);
+            }
+            deadline.poll(cx).map(|()| None)
+        })
+        .await;
+        match taken {
+            Some(Ok((stream, peer))) => {
+                let task = connection(Rc::clone(&core), listener, stream, peer, acceptor.clone());
+                tokio::task::spawn_local(task);
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            None if core.phase.get() != Phase::Serving => return,
+            None => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+/// Counts a connection while it is open.
+struct Open(Rc<Core>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
+
+async fn connection(
+    core: Rc<Core>,
+    listener: usize,
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+) {
+    core.connections.set(core.connections.get() + 1);
+    let _open = Open(Rc::clone(&core));
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a client left at once");
+        return;
+    }
+    let port = stream.local_addr().map_or(0, |addr| addr.port());
+    let deadline = core.clock.deadline();
+    let header_ms = core.plan.timeouts.header_timeout_ms;
+    let (mut stream, tls, mut h2) = match acceptor {
+        None => (Stream::new(Wire::Plain(stream)), None, false),
+        Some(acceptor) => match deadline.within(header_ms, acceptor.accept(stream)).await {
+            Some(Ok(tls)) => {
+                let (_, session) = tls.get_ref();
+                let version = match session.protocol_version() {
+                    Some(rustls::ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
+                    _ => TlsVersion::Tls12,
+                };
+                let facts = TlsFacts { version, server_name: session.server_name().map(str::to_owned) };
+                let h2 = session.alpn_protocol() == Some(b"h2");
+                (Stream::new(Wire::Tls(Box::new(tls))), Some(facts), h2)
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%peer, %error, "TLS handshake failed");
+                return;
+            }
+            None => return,
+        },
+    };
+    if tls.is_none() {
+        let sniffed = deadline
+            .within(header_ms, async {
+                tokio::select! {
+                    biased;
+                    spoken = stream.speaks_h2() => spoken,
+                    () = cut_or_drained(&core) => Err(std::io::ErrorKind::TimedOut.into()),
+                }
+            })
+            .await;
+        match sniffed {
+            Some(Ok(spoken)) => h2 = spoken,
+            Some(Err(_)) => return,
+            // A piece of the preface is not a request: nothing to answer.
+            None => return,
+        }
+        if stream.is_fresh() {
+            return;
+        }
+    }
+    let peer_ip = peer.ip().to_canonical();
+    let conn = Conn {
+        listener,
+        peer: SocketAddr::new(peer_ip, peer.port()),
+        peer_bytes: event::ip_bytes(peer_ip),
+        peer_value: HeaderValue::from_str(&peer_ip.to_string()).expect("an address is ASCII"),
+        port_value: HeaderValue::from(port),
+        tls,
+        strict: None,
+        tunnel: RefCell::new(None),
+        open: Cell::new(0),
+    };
+    drop(deadline);
+    if h2 {
+        http2::serve(core, conn, stream).await;
+    } else {
+        http1::serve(core, conn, stream).await;
+    }
+}
+
+/// Ready when the thread no longer serves.
+async fn cut_or_drained(core: &Core) {
+    let deadline = core.clock.deadline();
+    std::future::poll_fn(|cx| {
+        if core.phase.get() == Phase::Serving { deadline.poll(cx) } else { std::task::Poll::Ready(()) }
+    })
+    .await;
+}

@@ -1,0 +1,248 @@
+//! Services, routes, upstreams, consumers and plugins, in Kong's declarative shapes. Fields that Kong has and this
+//! gateway does not are unknown here, and so refused by name.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// All entities, at the top level of the file.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Entities {
+    /// What requests are sent to.
+    pub services: Vec<Service>,
+    /// Which requests are sent where.
+    pub routes: Vec<Route>,
+    /// Groups of targets that a service's `host` may name.
+    pub upstreams: Vec<Upstream>,
+    /// Who calls.
+    pub consumers: Vec<Consumer>,
+    /// What is done on the way.
+    pub plugins: Vec<Plugin>,
+}
+
+/// A service.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Service {
+    /// Its id, for references.
+    pub id: Option<String>,
+    /// Its name, in events and for references.
+    pub name: Option<String>,
+    /// `protocol`, `host`, `port` and `path` in one: `http://10.0.0.1:9000/base`.
+    pub url: Option<String>,
+    /// `http` (default).
+    pub protocol: Option<String>,
+    /// A host name, an address, or the name of an upstream.
+    pub host: Option<String>,
+    /// 80 by default. Targets of an upstream have their own.
+    pub port: Option<u16>,
+    /// Put before the path of each request.
+    pub path: Option<String>,
+    /// Further targets that are tried when a connection cannot be made: 5 by default.
+    pub retries: Option<u32>,
+    /// Longest time to connect, milliseconds: 60000 by default.
+    pub connect_timeout: Option<u64>,
+    /// Longest time between two writes of a request, milliseconds: 60000 by default.
+    pub write_timeout: Option<u64>,
+    /// Longest time between two reads of a response, milliseconds: 60000 by default.
+    pub read_timeout: Option<u64>,
+    /// False takes it out of service: its routes answer 503.
+    pub enabled: Option<bool>,
+    /// Words for people and tools; the gateway does not read them.
+    pub tags: Vec<String>,
+    /// Routes of this service.
+    pub routes: Vec<Route>,
+    /// Plugins of this service.
+    pub plugins: Vec<Plugin>,
+}
+
+/// A route: it matches when each kind of attribute that it names matches.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Route {
+    /// Its id, for references.
+    pub id: Option<String>,
+    /// Its name, in events and for references.
+    pub name: Option<String>,
+    /// `http` and `https` by default; only `https` answers cleartext requests 426.
+    pub protocols: Vec<String>,
+    /// Host names, with at most one `*` at the begin or the end, with or without a port.
+    pub hosts: Vec<String>,
+    /// Prefixes of the path.
+    pub paths: Vec<String>,
+    /// Methods, in capitals.
+    pub methods: Vec<String>,
+    /// Whether the matched prefix is taken off the path: true by default.
+    pub strip_path: Option<bool>,
+    /// Whether the client's Host goes upstream rather than the target's: false by default.
+    pub preserve_host: Option<bool>,
+    /// `v0` (default): the service's path, then the rest of the request's.
+    pub path_handling: Option<String>,
+    /// Status for a cleartext request to an https-only route: 426 (default).
+    pub https_redirect_status_code: Option<u16>,
+    /// For Kong files; only regular expressions have one, so it must be 0.
+    pub regex_priority: Option<i64>,
+    /// For Kong files: bodies always stream. `false` or absent.
+    pub request_buffering: Option<bool>,
+    /// For Kong files: bodies always stream. `false` or absent.
+    pub response_buffering: Option<bool>,
+    /// The service; not for a route that stands in its service.
+    pub service: Option<Reference>,
+    /// Words for people and tools; the gateway does not read them.
+    pub tags: Vec<String>,
+    /// Plugins of this route.
+    pub plugins: Vec<Plugin>,
+}
+
+/// A reference to an entity: its name or id, plain or as `{name: ...}` or `{id: ...}`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Reference {
+    /// The name (of a consumer: the username) or id.
+    Plain(String),
+    /// As Kong's Admin API writes it.
+    Object {
+        /// By name.
+        #[serde(default, alias = "username")]
+        name: Option<String>,
+        /// By id.
+        #[serde(default)]
+        id: Option<String>,
+    },
+}
+
+impl Reference {
+    /// What is referred to.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Plain(key) => key,
+            Self::Object { name, id } => name.as_deref().or(id.as_deref()).unwrap_or_default(),
+        }
+    }
+}
+
+/// A group of targets, chosen by smooth weighted round-robin.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upstream {
+    /// Its id.
+    pub id: Option<String>,
+    /// Its name, which services give as their `host`.
+    pub name: String,
+    /// `round-robin` (default).
+    pub algorithm: Option<String>,
+    /// For Kong files; round-robin here needs no slots.
+    pub slots: Option<u32>,
+    /// Host header sent upstream unless the route preserves the client's.
+    pub host_header: Option<String>,
+    /// Who answers.
+    pub targets: Vec<Target>,
+    /// Words for people and tools; the gateway does not read them.
+    pub tags: Vec<String>,
+}
+
+/// One target.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Target {
+    /// Its id.
+    pub id: Option<String>,
+    /// `host:port`; port 8000 by default, as Kong has it.
+    pub target: String,
+    /// Share of the requests, 0 to 65535: 100 by default; 0 takes none.
+    pub weight: Option<u32>,
+    /// Words for people and tools; the gateway does not read them.
+    pub tags: Vec<String>,
+}
+
+/// A consumer of services.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Consumer {
+    /// Its id; its name by default.
+    pub id: Option<String>,
+    /// Its name, in events.
+    pub username: Option<String>,
+    /// Its name elsewhere.
+    pub custom_id: Option<String>,
+    /// Its API keys.
+    pub keyauth_credentials: Vec<KeyauthCredential>,
+    /// Words for people and tools; the gateway does not read them.
+    pub tags: Vec<String>,
+}
+
+/// An API key.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeyauthCredential {
+    /// What events call it; by default the consumer's name and a number. Never the key.
+    pub id: Option<String>,
+    /// The secret.
+    pub key: String,
+    /// Words for people and tools; the gateway does not read them.
+    pub tags: Vec<String>,
+}
+
+// The key must not come out by `{:?}`.
+impl std::fmt::Debug for KeyauthCredential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyauthCredential").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A plugin, of everything or of one service or route.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plugin {
+    /// Its id.
+    pub id: Option<String>,
+    /// Which: `key-auth`.
+    pub name: String,
+    /// Name of this instance, for people.
+    pub instance_name: Option<String>,
+    /// False leaves it out.
+    pub enabled: Option<bool>,
+    /// Restricts it to a service.
+    pub service: Option<Reference>,
+    /// Restricts it to a route.
+    pub route: Option<Reference>,
+    /// Restricts it to a consumer; not for plugins that find out who the consumer is.
+    pub consumer: Option<Reference>,
+    /// `http` and `https` by default.
+    pub protocols: Vec<String>,
+    /// Its own settings.
+    pub config: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Words for people and tools; the gateway does not read them.
+    pub tags: Vec<String>,
+}
+
+/// Settings of the plugin `key-auth`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeyAuthConfig {
+    /// Headers or query parameters that may hold the key, in the order they are looked at.
+    pub key_names: Vec<String>,
+    /// Whether the key is taken out of the request before it goes upstream.
+    pub hide_credentials: bool,
+    /// Whether headers are looked at.
+    pub key_in_header: bool,
+    /// Whether query parameters are looked at.
+    pub key_in_query: bool,
+    /// Must be false: bodies are streamed, not read.
+    pub key_in_body: bool,
+    /// Whether OPTIONS requests need a key too.
+    pub run_on_preflight: bool,
+}
+
+impl Default for KeyAuthConfig {
+    fn default() -> Self {
+        Self {
+            key_names: vec!["apikey".into()],
+            hide_credentials: false,
+            key_in_header: true,
+            key_in_query: true,
+            key_in_body: false,
+            run_on_preflight: true,
+        }
+    }
+}

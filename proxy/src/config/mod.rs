@@ -1,0 +1,11 @@
+//! What a person writes: the `gateway` section and the entities in Kong's shapes, as typed trees. Nothing is
+//! checked here beyond types and names; [`crate::validate`] does that and makes the plan of it.
+
+mod entities;
+
+mod gateway;
+
+pub use entities::{
+    Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service, Target, Upstream,
+};
+pub use gateway::{GatewayConfig, Limits, Listen, ResponseHeader, Timeouts, TlsFiles};

@@ -1,0 +1,89 @@
+//! What one thread has: the plan, its clock, its upstream connections, its lane of the spool, its random numbers.
+
+use crate::clock::Clock;
+use crate::forward::{Balance, Pool};
+use crate::plan::Plan;
+use event::Draft;
+use event::spool::Writer;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Most drafts kept for reuse.
+const FREE_DRAFTS_MAX: usize = 1024;
+
+/// Where a thread is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    /// No new connections; each connection ends with its current request.
+    Draining,
+    /// Everything ends now.
+    Cut,
+}
+
+pub(crate) struct Core {
+    pub plan: Arc<Plan>,
+    pub clock: Rc<Clock>,
+    pub pool: Pool,
+    pub balance: Balance,
+    pub phase: Cell<Phase>,
+    /// Client connections that are open.
+    pub connections: Cell<usize>,
+    /// Requests under way.
+    pub exchanges: Cell<usize>,
+    writer: RefCell<Writer>,
+    free: RefCell<Vec<Box<Draft>>>,
+    random: RefCell<StdRng>,
+}
+
+impl Core {
+    pub fn new(plan: Arc<Plan>, writer: Writer) -> Rc<Self> {
+        let clock = Clock::new(plan.timeouts.sweep_interval_ms);
+        Rc::new(Self {
+            pool: Pool::new(&plan),
+            balance: Balance::new(&plan),
+            plan,
+            clock,
+            phase: Cell::new(Phase::Serving),
+            connections: Cell::new(0),
+            exchanges: Cell::new(0),
+            writer: RefCell::new(writer),
+            free: RefCell::default(),
+            random: RefCell::new(StdRng::from_os_rng()),
+        })
+    }
+
+    /// A fresh draft of a request that began at an instant.
+    pub fn draft(&self, started: Instant) -> Box<Draft> {
+        let mut draft = self.free.borrow_mut().pop().unwrap_or_default();
+        draft.reset(self.clock.wall_us(started));
+        draft.head.config_version = self.plan.version;
+        draft
+    }
+
+    /// Writes an event. A full spool counts its drops itself: the request is not touched.
+    pub fn emit(&self, draft: Box<Draft>) {
+        let _counted = self.writer.borrow_mut().append(&draft);
+        let mut free = self.free.borrow_mut();
+        if free.len() < FREE_DRAFTS_MAX {
+            free.push(draft);
+        }
+    }
+
+    /// Random bytes, never all zeros (which means absent).
+    pub fn random_id<const N: usize>(&self) -> [u8; N] {
+        let mut id = [0; N];
+        while id == [0; N] {
+            self.random.borrow_mut().fill_bytes(&mut id);
+        }
+        id
+    }
+
+    pub fn random_u32(&self) -> u32 {
+        self.random.borrow_mut().next_u32()
+    }
+}

@@ -1,0 +1,113 @@
+//! All that can go wrong with a request, and the one place where it becomes a status, a message and an outcome.
+//! What a client sees names no address and no internal cause.
+
+use crate::auth::Refusal;
+use event::Outcome;
+
+/// Why the gateway answers by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The request cannot be read in one way.
+    #[error("bad request: {0}")]
+    BadRequest(&'static str),
+    /// A rule of the byte guard was broken.
+    #[error("{reason}")]
+    Violation { status: u16, reason: &'static str },
+    /// The method is not for a gateway.
+    #[error("CONNECT is not supported")]
+    Connect,
+    #[error("request body too large")]
+    BodyTooLarge,
+    #[error("the client was too slow")]
+    RequestTimeout,
+    #[error("no route")]
+    NoRoute,
+    #[error("HTTPS only")]
+    HttpsOnly,
+    #[error("key-auth: {}", .0.message())]
+    Auth(Refusal),
+    /// The service is disabled or its upstream has no targets.
+    #[error("no target")]
+    NoTarget,
+    #[error("name resolution failed")]
+    Dns,
+    #[error("cannot connect to the upstream")]
+    ConnectFailed,
+    #[error("connecting to the upstream timed out")]
+    ConnectTimeout,
+    #[error("writing to the upstream timed out")]
+    WriteTimeout,
+    #[error("the upstream did not answer in time")]
+    ReadTimeout,
+    #[error("the upstream closed the connection")]
+    Reset,
+    #[error("the upstream's answer is not HTTP")]
+    Malformed,
+    /// The client went away while its body was read.
+    #[error("the client closed the connection")]
+    ClientClosed,
+    /// A bug here.
+    #[error("panic in the gateway")]
+    Panic,
+}
+
+impl Fault {
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::Violation { status, .. } => status,
+            Self::Connect => 405,
+            Self::BodyTooLarge => 413,
+            Self::RequestTimeout => 408,
+            Self::NoRoute => 404,
+            Self::HttpsOnly => 426,
+            Self::Auth(_) => 401,
+            Self::NoTarget | Self::Dns => 503,
+            Self::ConnectFailed | Self::Reset | Self::Malformed => 502,
+            Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => 504,
+            Self::ClientClosed => 499,
+            Self::Panic => 500,
+        }
+    }
+
+    /// What the client is told; the texts are Kong's where Kong has one.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::BadRequest(reason) | Self::Violation { reason, .. } => reason,
+            Self::Connect => "Method not allowed",
+            Self::BodyTooLarge => "Payload too large",
+            Self::RequestTimeout => "Request timeout",
+            Self::NoRoute => "no Route matched with those values",
+            Self::HttpsOnly => "Please use HTTPS protocol",
+            Self::Auth(refusal) => refusal.message(),
+            Self::NoTarget => "failure to get a peer from the ring-balancer",
+            Self::Dns => "name resolution failed",
+            Self::ConnectFailed | Self::Reset | Self::Malformed => {
+                "An invalid response was received from the upstream server"
+            }
+            Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => {
+                "The upstream server is timing out"
+            }
+            Self::ClientClosed => "Client closed request",
+            Self::Panic => "An unexpected error occurred",
+        }
+    }
+
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::BadRequest(_) | Self::Connect => Outcome::BadRequest,
+            Self::Violation { status: 413 | 414 | 431, .. } | Self::BodyTooLarge => Outcome::TooLarge,
+            Self::Violation { .. } => Outcome::BadRequest,
+            Self::RequestTimeout => Outcome::RequestTimeout,
+            Self::NoRoute => Outcome::NoRoute,
+            Self::HttpsOnly => Outcome::UpgradeRequired,
+            Self::Auth(_) => Outcome::Unauthenticated,
+            Self::NoTarget => Outcome::NoHealthyUpstream,
+            Self::Dns | Self::ConnectFailed => Outcome::ConnectFailed,
+            Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => Outcome::UpstreamTimeout,
+            Self::Reset | Self::Malformed => Outcome::UpstreamReset,
+            Self::ClientClosed => Outcome::ClientClosed,
+            Self::Panic => Outcome::GatewayError,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Checks the `gateway` section: addresses, certificates, bounds.
+
+use super::{ListenPlan, TrustedNetworks};
+use crate::config::{GatewayConfig, Limits, Listen, Timeouts, TlsFiles};
+use event::Problem;
+use http::HeaderName;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub(super) struct Front {
+    pub listeners: Vec<ListenPlan>,
+    pub threads: u16,
+    pub trusted: TrustedNetworks,
+    pub source_service_header: HeaderName,
+}
+
+pub(super) fn check(config: &GatewayConfig, problems: &mut Vec<Problem>) -> Option<Front> {
+    if config.listen.is_empty() {
+        problems.push(
+            Problem::new("gateway.listen", "no listener: nobody could connect")
+                .hint("leave `listen` out for 0.0.0.0:8000"),
+        );
+    }
+    let mut listeners = Vec::new();
+    for (at, listen) in config.listen.iter().enumerate() {
+        let path = format!("gateway.listen[{at}]");
+        if config.listen[..at].iter().any(|other| other.name == listen.name) {
+            problems.push(
+                Problem::new(format!("{path}.name"), format!("`{}` is used twice", listen.name))
+                    .hint("give each listener its own name"),
+            );
+        }
+        listeners.extend(check_listen(listen, &path, problems));
+    }
+    let mut trusted = TrustedNetworks::default();
+    for (at, text) in config.trusted_ips.iter().enumerate() {
+        if !trusted.add(text) {
+            problems.push(
+                Problem::new(
+                    format!("gateway.trusted_ips[{at}]"),
+                    format!("`{text}` is not an address or network"),
+                )
+                .hint("like 10.0.0.0/8 or 192.168.1.7"),
+            );
+        }
+    }
+    if !(0.0..=1.0).contains(&config.sample_ratio) {
+        problems.push(Problem::new("gateway.sample_ratio", "must be from 0 to 1"));
+    }
+    check_limits(&config.limits, problems);
+    check_timeouts(&config.timeouts, problems);
+    let threads = match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX)),
+        threads => threads,
+    };
+    let Ok(source_service_header) = HeaderName::try_from(config.source_service_header.as_str()) else {
+        problems.push(Problem::new(
+            "gateway.source_service_header",
+            format!("`{}` is not a header name", config.source_service_header),
+        ));
+        return None;
+    };
+    Some(Front { listeners, threads, trusted, source_service_header })
+}
+
+fn check_listen(listen: &Listen, path: &str, problems: &mut Vec<Problem>) -> Option<ListenPlan> {
+    let addr = listen.address.parse::<SocketAddr>();
+    if addr.is_err() {
+        problems.push(
+            Problem::new(format!("{path}.address"), format!("`{}` is not ip:port", listen.address))
+                .hint("like 0.0.0.0:8000 or [::]:8443"),
+        );
+    }
+    let tls = match &listen.tls {
+        None => None,
+        Some(files) => Some(Arc::new(server_config(files, &format!("{path}.tls"), problems)?)),
+    };
+    Some(ListenPlan { name: listen.name.clone(), addr: addr.ok()?, tls })
+}
+
+fn server_config(files: &TlsFiles, path: &str, problems: &mut Vec<Problem>) -> Option<rustls::ServerConfig> {
+    let before = problems.len();
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect)
+        .unwrap_or_else(|error| {
+            let text = format!("cannot read {}: {error}", files.certificate.display());
+            problems.push(Problem::new(format!("{path}.certificate"), text));
+            Vec::new()
+        });
+    if chain.is_empty() && problems.len() == before {
+        let text = format!("{} holds no certificate", files.certificate.display());
+        problems.push(Problem::new(format!("{path}.certificate"), text).hint("it must be in PEM form"));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| {
+            let text = format!("cannot read {}: {error}", files.key.display());
+            problems.push(Problem::new(format!("{path}.key"), text));
+        })
+        .ok()?;
+    if problems.len() > before {
+        return None;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let made = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+    match made {
+        Ok(mut config) => {
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            Some(config)
+        }
+        Err(error) => {
+            problems.push(
+                Problem::new(path.to_owned(), error.to_string())
+                    .hint("certificate and key must belong together"),
+            );
+            None
+        }
+    }
+}
+
+fn check_limits(limits: &Limits, problems: &mut Vec<Problem>) {
+    let mut within = |name: &str, value: u64, least: u64, most: u64| {
+        if !(least..=most).contains(&value) {
+            problems.push(Problem::new(
+                format!("gateway.limits.{name}"),
+                format!("must be from {least} to {most}"),
+            ));
+        }
+    };
+    let size = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    within("connections_max", size(limits.connections_max), 1, 1 << 24);
+    within("header_bytes_max", size(limits.header_bytes_max), 1024, 1 << 20);
+    within("header_count_max", size(limits.header_count_max), 8, 4096);
+    within("request_line_bytes_max", size(limits.request_line_bytes_max), 256, 65_534);
+    within("chunk_bytes_max", limits.chunk_bytes_max, 1, i64::MAX as u64);
+    within("trailer_bytes_max", size(limits.trailer_bytes_max), 256, 16_383);
+    within("drain_bytes_max", size(limits.drain_bytes_max), 0, 1 << 30);
+    within("held_bytes_max", size(limits.held_bytes_max), 1, 1 << 20);
+    within("h2_streams_max", u64::from(limits.h2_streams_max), 1, 1 << 16);
+    within("upstream_idle_max", size(limits.upstream_idle_max), 0, 1 << 20);
+    within("response_header_bytes_max", size(limits.response_header_bytes_max), 8192, 1 << 20);
+}
+
+fn check_timeouts(timeouts: &Timeouts, problems: &mut Vec<Problem>) {
+    /// A year: beyond it a number is a mistake.
+    const LONGEST_MS: u64 = 31_536_000_000;
+    for (name, value, most) in [
+        ("header_timeout_ms", timeouts.header_timeout_ms, LONGEST_MS),
+        ("idle_timeout_ms", timeouts.idle_timeout_ms, LONGEST_MS),
+        ("body_idle_timeout_ms", timeouts.body_idle_timeout_ms, LONGEST_MS),
+        ("tunnel_idle_timeout_ms", timeouts.tunnel_idle_timeout_ms, LONGEST_MS),
+        ("upstream_idle_timeout_ms", timeouts.upstream_idle_timeout_ms, LONGEST_MS),
+        ("dns_ttl_ms", timeouts.dns_ttl_ms, LONGEST_MS),
+        ("linger_timeout_ms", timeouts.linger_timeout_ms, 600_000),
+        ("sweep_interval_ms", timeouts.sweep_interval_ms, 10_000),
+    ] {
+        if !(1..=most).contains(&value) {
+            problems.push(Problem::new(
+                format!("gateway.timeouts.{name}"),
+                format!("must be from 1 to {most} milliseconds"),
+            ));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Every problem is reported, with its path.
+
+use crate::config::{Entities, GatewayConfig};
+use crate::validate;
+
+fn problems(entities: serde_json::Value) -> Vec<String> {
+    let entities: Entities = serde_json::from_value(entities).unwrap();
+    match validate(&GatewayConfig::default(), &entities) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.into_iter().map(|problem| problem.path).collect(),
+    }
+}
+
+#[test]
+fn a_whole_file_is_planned() {
+    let found = problems(serde_json::json!({
+        "services": [{
+            "name": "orders", "url": "http://127.0.0.1:9000/base",
+            "routes": [{"name": "r", "paths": ["/orders"], "methods": ["GET"], "hosts": ["*.example.com"]}],
+            "plugins": [{"name": "key-auth", "config": {"key_names": ["x-key"]}}],
+        }, {"name": "pool", "host": "group", "connect_timeout": 100}],
+        "routes": [{"paths": ["/pool"], "service": {"name": "pool"}}],
+        "upstreams": [{"name": "group", "targets": [{"target": "[::1]:9001"}, {"target": "host", "weight": 0}]}],
+        "consumers": [{"username": "alice", "keyauth_credentials": [{"key": "k"}]}],
+        "plugins": [{"name": "key-auth", "route": "r"}, {"name": "key-auth", "service": "pool"}],
+    }));
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn all_problems_come_at_once_with_their_paths() {
+    let found = problems(serde_json::json!({
+        "services": [
+            {"name": "a", "url": "https://x", "routes": [
+                {"paths": ["ok"]}, {"paths": ["/fine", "~/re$"], "methods": ["get"]}, {"service": "a", "hosts": ["a.*.b"]}]},
+            {"name": "a", "host": "h", "read_timeout": 0, "path": "/a//b"},
+        ],
+        "routes": [{"paths": ["/x"], "service": "nobody"}, {"paths": ["/y"]}],
+        "upstreams": [{"name": "u", "algorithm": "least-connections", "targets": [{"target": "a b"}]}],
+        "consumers": [{"keyauth_credentials": [{"key": ""}]}],
+        "plugins": [{"name": "rate-limiting"}, {"name": "key-auth", "config": {"key_name": []}}],
+    }));
+    for path in [
+        "services[0].url",
+        "services[1].name",
+        "services[1].read_timeout",
+        "services[1].path",
+        "services[0].routes[0].paths[0]",
+        "services[0].routes[1].paths[1]",
+        "services[0].routes[1].methods[0]",
+        "services[0].routes[2].service",
+        "services[0].routes[2].hosts[0]",
+        "routes[0].service",
+        "routes[1].service",
+        "upstreams[0].algorithm",
+        "upstreams[0].targets[0].target",
+        "consumers[0]",
+        "consumers[0].keyauth_credentials[0].key",
+        "plugins[0].name",
+        "plugins[1].config",
+    ] {
+        assert!(found.iter().any(|found| found == path), "{path} is missing in {found:#?}");
+    }
+}

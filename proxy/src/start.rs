@@ -1,0 +1,205 @@
+//! Starts the threads, and ends them: bind, run, drain, cut.
+
+use crate::accept;
+use crate::core::{Core, Phase};
+use crate::plan::Plan;
+use event::spool::Writer;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// Connections that the kernel may hold before they are accepted, per thread and listener.
+const BACKLOG: i32 = 4096;
+/// How long a thread may take to end once everything was cut.
+const CUT_GRACE: Duration = Duration::from_secs(2);
+
+/// A listener, bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The address, with the port that was taken for port 0.
+    pub addr: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
+/// How a drain went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DrainReport {
+    /// Requests that were still under way when the grace was over. Their events say so.
+    pub requests_cut: u64,
+}
+
+/// Why the proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address cannot be had.
+    #[error("cannot listen on {addr} ({name}): {source}")]
+    Bind {
+        /// The listener.
+        name: String,
+        /// Its address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread or its runtime cannot be had.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Nothing to record with.
+    #[error("no spool writer: the proxy runs one thread for each")]
+    NoWriters,
+}
+
+/// A running proxy. Dropped without a drain, it is cut.
+#[derive(Debug)]
+pub struct Running {
+    /// The listeners.
+    pub listeners: Vec<Bound>,
+    phase: watch::Sender<Phase>,
+    threads: Vec<Thread>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    done: oneshot::Receiver<u64>,
+    handle: std::thread::JoinHandle<()>,
+}
+
+/// Runs a plan, one thread per writer.
+///
+/// # Errors
+/// An address that cannot be bound, or a thread that cannot be started; nothing runs then.
+pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
+    if writers.is_empty() {
+        return Err(StartError::NoWriters);
+    }
+    let mut listeners = Vec::new();
+    let mut sockets: Vec<Vec<std::net::TcpListener>> = writers.iter().map(|_| Vec::new()).collect();
+    for listen in &plan.listeners {
+        let mut addr = listen.addr;
+        for sockets in &mut sockets {
+            let failed = |source| StartError::Bind { name: listen.name.clone(), addr, source };
+            let socket = bind(addr).map_err(failed)?;
+            // Port 0 is resolved by the first thread and shared by the others.
+            addr = socket.local_addr().map_err(failed)?;
+            sockets.push(socket);
+        }
+        listeners.push(Bound { name: listen.name.clone(), addr, tls: listen.tls.is_some() });
+    }
+    let plan = Arc::new(plan);
+    let (phase, _) = watch::channel(Phase::Serving);
+    let mut threads = Vec::new();
+    for (writer, sockets) in writers.into_iter().zip(sockets) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let (plan, phase) = (Arc::clone(&plan), phase.subscribe());
+        let (report, done) = oneshot::channel();
+        let handle = std::thread::Builder::new()
+            .name(format!("proxy-{}", writer.core()))
+            .spawn(move || {
+                let local = tokio::task::LocalSet::new();
+                let cut = local.block_on(&runtime, run(Core::new(plan, writer), sockets, phase));
+                // What is left is dropped here, and recorded.
+                drop(local);
+                drop(runtime);
+                // Nobody asks when the proxy was dropped without a drain.
+                let _asked = report.send(cut);
+            })
+            .map_err(StartError::Thread)?;
+        threads.push(Thread { done, handle });
+    }
+    Ok(Running { listeners, phase, threads })
+}
+
+fn bind(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The life of one thread. Says how many requests were cut.
+async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: watch::Receiver<Phase>) -> u64 {
+    let clock = tokio::task::spawn_local(Rc::clone(&core.clock).run());
+    for (listener, socket) in sockets.into_iter().enumerate() {
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => {
+                tokio::task::spawn_local(accept::accept(Rc::clone(&core), listener, socket));
+            }
+            Err(error) => tracing::error!(%error, "cannot listen"),
+        }
+    }
+    let mut sweep = tokio::time::interval(Duration::from_secs(1));
+    let mut cut = 0;
+    loop {
+        tokio::select! {
+            changed = phase.changed() => {
+                let next = if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Cut };
+                core.phase.set(next);
+                if next == Phase::Cut {
+                    cut = core.exchanges.get() as u64;
+                }
+                core.clock.wake_all();
+                if next == Phase::Cut {
+                    break;
+                }
+            }
+            _ = sweep.tick() => core.pool.sweep(&core),
+            () = tokio::time::sleep(Duration::from_millis(5)), if core.phase.get() == Phase::Draining => {
+                if core.connections.get() == 0 && core.exchanges.get() == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    clock.abort();
+    for _ in 0..100 {
+        if core.connections.get() == 0 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    cut
+}
+
+impl Running {
+    /// Takes no more connections, lets requests finish for `grace`, then cuts what is left.
+    pub async fn drain(self, grace: Duration) -> DrainReport {
+        self.phase.send_replace(Phase::Draining);
+        let deadline = tokio::time::Instant::now() + grace;
+        let mut report = DrainReport::default();
+        let mut late = Vec::new();
+        for mut thread in self.threads {
+            match tokio::time::timeout_at(deadline, &mut thread.done).await {
+                Ok(cut) => {
+                    report.requests_cut += cut.unwrap_or(0);
+                    join(thread.handle);
+                }
+                Err(_) => late.push(thread),
+            }
+        }
+        self.phase.send_replace(Phase::Cut);
+        for thread in late {
+            if let Ok(cut) = tokio::time::timeout(CUT_GRACE, thread.done).await {
+                report.requests_cut += cut.unwrap_or(0);
+                join(thread.handle);
+            }
+        }
+        report
+    }
+}
+
+/// A thread that has reported ends at once.
+fn join(handle: std::thread::JoinHandle<()>) {
+    if handle.join().is_err() {
+        tracing::error!("a proxy thread panicked");
+    }
+}

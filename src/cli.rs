@@ -1,0 +1,145 @@
+//! The command line: what the user may type, with its help beside it. Pure parsing; nothing here touches the machine.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::demo::DemoArgs;
+
+/// The API gateway that keeps the books: every request is one event, and every metric, span and report adds up to them.
+#[derive(Debug, Parser)]
+#[command(name = "tollhouse", version, propagate_version = true, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  tollhouse demo                                     see it work, with sample services and traffic
+  tollhouse run --upstream http://127.0.0.1:9000     put it before one service, without a file
+  tollhouse run --config tollhouse.yaml              run as the file says
+  tollhouse check                                    find what is wrong with ./tollhouse.yaml
+  tollhouse query \"SELECT * FROM consumers\"          ask what happened";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run gateway, collector and analytics in one process.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Run the gateway alone; it records into the data folder.
+    Proxy(RunArgs),
+    /// Run the collector alone; it stores what the gateway recorded in the data folder.
+    Collector(PartArgs),
+    /// Run the analytics alone; they answer SQL over the data folder.
+    Analytics(PartArgs),
+    /// Say what is wrong with a configuration: exit 0 good, 1 bad, 2 none.
+    Check(CheckArgs),
+    /// Ask a running Tollhouse in SQL.
+    #[command(after_help = QUERY_EXAMPLES)]
+    Query(QueryArgs),
+    /// Start a gateway with sample services and traffic, and show it live.
+    Demo(DemoArgs),
+    /// Describe the configuration itself.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print completions for a shell.
+    #[command(after_help = "Example:\n  tollhouse completions bash > /etc/bash_completion.d/tollhouse")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+const RUN_EXAMPLES: &str = "Examples:
+  tollhouse run                                      with ./tollhouse.yaml
+  tollhouse run --upstream http://127.0.0.1:9000     everything to one service, without a file
+  TOLLHOUSE_ANALYTICS__LISTEN=127.0.0.1:0 tollhouse run
+
+SIGTERM or SIGINT drains: open requests end, everything recorded is stored, then exit 0. A second one exits at once.";
+
+/// Where the configuration of the gateway comes from.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// The configuration file [default: ./tollhouse.yaml].
+    #[arg(long, short, value_name = "FILE", env = "TOLLHOUSE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The folder that holds everything recorded.
+    #[arg(long, short, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Run without a file: all requests go to this service.
+    #[arg(long, value_name = "URL")]
+    pub upstream: Option<String>,
+}
+
+/// Where the configuration of a part behind the gateway comes from.
+#[derive(Clone, Debug, Args)]
+pub struct PartArgs {
+    /// The configuration file [default: ./tollhouse.yaml].
+    #[arg(long, short, value_name = "FILE", env = "TOLLHOUSE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The folder that holds everything recorded; enough without a file.
+    #[arg(long, short, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// What to check.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration file [default: ./tollhouse.yaml].
+    #[arg(long, short, value_name = "FILE", env = "TOLLHOUSE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print the result as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+const QUERY_EXAMPLES: &str = "Examples:
+  tollhouse query \"SELECT service, count(*) FROM requests GROUP BY service\"
+  tollhouse query --format csv --output out.csv \"SELECT * FROM consumers\"
+  echo 'SELECT count(*) FROM requests' | tollhouse query -
+
+Exit codes: 0 answered, 1 the query was refused or failed, 2 wrong usage, 3 no server answers.";
+
+/// A question and how to show its answer.
+#[derive(Clone, Debug, Args)]
+pub struct QueryArgs {
+    /// The SQL statement, or `-` to read it from standard input.
+    pub sql: String,
+    /// How to print the answer.
+    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Where the analytics listen.
+    #[arg(long, short, value_name = "URL", default_value = "http://127.0.0.1:8200")]
+    pub url: String,
+    /// Write the answer to this file instead of standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Shapes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// One array of objects.
+    Json,
+    /// One object per line.
+    Ndjson,
+    /// Comma separated, with a header.
+    Csv,
+    /// A Parquet file.
+    Parquet,
+    /// An Arrow IPC stream.
+    Arrow,
+}
+
+/// Descriptions of the configuration.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// All keys with type, default and meaning, as Markdown.
+    Reference,
+    /// The JSON Schema, for editors.
+    Schema,
+}

@@ -1,0 +1,123 @@
+//! The order in which a configuration is read: file, `${NAME}` references, environment overrides, flags, schema, types.
+//!
+//! Generic over the type, which brings its own schema: what the types accept, what the editor completes and what the
+//! reference lists are one thing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use super::locate::{Node, Origin, parse};
+use super::report::{Finding, Report};
+use super::{conform, decode, env};
+
+/// A file larger than this is not a configuration.
+pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What a configuration is read from. Later ones win: file, then `vars`, then `flags`.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Name and text of the file; `None` runs on variables, flags and defaults.
+    pub file: Option<(String, String)>,
+    /// All environment variables that are valid UTF-8.
+    pub vars: BTreeMap<String, String>,
+    /// Values that command line flags set: the flag, the path of keys, the value.
+    pub flags: Vec<(&'static str, Vec<&'static str>, serde_json::Value)>,
+}
+
+/// Why no configuration could be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file could not be opened or read.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Io {
+        /// As the user gave it.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The file is far too large.
+    #[error("{path} is larger than {FILE_BYTES_MAX} bytes: this is not a configuration", path = path.display())]
+    TooLarge {
+        /// As the user gave it.
+        path: PathBuf,
+    },
+    /// Not text.
+    #[error("{path} is not UTF-8 text", path = path.display())]
+    NotText {
+        /// As the user gave it.
+        path: PathBuf,
+    },
+}
+
+/// Reads the text of a configuration file.
+pub fn read_file(path: &Path) -> Result<(String, String), ReadError> {
+    let failed = |source| ReadError::Io { path: path.to_owned(), source };
+    let bytes_total = std::fs::metadata(path).map_err(failed)?.len();
+    if bytes_total > FILE_BYTES_MAX {
+        return Err(ReadError::TooLarge { path: path.to_owned() });
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
+    let text = String::from_utf8(bytes).map_err(|_| ReadError::NotText { path: path.to_owned() })?;
+    Ok((path.display().to_string(), text))
+}
+
+/// A typed configuration, and the memory of where each value was written.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// The typed value.
+    pub value: T,
+    tree: Node,
+    file: Option<String>,
+    text: String,
+}
+
+impl<T> Loaded<T> {
+    /// What a component's `validate` found, with the line of each.
+    pub fn report(&self, problems: Vec<event::Problem>) -> Report {
+        let findings = problems
+            .into_iter()
+            .map(|problem| Finding {
+                origin: self.tree.place(&problem.path),
+                path: problem.path,
+                message: problem.message,
+                hint: problem.hint,
+            })
+            .collect();
+        Report::new(self.file.clone(), self.text.clone(), findings)
+    }
+
+    /// The file that was read, as the user named it.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+}
+
+/// Reads a configuration; `Err` holds every problem that could be found.
+pub fn load<T: DeserializeOwned + JsonSchema>(sources: Sources) -> Result<Loaded<T>, Report> {
+    let (file, text) = sources.file.map_or((None, String::new()), |(name, text)| (Some(name), text));
+    let refused = |findings| Report::new(file.clone(), text.clone(), findings);
+    let schema = schemars::schema_for!(T).to_value();
+
+    let mut tree = parse(&text).map_err(refused)?;
+    let mut findings = Vec::new();
+    env::fill_in(&mut tree, "", &sources.vars, &mut findings);
+    env::overlay(&mut tree, &schema, &sources.vars, &mut findings);
+    for (flag, path, value) in sources.flags {
+        let origin = Origin::Flag(flag);
+        let laid = env::set(&mut tree, &path, Node::from_json(&value, &origin), &origin);
+        if let Err(message) = laid {
+            findings.push(Finding::at(origin, &path.join("."), message));
+        }
+    }
+    findings.extend(conform::conform(&schema, &tree));
+    if !findings.is_empty() {
+        return Err(refused(findings));
+    }
+    match decode::decode(&tree) {
+        Ok(value) => Ok(Loaded { value, tree, file, text }),
+        Err(finding) => Err(refused(vec![finding])),
+    }
+}

@@ -1,0 +1,195 @@
+//! The configuration: one typed tree, composed of the parts' own types, and everything between a YAML file and it.
+//!
+//! `locate` reads text into a tree with places, `env` lays the environment over it, `conform` compares it with the
+//! schema, `decode` makes it typed; `load` is their order. `report` shows what is wrong, `reference` writes the docs.
+
+mod locate;
+
+mod env;
+
+mod conform;
+
+mod suggest;
+
+mod decode;
+
+mod load;
+
+mod report;
+
+pub mod reference;
+
+pub use load::{Loaded, ReadError, Sources, load, read_file};
+pub use report::Report;
+
+use std::path::PathBuf;
+
+use proxy::config::{Consumer, Entities, GatewayConfig, Plugin, Route, Service, Upstream};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What `tollhouse.yaml` holds.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "tollhouse.yaml")]
+pub struct Config {
+    /// The name of this gateway in every event it records. Without one, the name of the host.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// The folder that holds everything recorded. A relative path begins at the working directory.
+    #[serde(default = "default_data")]
+    pub data: PathBuf,
+    /// What Tollhouse says about itself, on standard error.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// The data plane: listeners, limits, time-outs.
+    #[serde(default)]
+    pub gateway: GatewayConfig,
+    /// What requests are sent to.
+    #[serde(default)]
+    pub services: Vec<Service>,
+    /// Which requests are sent where.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// Groups of targets that a service's `host` may name.
+    #[serde(default)]
+    pub upstreams: Vec<Upstream>,
+    /// Who calls.
+    #[serde(default)]
+    pub consumers: Vec<Consumer>,
+    /// What is done on the way, for all services.
+    #[serde(default)]
+    pub plugins: Vec<Plugin>,
+    /// The hand-over from the gateway to the collector, on disk.
+    #[serde(default)]
+    pub spool: event::spool::SpoolConfig,
+    /// What turns events into metrics, spans and Parquet.
+    #[serde(default)]
+    pub collector: collector::CollectorConfig,
+    /// SQL over what was recorded.
+    #[serde(default)]
+    pub analytics: analytics::AnalyticsConfig,
+}
+
+/// How Tollhouse logs.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,proxy=debug`. The variable
+    /// `RUST_LOG` wins over this.
+    pub level: String,
+    /// One line of text or one JSON object for each message.
+    pub format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A line of text, coloured on a terminal.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+fn default_data() -> PathBuf {
+    PathBuf::from("./tollhouse-data")
+}
+
+impl Config {
+    /// The JSON Schema of the whole file.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
+    /// What the gateway routes by. The five lists stand in the file's top level one by one, rather than flattened,
+    /// since serde loses the place of a flattened value.
+    fn entities(&self) -> Entities {
+        Entities {
+            services: self.services.clone(),
+            routes: self.routes.clone(),
+            upstreams: self.upstreams.clone(),
+            consumers: self.consumers.clone(),
+            plugins: self.plugins.clone(),
+        }
+    }
+
+    /// The node's name: as configured, or the host's.
+    pub fn node(&self) -> String {
+        let host = || {
+            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+            Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+        };
+        self.node.clone().or_else(host).unwrap_or_else(|| "tollhouse".to_owned())
+    }
+}
+
+/// Which parts of Tollhouse a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// All of them.
+    All,
+    /// The gateway.
+    Proxy,
+    /// The collector.
+    Collector,
+    /// The analytics.
+    Analytics,
+}
+
+impl Role {
+    /// Whether a process of this role runs that part.
+    pub fn runs(self, part: Self) -> bool {
+        self == Self::All || self == part
+    }
+}
+
+/// A configuration that every part of a role found right.
+#[derive(Debug)]
+pub struct Plans {
+    /// The gateway's, when the role runs it.
+    pub proxy: Option<proxy::Plan>,
+    /// The collector's, when the role runs it.
+    pub collector: Option<collector::Plan>,
+    /// The analytics', when the role runs them.
+    pub analytics: Option<analytics::Plan>,
+}
+
+/// Asks each part of the role whether the configuration is right; all problems come at once, with their lines.
+pub fn validate(loaded: &Loaded<Config>, role: Role) -> Result<Plans, Report> {
+    let config = &loaded.value;
+    let mut problems = Vec::new();
+    if config.node().len() > event::TEXT_BYTES_MAX.min(255) {
+        problems.push(event::Problem::new("node", "longer than 255 bytes"));
+    }
+    if let Err(error) = config.log.level.parse::<tracing_subscriber::EnvFilter>() {
+        problems.push(
+            event::Problem::new("log.level", format!("not a log filter: {error}"))
+                .hint("error, warn, info, debug or trace"),
+        );
+    }
+    let mut keep = |found: Vec<event::Problem>| problems.extend(found);
+    let proxy = role
+        .runs(Role::Proxy)
+        .then(|| proxy::validate(&config.gateway, &config.entities()).map_err(&mut keep).ok())
+        .flatten();
+    let collector = role
+        .runs(Role::Collector)
+        .then(|| collector::validate(&config.collector).map_err(&mut keep).ok())
+        .flatten();
+    let analytics = role
+        .runs(Role::Analytics)
+        .then(|| analytics::validate(&config.analytics).map_err(&mut keep).ok())
+        .flatten();
+    if role.runs(Role::Proxy) {
+        problems.extend(config.spool.problems("spool"));
+    }
+    if problems.is_empty() { Ok(Plans { proxy, collector, analytics }) } else { Err(loaded.report(problems)) }
+}

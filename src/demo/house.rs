@@ -1,0 +1,60 @@
+//! Tollhouse itself, started in this process by the same composition as `tollhouse run`, from the demo's
+//! configuration. The only file of the demo that knows how the product is put together.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use event::layout::DataFolder;
+use serde_json::json;
+
+use super::world::Listen;
+use crate::config::{self, Config, Role, Sources};
+use crate::failure::Failure;
+use crate::run::{self, Parts};
+
+/// A running Tollhouse.
+pub struct House {
+    config: Config,
+    parts: Parts,
+    /// Where it listens, with the ports it really has.
+    pub listen: Listen,
+}
+
+impl House {
+    /// Starts all parts over `data` from the configuration `text`, which `name` names in messages. To be called on a
+    /// runtime. The environment has no say: the demo is the same everywhere.
+    pub fn start(name: &str, text: String, data: &Path) -> Result<Self, Failure> {
+        // Fails only when a provider is installed already, and then there is one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let sources = Sources {
+            file: Some((name.to_owned(), text)),
+            vars: BTreeMap::new(),
+            flags: vec![("--data", vec!["data"], json!(data.to_string_lossy()))],
+        };
+        let config = config::load::<Config>(sources)?;
+        let plans = config::validate(&config, Role::All)?;
+        let config = config.value;
+        let folder = DataFolder::open(&config.data)
+            .map_err(|error| Failure::part("cannot use the data folder", error))?;
+        let parts = run::start(&config, plans, &folder)?;
+        let listen = listen(&parts).ok_or_else(|| {
+            Failure::part("cannot start the demo", "a listener of the gateway, metrics or SQL is missing")
+        })?;
+        Ok(Self { config, parts, listen })
+    }
+
+    /// Ends it as SIGTERM ends `tollhouse run`.
+    pub async fn stop(self) {
+        run::drain(self.parts, &self.config).await;
+    }
+}
+
+fn listen(parts: &Parts) -> Option<Listen> {
+    let gateway: SocketAddr = parts.gateway.as_ref()?.0.listeners.first()?.addr;
+    Some(Listen {
+        gateway,
+        metrics: parts.collector.as_ref()?.metrics_addr,
+        sql: parts.analytics.as_ref()?.addr,
+    })
+}

@@ -1,0 +1,76 @@
+//! Which configuration a command means: the file it names, `./tollhouse.yaml`, or flags alone.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::config::{Sources, read_file};
+use crate::failure::Failure;
+
+/// The file that is read when none is named.
+const FILE_DEFAULT: &str = "tollhouse.yaml";
+
+/// All variables of the process that are text.
+pub fn variables() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// For `run` and `proxy`, which need services or an upstream.
+pub fn for_gateway(
+    config: Option<&Path>,
+    data: Option<&Path>,
+    upstream: Option<&str>,
+    vars: BTreeMap<String, String>,
+) -> Result<Sources, Failure> {
+    let mut sources = match upstream {
+        Some(url) => {
+            let services =
+                json!([{"name": "upstream", "url": url, "routes": [{"name": "all", "paths": ["/"]}]}]);
+            Sources { file: None, vars, flags: vec![("--upstream", vec!["services"], services)] }
+        }
+        None => Sources { file: Some(file(config, " and no --upstream")?), vars, flags: Vec::new() },
+    };
+    set_data(&mut sources, data);
+    Ok(sources)
+}
+
+/// For `collector` and `analytics`, which can do with a data folder.
+pub fn for_part(
+    config: Option<&Path>,
+    data: Option<&Path>,
+    vars: BTreeMap<String, String>,
+) -> Result<Sources, Failure> {
+    let named = config.map(PathBuf::from).or_else(default_file);
+    let file = match (named, data) {
+        (Some(path), _) => Some(read_file(&path)?),
+        (None, Some(_)) => None,
+        (None, None) => return Err(Failure::NoConfiguration { also: " and no --data" }),
+    };
+    let mut sources = Sources { file, vars, flags: Vec::new() };
+    set_data(&mut sources, data);
+    Ok(sources)
+}
+
+/// For `check`.
+pub fn for_check(config: Option<&Path>, vars: BTreeMap<String, String>) -> Result<Sources, Failure> {
+    Ok(Sources { file: Some(file(config, "")?), vars, flags: Vec::new() })
+}
+
+fn file(config: Option<&Path>, also: &'static str) -> Result<(String, String), Failure> {
+    let path = config.map(PathBuf::from).or_else(default_file).ok_or(Failure::NoConfiguration { also })?;
+    Ok(read_file(&path)?)
+}
+
+fn default_file() -> Option<PathBuf> {
+    let path = PathBuf::from(FILE_DEFAULT);
+    path.exists().then_some(path)
+}
+
+fn set_data(sources: &mut Sources, data: Option<&Path>) {
+    if let Some(folder) = data {
+        sources.flags.push(("--data", vec!["data"], json!(folder.to_string_lossy())));
+    }
+}

@@ -1,0 +1,78 @@
+//! Promise 2: a collector that is absent, stopped or dead changes no request. While the spool has room nothing is
+//! dropped; then every drop is counted by reason, and the ledger balances.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::collections::HashSet;
+
+use support::eventually;
+use support::load::{Load, assert_exact, stored};
+use support::origin::Origin;
+use support::site::Site;
+
+#[test]
+fn absent_stopped_and_killed_collectors_cost_no_request_and_no_row() {
+    let origin = Origin::start();
+    let site = Site::new(origin.addr);
+    let proxy = site.start("proxy");
+    let load = Load::start(proxy.gateway(), "/open/echo", 4);
+    load.wait(1500);
+    let collector = site.start("collector");
+    load.wait(500);
+    collector.signal(libc::SIGSTOP);
+    load.wait(1500);
+    collector.signal(libc::SIGCONT);
+    load.wait(500);
+    collector.kill9();
+    load.wait(1500);
+    let ledger = load.stop();
+    assert_eq!(ledger.failed, Vec::<String>::new());
+    let received: Vec<_> = ledger.received.into_iter().map(|(id, _)| id).collect();
+
+    let _collector = site.start("collector");
+    let analytics = site.start("analytics");
+    analytics.rows(received.len() as u64);
+    assert_exact(&stored(&analytics), received.iter().map(String::as_str));
+}
+
+#[test]
+fn a_full_spool_drops_by_reason_and_the_ledger_balances() {
+    let origin = Origin::start();
+    let site = Site::new(origin.addr)
+        .set(&["spool", "segment_bytes"], (1 << 20).into())
+        .set(&["spool", "bytes_max"], (8 << 20).into());
+    let proxy = site.start("proxy");
+    let load = Load::start(proxy.gateway(), "/open/echo", 8);
+    // A record takes some hundred bytes: this is several times what the spool holds.
+    for _ in 0..6 {
+        load.wait(10_000);
+    }
+    let ledger = load.stop();
+    assert_eq!(ledger.failed, Vec::<String>::new(), "a full spool touches no request");
+    let sent = ledger.received.len() as u64;
+
+    let _collector = site.start("collector");
+    let analytics = site.start("analytics");
+    let balance = "SELECT produced, recovered, stored, dropped, in_flight, reasons FROM system.ledger \
+         WHERE sink = 'parquet'";
+    let row = eventually("the ledger with all events settled", || {
+        let rows = analytics.try_sql(balance)?;
+        let settled = rows.iter().find(|row| row["produced"] == sent && row["in_flight"] == 0);
+        settled.cloned().ok_or_else(|| format!("{sent} sent, {rows:?}"))
+    });
+    let field = |name: &str| row[name].as_u64().unwrap();
+    assert!(field("dropped") > 0, "the spool never filled: {row}");
+    assert_eq!(
+        field("produced") + field("recovered"),
+        field("stored") + field("dropped") + field("in_flight"),
+        "{row}"
+    );
+    assert!(row["reasons"].to_string().contains("spool_full"), "{row}");
+    assert_eq!(analytics.number("SELECT count(*) AS n FROM requests"), field("stored"));
+    let stored = stored(&analytics);
+    assert_exact(&stored, []);
+    let received: HashSet<_> = ledger.received.iter().map(|(id, _)| id.as_str()).collect();
+    let strange: Vec<_> = stored.keys().filter(|id| !received.contains(id.as_str())).take(5).collect();
+    assert!(strange.is_empty(), "rows that no client has seen: {strange:?}");
+}

@@ -1,0 +1,133 @@
+//! Programs from elsewhere that read what Tollhouse writes. `tests/run` installs them and says where they are; a
+//! plain `cargo test` finds them where it put them. A missing one fails its test: a test that skips itself proves
+//! nothing.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+use super::{client, eventually};
+
+/// Where `tests/run` puts a tool: the variable's value, or `~/.cache/tollhouse-tests/<place>`.
+pub fn find(variable: &str, place: &str) -> PathBuf {
+    let path = std::env::var_os(variable).map_or_else(
+        || {
+            PathBuf::from(std::env::var_os("HOME").expect("HOME is set"))
+                .join(".cache/tollhouse-tests")
+                .join(place)
+        },
+        PathBuf::from,
+    );
+    assert!(path.exists(), "{} is missing: `tests/run` installs it", path.display());
+    path
+}
+
+pub fn prometheus() -> PathBuf {
+    find("TOLLHOUSE_PROMETHEUS", "prometheus/usr/bin/prometheus")
+}
+
+pub fn promtool() -> PathBuf {
+    find("TOLLHOUSE_PROMTOOL", "prometheus/usr/bin/promtool")
+}
+
+pub fn python() -> PathBuf {
+    find("TOLLHOUSE_PYTHON", "python/bin/python")
+}
+
+pub fn jaeger() -> PathBuf {
+    find("TOLLHOUSE_JAEGER", "jaeger-v1.62.0")
+}
+
+/// Runs a program to its end and returns what it printed; fails unless it succeeds.
+pub fn output(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|error| panic!("{command:?}: {error} (`tests/run` installs tools)"));
+    let text = String::from_utf8_lossy(&stdout).into_owned();
+    assert!(status.success(), "{command:?}: {status}\n{text}\n{}", String::from_utf8_lossy(&stderr));
+    text
+}
+
+/// An address nobody listens on, for programs that cannot say which port they were given.
+pub fn free_addr() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A program that runs until it is dropped.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Either may fail only because the process has ended, which is what is wanted.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A real Prometheus that scrapes one address every second.
+pub struct Prometheus {
+    addr: SocketAddr,
+    _process: Running,
+}
+
+impl Prometheus {
+    /// Starts it with its files in `folder`.
+    pub fn start(folder: &Path, metrics: SocketAddr) -> Self {
+        let config = folder.join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: tollhouse, static_configs: [{{targets: \
+             ['{metrics}']}}]}}]\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let addr = free_addr();
+        let process = Command::new(prometheus())
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("prometheus").display()))
+            .arg(format!("--web.listen-address={addr}"))
+            .stdout(Stdio::null())
+            .stderr(File::create(folder.join("prometheus.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let prometheus = Self { addr, _process: Running(process) };
+        eventually("Prometheus to be ready", || match client::get(addr, "/-/ready", &[]) {
+            Ok(reply) if reply.status == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        prometheus
+    }
+
+    /// The series of an instant query.
+    pub fn query(&self, query: &str) -> Result<Vec<Value>, String> {
+        let target = format!("/api/v1/query?query={}", escape(query));
+        let reply = client::get(self.addr, &target, &[]).map_err(|error| error.to_string())?;
+        let answer: Value = serde_json::from_slice(&reply.body).map_err(|error| error.to_string())?;
+        match &answer["data"]["result"] {
+            Value::Array(series) if answer["status"] == "success" => Ok(series.clone()),
+            _ => Err(format!("{query}: {answer}")),
+        }
+    }
+
+    /// The value of the one series of an instant query.
+    pub fn number(&self, query: &str) -> Result<f64, String> {
+        let series = self.query(query)?;
+        let text = series.first().and_then(|series| series["value"][1].as_str());
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| format!("{query}: no value in {series:?}"))
+    }
+}
+
+/// Percent-encodes everything but letters and digits.
+pub fn escape(text: &str) -> String {
+    text.bytes()
+        .map(
+            |byte| {
+                if byte.is_ascii_alphanumeric() {
+                    char::from(byte).to_string()
+                } else {
+                    format!("%{byte:02X}")
+                }
+            },
+        )
+        .collect()
+}
