@@ -32,7 +32,9 @@ impl Options {
                 "--rounds" => options.rounds = number()?.max(1) as usize,
                 "--connections" => options.connections = number()?.max(1),
                 "--json" => options.json = Some(value.into()),
-                _ => return Err(format!("unknown argument {arg}: --seconds, --rounds, --connections, --json")),
+                _ => {
+                    return Err(format!("unknown argument {arg}: --seconds, --rounds, --connections, --json"));
+                }
             }
         }
         Ok(options)
@@ -49,7 +51,9 @@ pub fn require(programs: &[&str]) -> Result<(), String> {
         .collect();
     match missing.is_empty() {
         true => Ok(()),
-        false => Err(format!("missing {}: apt-get install nginx-light haproxy wrk util-linux", missing.join(", "))),
+        false => {
+            Err(format!("missing {}: apt-get install nginx-light haproxy wrk util-linux", missing.join(", ")))
+        }
     }
 }
 
@@ -137,7 +141,9 @@ pub fn end(child: Child) -> Result<Duration, String> {
 pub fn rss_kib(pid: u32) -> u64 {
     std::fs::read_to_string(format!("/proc/{pid}/status"))
         .ok()
-        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok()))
+        .and_then(|text| {
+            text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
+        })
         .unwrap_or(0)
 }
 

@@ -45,7 +45,9 @@ pub fn print(results: &[Vec<Sample>], json: Option<&Path>) -> Result<(), String>
     for (above, below, goal) in RATIOS {
         let ratio = median(&figures(*above)) / median(&figures(*below));
         println!("| {} / {} | {ratio:.3} | <= {goal:.2} |", above.name(), below.name());
-        ratios.push(serde_json::json!({"above": above.name(), "below": below.name(), "ratio": ratio, "goal": goal}));
+        ratios.push(
+            serde_json::json!({"above": above.name(), "below": below.name(), "ratio": ratio, "goal": goal}),
+        );
     }
     if let Some(path) = json {
         let text = serde_json::json!({"arms": rows, "ratios": ratios}).to_string();

@@ -22,17 +22,17 @@ pub(crate) struct Guard {
 /// Why a request is not let in; the messages are Kong's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    NoKey,
-    DuplicateKey,
-    UnknownKey,
+    Missing,
+    Duplicate,
+    Unknown,
 }
 
 impl Refusal {
     pub const fn message(self) -> &'static str {
         match self {
-            Self::NoKey => "No API key found in request",
-            Self::DuplicateKey => "Duplicate API key found",
-            Self::UnknownKey => "Unauthorized",
+            Self::Missing => "No API key found in request",
+            Self::Duplicate => "Duplicate API key found",
+            Self::Unknown => "Unauthorized",
         }
     }
 }
@@ -136,9 +136,9 @@ impl Guard {
                 let mut values = headers.get_all(header).iter();
                 if let Some(value) = values.next() {
                     if values.next().is_some() {
-                        return Err(Refusal::DuplicateKey);
+                        return Err(Refusal::Duplicate);
                     }
-                    let identity = keyring.find(value.as_bytes()).ok_or(Refusal::UnknownKey)?;
+                    let identity = keyring.find(value.as_bytes()).ok_or(Refusal::Unknown)?;
                     if self.hide_credentials {
                         headers.remove(header);
                     }
@@ -151,14 +151,14 @@ impl Guard {
                 let mut values = pairs(text).filter(|(key, _)| *key == name.as_str());
                 if let Some((_, value)) = values.next() {
                     if values.next().is_some() {
-                        return Err(Refusal::DuplicateKey);
+                        return Err(Refusal::Duplicate);
                     }
-                    let identity = keyring.find(value.as_bytes()).ok_or(Refusal::UnknownKey)?;
+                    let identity = keyring.find(value.as_bytes()).ok_or(Refusal::Unknown)?;
                     return Ok((identity, self.hidden(query)));
                 }
             }
         }
-        Err(Refusal::NoKey)
+        Err(Refusal::Missing)
     }
 
     /// The query without key parameters, if it has to be changed.
@@ -241,13 +241,13 @@ mod tests {
     fn refusals_are_kongs() {
         let keyring = keyring();
         let guard = Guard::new(&KeyAuthConfig::default());
-        let mut refuse = |values: &[&'static str], query| {
+        let refuse = |values: &[&'static str], query| {
             guard.identify(&keyring, &mut headers(values), query).unwrap_err()
         };
-        assert_eq!(refuse(&[], None), Refusal::NoKey);
-        assert_eq!(refuse(&["a", "b"], None), Refusal::DuplicateKey);
-        assert_eq!(refuse(&[], Some("apikey=a&apikey=b")), Refusal::DuplicateKey);
-        assert_eq!(refuse(&["wrong"], None), Refusal::UnknownKey);
+        assert_eq!(refuse(&[], None), Refusal::Missing);
+        assert_eq!(refuse(&["a", "b"], None), Refusal::Duplicate);
+        assert_eq!(refuse(&[], Some("apikey=a&apikey=b")), Refusal::Duplicate);
+        assert_eq!(refuse(&["wrong"], None), Refusal::Unknown);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(crate) struct Core {
     /// Requests under way.
     pub exchanges: Cell<usize>,
     writer: RefCell<Writer>,
+    #[expect(clippy::vec_box, reason = "a draft moves with its request; its box is what is recycled")]
     free: RefCell<Vec<Box<Draft>>>,
     random: RefCell<StdRng>,
 }

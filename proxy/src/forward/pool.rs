@@ -36,6 +36,7 @@ impl Lease {
 }
 
 pub(crate) struct Pool {
+    #[expect(clippy::vec_box, reason = "a lease moves with its request, and is large")]
     idle: Vec<RefCell<Vec<Box<Lease>>>>,
 }
 

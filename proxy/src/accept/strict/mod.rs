@@ -47,9 +47,8 @@ mod violation;
 mod tests;
 
 pub use io::{Exchange, StrictHandle, StrictIo};
-pub use violation::Violation;
 #[cfg(test)]
-pub use violation::{METHOD_KEPT_BYTES_MAX, Rule, TARGET_KEPT_BYTES_MAX};
+pub use violation::{METHOD_KEPT_BYTES_MAX, Rule, TARGET_KEPT_BYTES_MAX, Violation};
 
 /// The bounds of one connection. All sizes count the bytes on the wire, line ends included, except the request
 /// line, which counts without its CRLF.

@@ -1,0 +1,14 @@
+//! The proxy over real sockets, in front of real origins, its events read back from a real spool.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+mod journey;
+
+mod upstream;
+
+mod client;
+
+mod protocol;
+
+mod drain;

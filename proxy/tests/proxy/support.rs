@@ -1,0 +1,205 @@
+//! A gateway on port 0 with a spool in a temporary folder, and a client that speaks bytes.
+
+use event::spool::{LaneReader, Spool, SpoolConfig};
+use event::{AttemptError, Head, Outcome, Text};
+use proxy::config::{Entities, GatewayConfig};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running gateway.
+pub struct Gateway {
+    pub addr: SocketAddr,
+    pub running: Option<proxy::Running>,
+    folder: tempfile::TempDir,
+    _spool: Spool,
+}
+
+/// An event, owned.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub head: Head,
+    pub outcome: Outcome,
+    pub texts: HashMap<&'static str, String>,
+    pub attempts: Vec<(String, u16, AttemptError, bool, [u8; 8])>,
+    pub raw: String,
+}
+
+impl Seen {
+    pub fn text(&self, name: &str) -> &str {
+        self.texts.get(name).map_or("", String::as_str)
+    }
+}
+
+impl Gateway {
+    pub fn start(entities: serde_json::Value, gateway: serde_json::Value) -> Self {
+        let entities: Entities = serde_json::from_value(entities).unwrap();
+        let mut config: GatewayConfig = serde_json::from_value(gateway).unwrap();
+        if config.listen[0].tls.is_none() {
+            config.listen[0].address = "127.0.0.1:0".into();
+        }
+        config.threads = 1;
+        let plan = proxy::validate(&config, &entities).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, writers) =
+            Spool::open(&SpoolConfig::default(), folder.path(), "test", plan.threads()).unwrap();
+        let running = proxy::start(plan, writers).unwrap();
+        Self { addr: running.listeners[0].addr, running: Some(running), folder, _spool: spool }
+    }
+
+    /// One service at this address that takes everything.
+    pub fn before(origin: SocketAddr) -> Self {
+        Self::start(everything_to(origin), serde_json::json!({"timeouts": {"sweep_interval_ms": 10}}))
+    }
+
+    /// The events once there are `count`; more would be an error.
+    pub async fn events(&self, count: usize) -> Vec<Seen> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.events_now();
+            assert!(seen.len() <= count, "more events than requests: {seen:#?}");
+            if seen.len() == count {
+                // A second event of one request would come with it or right behind.
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                assert_eq!(self.events_now().len(), count);
+                return seen;
+            }
+            assert!(Instant::now() < deadline, "only {} of {count} events", seen.len());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn events_now(&self) -> Vec<Seen> {
+        let mut reader = LaneReader::open(self.folder.path(), 0, None).unwrap();
+        let mut seen = Vec::new();
+        while reader
+            .read(100, |event| {
+                let texts = [
+                    ("listener", Text::Listener),
+                    ("consumer", Text::Consumer),
+                    ("credential", Text::CredentialId),
+                    ("method", Text::Method),
+                    ("host", Text::Host),
+                    ("path", Text::Path),
+                    ("route", Text::Route),
+                    ("service", Text::Service),
+                    ("upstream_addr", Text::UpstreamAddr),
+                    ("error", Text::Error),
+                    ("content_type", Text::ContentType),
+                    ("sni", Text::TlsSni),
+                    ("source", Text::SourceService),
+                    ("upstream", Text::Upstream),
+                    ("user_agent", Text::UserAgent),
+                ];
+                seen.push(Seen {
+                    head: *event.head,
+                    outcome: event.outcome(),
+                    texts: texts
+                        .into_iter()
+                        .filter_map(|(n, t)| Some((n, event.str(t)?.into_owned())))
+                        .collect(),
+                    attempts: event
+                        .attempts()
+                        .map(|a| {
+                            (String::from_utf8_lossy(a.addr).into(), a.status, a.error, a.reused, a.span_id)
+                        })
+                        .collect(),
+                    raw: format!("{event:?}"),
+                });
+            })
+            .unwrap()
+            > 0
+        {}
+        seen
+    }
+
+    /// Sends bytes on a new connection and reads until the gateway closes it.
+    pub async fn talk(&self, request: impl AsRef<[u8]>) -> String {
+        let mut client = TcpStream::connect(self.addr).await.unwrap();
+        client.write_all(request.as_ref()).await.unwrap();
+        read_all(&mut client).await
+    }
+}
+
+pub fn everything_to(origin: SocketAddr) -> serde_json::Value {
+    serde_json::json!({"services": [
+        {"name": "origin", "url": format!("http://{origin}"), "routes": [{"name": "all", "paths": ["/"], "strip_path": false}]}]})
+}
+
+pub async fn read_all(stream: &mut TcpStream) -> String {
+    let mut got = Vec::new();
+    let done = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut got)).await;
+    if let Ok(Err(error)) = done {
+        got.extend_from_slice(format!("[{error}]").as_bytes());
+    } else {
+        done.expect("the gateway closes in time").unwrap();
+    }
+    String::from_utf8_lossy(&got).into_owned()
+}
+
+/// Reads until `what` has come.
+pub async fn read_until(stream: &mut TcpStream, what: &str) -> String {
+    let mut got = Vec::new();
+    tokio::time::timeout(PATIENCE, async {
+        while !String::from_utf8_lossy(&got).contains(what) {
+            assert!(
+                stream.read_buf(&mut got).await.unwrap() > 0,
+                "closed: {}",
+                String::from_utf8_lossy(&got)
+            );
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("`{what}` never came: {}", String::from_utf8_lossy(&got)));
+    String::from_utf8_lossy(&got).into_owned()
+}
+
+/// An origin that plays a part on each connection, numbered from 0.
+pub async fn origin<F, P>(part: P) -> SocketAddr
+where
+    P: Fn(usize, TcpStream) -> F + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::task::spawn_local(async move {
+        let mut number = 0;
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::task::spawn_local(part(number, stream));
+            number += 1;
+        }
+    });
+    addr
+}
+
+/// An origin that answers each request head with its own bytes as the body, keeping connections open.
+pub async fn echo() -> SocketAddr {
+    origin(|_, mut stream| async move {
+        let mut got = Vec::new();
+        while stream.read_buf(&mut got).await.is_ok_and(|read| read > 0) {
+            while let Some(end) = got.windows(4).position(|four| four == b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&got[..end + 4]).into_owned();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/x\r\ncontent-length: {}\r\n\r\n{head}",
+                    head.len()
+                );
+                got.drain(..end + 4);
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await
+}
+
+pub fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async { tokio::time::timeout(PATIENCE * 3, test).await.unwrap() });
+}
