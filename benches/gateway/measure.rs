@@ -33,7 +33,9 @@ impl Options {
                 "--connections" => options.connections = number()?.max(1),
                 "--json" => options.json = Some(value.into()),
                 _ => {
-                    return Err(format!("unknown argument {arg}: --seconds, --rounds, --connections, --json"));
+                    return Err(format!(
+                        "unknown argument {arg}: --seconds, --rounds, --connections, --json"
+                    ));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! One request, in the order of its journey: read who and what, route, authenticate, forward, relay the response.
 //! Each stage either goes on or ends with a [`Fault`], which becomes a response in one place.
 
-use crate::accept::{Conn, Exchange};
+use crate::accept::{Conn, Hold};
 use crate::core::{Core, Phase};
 use crate::error::Fault;
 use crate::forward::{self, Answer, Job, Probe, Relay, RequestBody, Tunnel};
@@ -26,7 +26,7 @@ pub(crate) async fn serve(
     core: Rc<Core>,
     conn: Rc<Conn>,
     request: Request<Incoming>,
-    exchange: Option<Exchange>,
+    hold: Hold,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let mut record = Record::open(&core, Instant::now());
     let (parts, body) = request.into_parts();
@@ -38,10 +38,10 @@ pub(crate) async fn serve(
     let fault = match passed {
         Ok(Ok(Passed { mut answer, upgrade })) => {
             if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(switch(answer, upgrade, record, &conn, exchange));
+                return Ok(switch(answer, upgrade, record, &conn, hold));
             }
             forward::strip_response(answer.response.headers_mut());
-            let mut response = relay(&core, answer, record, exchange).await;
+            let mut response = relay(&core, answer, record, hold).await;
             if draining && version != Version::HTTP_2 {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -51,7 +51,7 @@ pub(crate) async fn serve(
         Err(_panic) => Fault::Panic,
     };
     let drained = drain(&core, rest, fault).await;
-    Ok(respond::refuse(fault, format, (!drained || draining) && version != Version::HTTP_2, record, exchange))
+    Ok(respond::refuse(fault, format, (!drained || draining) && version != Version::HTTP_2, record, hold))
 }
 
 struct Passed {
@@ -92,6 +92,10 @@ async fn pass(
         return Err(Fault::BodyTooLarge);
     }
     parts.uri = upstream_uri(core, matched, &path, query.as_deref(), &parts.uri)?;
+    if !record.has_parent() {
+        // Without a valid parent its state means nothing (W3C Trace Context, 3.3.1).
+        parts.headers.remove("tracestate");
+    }
     forward::strip_request(&mut parts.headers);
     forward::add_forwarded(&mut parts.headers, core, conn, &host);
     add_own(core, &mut parts, upgrade.as_ref(), record);
@@ -276,12 +280,7 @@ fn request_body(
 }
 
 /// Hands the response head over, its body to follow.
-async fn relay(
-    core: &Core,
-    answer: Answer,
-    mut record: Record,
-    exchange: Option<Exchange>,
-) -> Response<ResponseBody> {
+async fn relay(core: &Core, answer: Answer, mut record: Record, hold: Hold) -> Response<ResponseBody> {
     let Answer { response, lease, deadline, probe, read_timeout_ms } = answer;
     let (mut parts, incoming) = response.into_parts();
     let now = Instant::now();
@@ -295,8 +294,16 @@ async fn relay(
     decorate(core, &mut parts.headers, &mut record, now);
     parts.version = Version::HTTP_11;
     deadline.disarm();
-    let mut relay =
-        Box::new(Relay { incoming, lease: Some(lease), deadline, read_timeout_ms, waiting: false, probe });
+    let mut relay = Box::new(Relay {
+        incoming,
+        lease: Some(lease),
+        deadline,
+        read_timeout_ms,
+        waiting: false,
+        probe,
+        broken: None,
+        unwritten: true,
+    });
     if relay.is_end() {
         std::future::poll_fn(|cx| {
             relay.release(&mut record, cx);
@@ -304,7 +311,7 @@ async fn relay(
         })
         .await;
     }
-    Response::from_parts(parts, ResponseBody::upstream(relay, record, exchange))
+    Response::from_parts(parts, ResponseBody::upstream(relay, record, hold))
 }
 
 /// Adds the gateway's response headers.
@@ -338,10 +345,10 @@ fn switch(
     upgrade: bool,
     mut record: Record,
     conn: &Conn,
-    exchange: Option<Exchange>,
+    hold: Hold,
 ) -> Response<ResponseBody> {
     if !upgrade {
-        return respond::refuse(Fault::Malformed, Format::Json, true, record, exchange);
+        return respond::refuse(Fault::Malformed, Format::Json, true, record, hold);
     }
     let (mut parts, incoming) = answer.response.into_parts();
     drop(incoming);
@@ -354,7 +361,7 @@ fn switch(
     record.answer(101, Source::Upstream, Instant::now());
     let tunnel = Tunnel::new(*answer.lease, record, answer.deadline);
     conn.tunnel.replace(Some(tunnel));
-    Response::from_parts(parts, ResponseBody::none(exchange))
+    Response::from_parts(parts, ResponseBody::none(hold))
 }
 
 /// Reads what is left of a refused request's body, within a bound, so that the connection can go on.

@@ -59,6 +59,11 @@ impl Record {
         self.draft().head.outcome = outcome as u8;
     }
 
+    /// Whether the client brought a trace.
+    pub fn has_parent(&mut self) -> bool {
+        self.draft().head.parent_span_id != [0; 8]
+    }
+
     pub fn is_finished(&self) -> bool {
         self.finished
     }
@@ -105,5 +110,34 @@ impl Record {
         if let Some(ended) = ended {
             head.request_body_us = ended;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Entities, GatewayConfig};
+    use event::spool::{LaneReader, Spool, SpoolConfig};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_panic_is_recorded_once_and_leaves_the_thread_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_spool, mut writers) = Spool::open(&SpoolConfig::default(), folder.path(), "n", 1).unwrap();
+        let plan = crate::validate(&GatewayConfig::default(), &Entities::default()).unwrap();
+        let core = Core::new(Arc::new(plan), writers.remove(0));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let mut record = Record::open(&core, Instant::now());
+            record.draft().text(Text::Path, b"/p");
+            panic!("as a bug would");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(core.exchanges.get(), 0);
+        drop(Record::open(&core, Instant::now()));
+        let mut seen = Vec::new();
+        let mut reader = LaneReader::open(folder.path(), 0, None).unwrap();
+        reader.read(10, |event| seen.push((event.outcome(), event.head.status))).unwrap();
+        assert_eq!(seen, [(Outcome::GatewayError, 500), (Outcome::ClientClosed, 499)]);
     }
 }

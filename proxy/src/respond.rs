@@ -1,6 +1,6 @@
 //! Responses: the body type that clients are sent, and those that the gateway makes by itself.
 
-use crate::accept::Exchange;
+use crate::accept::Hold;
 use crate::error::Fault;
 use crate::forward::Relay;
 use crate::record::Record;
@@ -18,7 +18,7 @@ pub(crate) struct ResponseBody {
     /// None for a 101, whose event its tunnel has.
     record: Option<Record>,
     /// Keeps the byte guard from reading on into a refusal before this response is out.
-    _exchange: Option<Exchange>,
+    _hold: Hold,
 }
 
 enum Kind {
@@ -34,21 +34,21 @@ enum Kind {
 pub(crate) struct Cut;
 
 impl ResponseBody {
-    pub fn upstream(relay: Box<Relay>, mut record: Record, exchange: Option<Exchange>) -> Self {
+    pub fn upstream(relay: Box<Relay>, mut record: Record, hold: Hold) -> Self {
         if relay.is_end() {
             record.finish(Outcome::Ok);
         }
-        Self { kind: Kind::Upstream(relay), record: Some(record), _exchange: exchange }
+        Self { kind: Kind::Upstream(relay), record: Some(record), _hold: hold }
     }
 
     /// Of a 101.
-    pub fn none(exchange: Option<Exchange>) -> Self {
-        Self { kind: Kind::Made(None), record: None, _exchange: exchange }
+    pub fn none(hold: Hold) -> Self {
+        Self { kind: Kind::Made(None), record: None, _hold: hold }
     }
 
-    fn made(bytes: Bytes, record: Record, exchange: Option<Exchange>) -> Self {
+    fn made(bytes: Bytes, record: Record, hold: Hold) -> Self {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
-        Self { kind: Kind::Made(bytes), record: Some(record), _exchange: exchange }
+        Self { kind: Kind::Made(bytes), record: Some(record), _hold: hold }
     }
 }
 
@@ -166,7 +166,7 @@ pub(crate) fn refuse(
     format: Format,
     close: bool,
     mut record: Record,
-    exchange: Option<Exchange>,
+    hold: Hold,
 ) -> Response<ResponseBody> {
     record.fault(fault);
     let id = crate::trace::id_value(&record.draft().head.request_id);
@@ -181,13 +181,9 @@ pub(crate) fn refuse(
             record.draft().head.grpc_status = code;
             map.insert("grpc-status", HeaderValue::from(code));
             map.insert("grpc-message", HeaderValue::from_static(fault.message()));
-            ResponseBody {
-                kind: Kind::Trailers(Some(Box::new(map))),
-                record: Some(record),
-                _exchange: exchange,
-            }
+            ResponseBody { kind: Kind::Trailers(Some(Box::new(map))), record: Some(record), _hold: hold }
         }
-        _ => ResponseBody::made(text.into(), record, exchange),
+        _ => ResponseBody::made(text.into(), record, hold),
     };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,9 +1,9 @@
 //! An HTTP/1 connection: hyper behind the byte guard, with coarse time-outs around both. When hyper is done the
 //! stream is taken back, for a refusal, for a tunnel, or for an end that lets the client read its last response.
 
-use super::Conn;
 use super::stream::Stream;
 use super::strict::{StrictIo, StrictLimits};
+use super::{Conn, Hold};
 use crate::core::{Core, Phase};
 use crate::error::Fault;
 use crate::exchange;
@@ -14,6 +14,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// As many headers hyper takes without an allocation for them.
+const HYPER_HEADERS: usize = 100;
 
 /// Why a connection is looked after no longer.
 enum End {
@@ -53,11 +56,14 @@ pub(super) async fn serve(core: Rc<Core>, mut conn: Conn, mut stream: Stream) {
         let (core, conn, strict) = (Rc::clone(&core), Rc::clone(&conn), strict.clone());
         service_fn(move |request| {
             let exchange = strict.exchange();
-            exchange::serve(Rc::clone(&core), Rc::clone(&conn), request, Some(exchange))
+            exchange::serve(Rc::clone(&core), Rc::clone(&conn), request, Hold::Guard(exchange))
         })
     };
-    let mut connection = hyper::server::conn::http1::Builder::new()
-        .max_headers(limits.header_count_max + 1)
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    if limits.header_count_max > HYPER_HEADERS {
+        builder.max_headers(limits.header_count_max);
+    }
+    let mut connection = builder
         .max_buf_size((limits.header_bytes_max + 1024).max(64 << 10))
         .half_close(false)
         .serve_connection(io, service);

@@ -1,7 +1,7 @@
 //! An HTTP/2 connection: hyper's server, its streams as tasks of this thread.
 
-use super::Conn;
 use super::stream::Stream;
+use super::{Conn, Hold};
 use crate::core::{Core, Phase};
 use crate::exchange;
 use hyper::service::service_fn;
@@ -24,8 +24,8 @@ where
     }
 }
 
-/// Counts a request of a connection while it is answered.
-struct Busy(Rc<Conn>);
+/// Counts a request of a connection until its response is out.
+pub(crate) struct Busy(Rc<Conn>);
 
 impl Busy {
     fn new(conn: &Rc<Conn>) -> Self {
@@ -47,13 +47,8 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
     let service = {
         let (core, conn) = (Rc::clone(&core), Rc::clone(&conn));
         service_fn(move |request| {
-            let busy = Busy::new(&conn);
-            let answer = exchange::serve(Rc::clone(&core), Rc::clone(&conn), request, None);
-            async move {
-                let answer = answer.await;
-                drop(busy);
-                answer
-            }
+            let hold = Hold::Stream(Busy::new(&conn));
+            exchange::serve(Rc::clone(&core), Rc::clone(&conn), request, hold)
         })
     };
     let header_bytes = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
@@ -76,8 +71,7 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
         if Pin::new(&mut connection).poll(cx).is_ready() || core.phase.get() == Phase::Cut {
             return Poll::Ready(());
         }
-        // Bodies still on their way after their heads hold the count of references up.
-        let busy = conn.open.get() > 0 || Rc::strong_count(&conn) > 2;
+        let busy = conn.open.get() > 0;
         let state = (blocked.get(), busy);
         if armed != Some(state) {
             armed = Some(state);

@@ -8,6 +8,7 @@ mod http1;
 
 mod http2;
 
+pub(crate) use http2::Busy;
 pub(crate) use strict::{Exchange, StrictHandle};
 
 use crate::core::{Core, Phase};
@@ -38,6 +39,15 @@ pub(crate) struct Conn {
     pub tunnel: RefCell<Option<Tunnel>>,
     /// Requests under way.
     pub open: Cell<usize>,
+}
+
+/// Held by a request and its response: the connection is busy until it is dropped.
+#[expect(dead_code, reason = "each is held for its drop")]
+pub(crate) enum Hold {
+    /// Of HTTP/1: the byte guard does not read on into a refusal before the response is out.
+    Guard(Exchange),
+    /// Of HTTP/2: counts open streams.
+    Stream(Busy),
 }
 
 pub(crate) struct TlsFacts {

@@ -24,6 +24,10 @@ pub(crate) struct Relay {
     /// Whether the deadline runs: only while the upstream is waited for, not while the client is slow to read.
     pub waiting: bool,
     pub probe: Option<Rc<Probe>>,
+    /// Why the body broke, kept back until what came before it is on its way.
+    pub broken: Option<Fault>,
+    /// Whether frames were handed over that may not be written yet.
+    pub unwritten: bool,
 }
 
 impl Relay {
@@ -40,6 +44,9 @@ impl Relay {
         cx: &mut Context<'_>,
         record: &mut Record,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(fault) = self.broken.take() {
+            return Poll::Ready(Some(Err(self.cut(fault, record))));
+        }
         // The connection runs in this very task, so the channel between the two needs no waker.
         let mut quiet = Context::from_waker(Waker::noop());
         let mut frame = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
@@ -51,7 +58,7 @@ impl Relay {
         }
         match frame {
             Poll::Ready(Some(Ok(frame))) => {
-                self.waiting = false;
+                (self.waiting, self.unwritten) = (false, true);
                 if let Some(data) = frame.data_ref() {
                     record.draft().head.response_bytes += data.len() as u64;
                 } else if let Some(trailers) = frame.trailers_ref()
@@ -71,9 +78,16 @@ impl Relay {
             }
             Poll::Ready(Some(Err(_))) => {
                 let fault = self.probe.as_ref().and_then(|probe| probe.fault.get()).unwrap_or(Fault::Reset);
+                // An error makes hyper drop what it holds; a pause lets it write that first.
+                if self.unwritten {
+                    self.broken = Some(fault);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Poll::Ready(Some(Err(self.cut(fault, record))))
             }
             Poll::Pending => {
+                self.unwritten = false;
                 if !self.waiting {
                     self.waiting = true;
                     self.deadline.arm(self.read_timeout_ms);
