@@ -32,7 +32,7 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Result<T, String>) -
     }
 }
 
-/// Whether the tests run at the length of the promises (`TOLLHOUSE_LONG_TESTS=1`) or at a fraction of it.
+/// Whether the tests run at the length of the promises (`TESTS_LONG=1`) or at a fraction of it.
 pub fn long() -> bool {
-    std::env::var_os("TOLLHOUSE_LONG_TESTS").is_some_and(|value| value == "1")
+    std::env::var_os("TESTS_LONG").is_some_and(|value| value == "1")
 }

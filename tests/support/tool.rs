@@ -26,19 +26,19 @@ pub fn find(variable: &str, place: &str) -> PathBuf {
 }
 
 pub fn prometheus() -> PathBuf {
-    find("TOLLHOUSE_PROMETHEUS", "prometheus/usr/bin/prometheus")
+    find("TESTS_PROMETHEUS", "prometheus/usr/bin/prometheus")
 }
 
 pub fn promtool() -> PathBuf {
-    find("TOLLHOUSE_PROMTOOL", "prometheus/usr/bin/promtool")
+    find("TESTS_PROMTOOL", "prometheus/usr/bin/promtool")
 }
 
 pub fn python() -> PathBuf {
-    find("TOLLHOUSE_PYTHON", "python/bin/python")
+    find("TESTS_PYTHON", "python/bin/python")
 }
 
 pub fn jaeger() -> PathBuf {
-    find("TOLLHOUSE_JAEGER", "jaeger-v1.62.0")
+    find("TESTS_JAEGER", "jaeger-v1.62.0")
 }
 
 /// Runs a program to its end and returns what it printed; fails unless it succeeds.
