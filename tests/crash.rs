@@ -21,8 +21,8 @@ fn kill_9_under_load_loses_and_doubles_nothing() {
     for round in 0..rounds {
         let house = site.run();
         let load = Load::start(house.gateway(), "/open/echo", 8);
-        // Not the same moment of the collector's round each time.
-        load.wait(800 + 137 * round);
+        // Enough to last longer than 50 ms, and not the same moment of the collector's round each time.
+        load.wait(5000 + 137 * round);
         // Taken before the signal: what is older than this by 50 ms was older still when the process died.
         let killed = Instant::now();
         house.kill9();

@@ -47,7 +47,7 @@ fn curl_speaks_http_1_in_all_its_forms() {
     house.rows(8);
     assert_eq!(
         house.number("SELECT count(*) AS n FROM requests WHERE outcome = 'ok' AND protocol = 'h1'"),
-        9
+        8
     );
 }
 

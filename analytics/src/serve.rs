@@ -232,7 +232,12 @@ fn stream(answer: Answer, encoder: Encoder, format: Format) -> Response {
     let (sender, receiver) = mpsc::channel::<Result<Bytes, QueryError>>(PIECES_MAX);
     tokio::spawn(produce(answer, encoder, format, sender));
     let pieces = futures::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|piece| (piece, receiver))
+        let piece = receiver.recv().await?;
+        if piece.is_err() {
+            // hyper drops what it has not yet written when a body fails: let it write first.
+            tokio::task::yield_now().await;
+        }
+        Some((piece, receiver))
     });
     let mut response = Response::new(Body::from_stream(pieces));
     let headers = response.headers_mut();

@@ -64,6 +64,7 @@ pub struct AdapterCount {
 pub struct Adapters {
     metrics: prometheus::Recorder,
     spans: otlp::Outbox,
+    exports_spans: bool,
     thread: Option<JoinHandle<()>>,
     stop: Stop,
 }
@@ -95,6 +96,7 @@ impl Adapters {
 
         let recorder = prometheus::Recorder::new(metrics, process_start_us);
         let outbox = otlp::Outbox::new(otlp);
+        let exports_spans = otlp.endpoint.is_some();
         let board = Arc::new(serve::Board {
             process_start_us,
             stale: Duration::from_millis(u64::from(metrics.stale_ms)),
@@ -151,7 +153,9 @@ impl Adapters {
             .recv()
             .unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("the thread ended at once"))))?;
         let stop = Stop { serving, exporting };
-        Ok((Adapters { metrics: recorder, spans: outbox, thread: Some(thread), stop }, address))
+        let adapters =
+            Adapters { metrics: recorder, spans: outbox, exports_spans, thread: Some(thread), stop };
+        Ok((adapters, address))
     }
 
     /// Adds one event to the metrics and, if it is sampled, its spans to the queue.
@@ -168,7 +172,7 @@ impl Adapters {
         self.spans.flush();
     }
 
-    /// The accounts as of now.
+    /// The accounts as of now; that of `otlp` only if spans are exported.
     pub fn counts(&self) -> Vec<AdapterCount> {
         let observed = self.metrics.observed();
         let metrics = AdapterCount {
@@ -177,7 +181,8 @@ impl Adapters {
             delivered: observed,
             ..Default::default()
         };
-        vec![metrics, self.spans.account().count()]
+        let spans = self.exports_spans.then(|| self.spans.account().count());
+        std::iter::once(metrics).chain(spans).collect()
     }
 
     /// Publishes the rest, exports what is queued until `deadline`, stops the listener, and gives the final
