@@ -76,6 +76,7 @@ pub struct Draft {
     parts: Vec<u8>,
     attempts: usize,
     extras: usize,
+    muted: bool,
 }
 
 impl Default for Draft {
@@ -87,7 +88,12 @@ impl Default for Draft {
 impl Draft {
     /// An empty draft, with room for a usual request.
     pub fn new() -> Self {
-        Self { head: Head::new(0), parts: Vec::with_capacity(1024), attempts: 0, extras: 0 }
+        Self { head: Head::new(0), parts: Vec::with_capacity(1024), attempts: 0, extras: 0, muted: false }
+    }
+
+    /// A draft that keeps its [`Head`] only, for a gateway that records nothing.
+    pub fn muted() -> Self {
+        Self { parts: Vec::new(), muted: true, ..Self::new() }
     }
 
     /// Forgets everything and begins anew at `time_us` (microseconds since 1970, UTC); keeps its memory.
@@ -136,6 +142,9 @@ impl Draft {
     }
 
     fn entry(&mut self, tag: u8, pieces: &[&[u8]]) {
+        if self.muted {
+            return;
+        }
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         let length = u16::try_from(length).expect("pieces are cut well below 64 KiB");
         self.parts.extend_from_slice(&[tag, 0]);

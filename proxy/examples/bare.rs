@@ -1,5 +1,6 @@
-//! The data plane alone before one origin, for measurements: `bare ORIGIN_URL [LISTEN] [THREADS]`. With `origin` as
-//! its first argument it is that origin: `bare origin LISTEN`, which answers each request head with a small body.
+//! The data plane alone before one origin, for measurements: `bare ORIGIN_URL [LISTEN] [THREADS] [off]`, where `off`
+//! records nothing. With `origin` as its first argument it is that origin: `bare origin LISTEN`, which answers each
+//! request head with a small body.
 
 use event::spool::{Spool, SpoolConfig};
 use proxy::config::{Entities, GatewayConfig};
@@ -7,18 +8,23 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::time::Duration;
 
+// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let first = args.next().ok_or("usage: bare ORIGIN_URL [LISTEN] [THREADS] | bare origin LISTEN")?;
+    let first = args.next().ok_or("usage: bare ORIGIN_URL [LISTEN] [THREADS] [off] | bare origin LISTEN")?;
     let listen = args.next().unwrap_or_else(|| "127.0.0.1:8000".into());
     if first == "origin" {
         return origin(&listen);
     }
     let threads: u16 = args.next().as_deref().unwrap_or("1").parse()?;
+    let recording = args.next().as_deref() != Some("off");
     let entities: Entities = serde_json::from_value(serde_json::json!({"services": [
         {"name": "origin", "url": first, "routes": [{"name": "all", "paths": ["/"]}]}]}))?;
     let gateway: GatewayConfig = serde_json::from_value(
-        serde_json::json!({"listen": [{"name": "http", "address": listen}], "threads": threads}),
+        serde_json::json!({"listen": [{"name": "http", "address": listen}], "threads": threads, "recording": recording}),
     )?;
     let plan = proxy::validate(&gateway, &entities).map_err(|problems| format!("{problems:?}"))?;
     let folder = tempfile::tempdir()?;

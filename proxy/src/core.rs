@@ -60,7 +60,8 @@ impl Core {
 
     /// A fresh draft of a request that began at an instant.
     pub fn draft(&self, started: Instant) -> Box<Draft> {
-        let mut draft = self.free.borrow_mut().pop().unwrap_or_default();
+        let fresh = || Box::new(if self.plan.recording { Draft::new() } else { Draft::muted() });
+        let mut draft = self.free.borrow_mut().pop().unwrap_or_else(fresh);
         draft.reset(self.clock.wall_us(started));
         draft.head.config_version = self.plan.version;
         draft
@@ -68,7 +69,9 @@ impl Core {
 
     /// Writes an event. A full spool counts its drops itself: the request is not touched.
     pub fn emit(&self, draft: Box<Draft>) {
-        let _counted = self.writer.borrow_mut().append(&draft);
+        if self.plan.recording {
+            let _counted = self.writer.borrow_mut().append(&draft);
+        }
         let mut free = self.free.borrow_mut();
         if free.len() < FREE_DRAFTS_MAX {
             free.push(draft);
@@ -84,7 +87,23 @@ impl Core {
         id
     }
 
-    pub fn random_u32(&self) -> u32 {
-        self.random.borrow_mut().next_u32()
+    /// Identities of a request, of its trace and of its span; none is all zeros.
+    pub fn random_ids(&self) -> ([u8; 16], [u8; 16], [u8; 8]) {
+        let bytes: [u8; 40] = self.random_id();
+        let (mut request_id, mut trace_id, mut span_id) = ([0; 16], [0; 16], [0; 8]);
+        request_id.copy_from_slice(&bytes[..16]);
+        trace_id.copy_from_slice(&bytes[16..32]);
+        span_id.copy_from_slice(&bytes[32..]);
+        // One in 2^64, yet zeros would mean that there is none.
+        for id in [&mut request_id[..], &mut trace_id, &mut span_id] {
+            id[0] |= u8::from(id.iter().all(|byte| *byte == 0));
+        }
+        (request_id, trace_id, span_id)
+    }
+
+    /// Whether a new trace is sampled.
+    pub fn samples(&self) -> bool {
+        let below = self.plan.sample_below;
+        below > u64::from(u32::MAX) || u64::from(self.random.borrow_mut().next_u32()) < below
     }
 }

@@ -59,11 +59,6 @@ impl Record {
         self.draft().head.outcome = outcome as u8;
     }
 
-    /// Whether the client brought a trace.
-    pub fn has_parent(&mut self) -> bool {
-        self.draft().head.parent_span_id != [0; 8]
-    }
-
     pub fn is_finished(&self) -> bool {
         self.finished
     }
@@ -99,18 +94,6 @@ pub(crate) fn micros(from: Instant, to: Instant) -> u32 {
     u32::try_from(to.saturating_duration_since(from).as_micros())
         .unwrap_or(u32::MAX)
         .min(event::ABSENT_U32 - 1)
-}
-
-impl Record {
-    /// Bytes of the request body so far, and when it ended.
-    pub fn note_request_body(&mut self, probe: &crate::forward::Probe) {
-        let ended = probe.ended.get().map(|at| micros(self.started, at));
-        let head = &mut self.draft().head;
-        head.request_bytes = probe.bytes.get();
-        if let Some(ended) = ended {
-            head.request_body_us = ended;
-        }
-    }
 }
 
 #[cfg(test)]

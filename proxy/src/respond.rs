@@ -90,17 +90,6 @@ impl Body for ResponseBody {
     }
 }
 
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        // A client that left: what is known of its body still goes into the event.
-        if let (Kind::Upstream(relay), Some(record)) = (&self.kind, &mut self.record)
-            && !record.is_finished()
-        {
-            relay.note_request_body(record);
-        }
-    }
-}
-
 /// How a message is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {

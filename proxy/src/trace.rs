@@ -27,20 +27,25 @@ pub(crate) fn parse(value: &[u8]) -> Option<Parent> {
     })
 }
 
-/// Writes a `traceparent`.
-pub(crate) fn format(parent: &Parent) -> HeaderValue {
+/// The text of a `traceparent`.
+pub(crate) fn text(parent: &Parent) -> [u8; 55] {
     let mut text = *b"00-________________________________-________________-00";
     hex_into(&parent.trace_id, &mut text[3..35]);
     hex_into(&parent.span_id, &mut text[36..52]);
     text[54] = if parent.sampled { b'1' } else { b'0' };
-    HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes")
+    text
 }
 
 /// An id as 32 hexadecimal digits.
-pub(crate) fn id_value(id: &[u8; 16]) -> HeaderValue {
+pub(crate) fn hex(id: &[u8; 16]) -> [u8; 32] {
     let mut text = [0; 32];
     hex_into(id, &mut text);
-    HeaderValue::from_bytes(&text).expect("hexadecimal digits")
+    text
+}
+
+/// The same as a header value.
+pub(crate) fn id_value(id: &[u8; 16]) -> HeaderValue {
+    HeaderValue::from_bytes(&hex(id)).expect("hexadecimal digits")
 }
 
 /// An id of 32 hexadecimal digits, with or without the dashes of a UUID.
@@ -93,7 +98,7 @@ mod tests {
         let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let parent = parse(text.as_bytes()).unwrap();
         assert!(parent.sampled);
-        assert_eq!(format(&parent), text);
+        assert_eq!(super::text(&parent), text.as_bytes());
         for bad in [
             "",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",

@@ -9,12 +9,11 @@ mod http1;
 mod http2;
 
 pub(crate) use http2::Busy;
-pub(crate) use strict::{Exchange, StrictHandle};
+pub(crate) use strict::{Exchange, StrictHandle, TRAILERS_FORBIDDEN};
 
 use crate::core::{Core, Phase};
 use crate::forward::Tunnel;
 use event::{Draft, Text, TlsVersion};
-use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -29,10 +28,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What all requests of a client connection share.
 pub(crate) struct Conn {
     pub listener: usize,
-    pub peer: SocketAddr,
+    /// Whether the peer is in `trusted_ips`.
+    pub trusted: bool,
     pub peer_bytes: [u8; 16],
-    pub peer_value: HeaderValue,
-    pub port_value: HeaderValue,
+    pub peer_text: Box<str>,
+    /// Our own.
+    pub port_text: Box<str>,
     pub tls: Option<TlsFacts>,
     pub strict: Option<StrictHandle>,
     /// Laid here by the exchange that was answered 101.
@@ -175,10 +176,10 @@ async fn connection(
     let peer_ip = peer.ip().to_canonical();
     let conn = Conn {
         listener,
-        peer: SocketAddr::new(peer_ip, peer.port()),
+        trusted: core.plan.trusted.contains(peer_ip),
         peer_bytes: event::ip_bytes(peer_ip),
-        peer_value: HeaderValue::from_str(&peer_ip.to_string()).expect("an address is ASCII"),
-        port_value: HeaderValue::from(port),
+        peer_text: peer_ip.to_string().into(),
+        port_text: port.to_string().into(),
         tls,
         strict: None,
         tunnel: RefCell::new(None),

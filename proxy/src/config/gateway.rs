@@ -18,6 +18,9 @@ pub struct GatewayConfig {
     pub timeouts: Timeouts,
     /// Addresses or networks (CIDR) whose `X-Forwarded-*`, `X-Request-Id` and source header are believed.
     pub trusted_ips: Vec<String>,
+    /// Whether each request is recorded as an event. Without it there are no rows, metrics or spans of the traffic;
+    /// `X-Request-Id` and the trace headers are sent all the same.
+    pub recording: bool,
     /// Header by which a trusted peer names the service that calls.
     pub source_service_header: String,
     /// Share of new traces that are sampled, 0 to 1. A trace that comes in keeps its own flag.
@@ -34,6 +37,7 @@ impl Default for GatewayConfig {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             trusted_ips: Vec::new(),
+            recording: true,
             source_service_header: "X-Tollhouse-Source".into(),
             sample_ratio: 1.0,
             headers: vec![ResponseHeader::XRequestId, ResponseHeader::ServerTiming],

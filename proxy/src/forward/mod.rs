@@ -5,57 +5,61 @@ mod balance;
 
 mod pool;
 
-mod body;
-
 mod headers;
+
+mod head;
+
+mod upload;
+
+mod chunked;
+
+mod answer;
 
 mod relay;
 
 mod tunnel;
 
+pub(crate) use answer::Head;
 pub(crate) use balance::Balance;
-pub(crate) use body::{Probe, RequestBody, Waiting};
-pub(crate) use headers::{add_forwarded, client_of, strip_request, strip_response, upgrade_of};
+pub(crate) use head::{Outgoing, Target};
+pub(crate) use headers::{client_of, upgrade_of};
 pub(crate) use pool::Pool;
 pub(crate) use relay::Relay;
 pub(crate) use tunnel::Tunnel;
+pub(crate) use upload::Upload;
 
 use crate::clock::Deadline;
 use crate::core::Core;
 use crate::error::Fault;
 use crate::record::{Record, micros};
-use crate::trace::{self, Parent};
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
-use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, header};
-use hyper::body::Incoming;
-use pool::Lease;
+use http::{HeaderMap, Method};
+use pool::{Broken, Lease};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Instant;
+use upload::{Stopped, Waiting};
 
 /// What is sent, and under which rules.
 pub(crate) struct Job<'a> {
     pub core: &'a Rc<Core>,
     pub service: usize,
-    pub parts: Parts,
-    pub body: RequestBody,
-    pub probe: Option<Rc<Probe>>,
-    /// The client's Host, when the route preserves it.
-    pub host: Option<HeaderValue>,
-    /// Trace of the request; its span is the gateway's.
-    pub trace: Parent,
+    pub head: Outgoing<'a>,
+    pub upload: Upload,
 }
 
 /// A response head, and what its body needs.
 pub(crate) struct Answer {
-    pub response: Response<Incoming>,
+    pub head: Head,
     pub lease: Box<Lease>,
+    /// The request, if it is still being sent.
+    pub upload: Option<Box<Upload>>,
     pub deadline: Deadline,
-    pub probe: Option<Rc<Probe>>,
     pub read_timeout_ms: u64,
+    /// When the head was whole.
+    pub at: Instant,
 }
 
 /// One try, for the event.
@@ -67,32 +71,32 @@ struct Try {
 }
 
 /// Sends a request and waits for the response head.
-pub(crate) async fn send(mut job: Job<'_>, record: &mut Record) -> Result<Answer, Fault> {
-    let core = Rc::clone(job.core);
+pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fault> {
+    let Job { core, service, head, mut upload } = job;
     let plan = &core.plan;
-    let service = &plan.services[job.service];
+    let service = &plan.services[service];
+    let host = plan.upstreams[service.upstream].host_header.as_ref();
     let begun = Instant::now();
     let deadline = core.clock.deadline();
-    let repeatable = matches!(job.body, RequestBody::Empty) && is_idempotent(&job.parts.method);
+    let repeatable = upload.is_bodiless() && is_idempotent(head.method);
     let mut tries_left = service.retries;
     let mut fresh_only = false;
-    let mut body = Some(std::mem::replace(&mut job.body, RequestBody::Empty));
+    let mut started = begun;
     loop {
         let Some(target) = service.enabled.then(|| core.balance.pick(plan, service.upstream)).flatten()
         else {
             return Err(Fault::NoTarget);
         };
-        let mut attempt =
-            Try { started: Instant::now(), addr: None, reused: false, span_id: core.random_id() };
-        let pooled = if fresh_only { None } else { pool::take(&core, target).await };
+        let mut attempt = Try { started, addr: None, reused: false, span_id: core.random_id() };
+        let pooled = if fresh_only { None } else { core.pool.take(target) };
         let lease = match pooled {
             Some(lease) => Ok(lease),
-            None => open(&core, target, service.connect_timeout_ms, &deadline, &mut attempt, record).await,
+            None => open(core, target, service.connect_timeout_ms, &deadline, &mut attempt, record).await,
         };
         let mut lease = match lease {
             Ok(lease) => lease,
             Err((error, fault)) => {
-                note(record, &attempt, ABSENT_U16, error, begun);
+                started = note(record, &attempt, None, ABSENT_U16, error, begun);
                 if tries_left == 0 {
                     return Err(fault);
                 }
@@ -101,59 +105,43 @@ pub(crate) async fn send(mut job: Job<'_>, record: &mut Record) -> Result<Answer
             }
         };
         (attempt.addr, attempt.reused) = (Some(lease.addr), lease.reused);
-        let parent = Parent { span_id: attempt.span_id, ..job.trace };
-        job.parts.headers.insert("traceparent", trace::format(&parent));
-        set_host(&mut job, target);
-        // Only a request that may have to be sent again is copied.
-        let spare = (lease.reused && repeatable).then(|| job.parts.clone());
-        let request = Request::from_parts(
-            std::mem::replace(&mut job.parts, empty_parts()),
-            body.take().unwrap_or(RequestBody::Empty),
-        );
-        let timeouts =
-            (plan.timeouts.body_idle_timeout_ms, service.write_timeout_ms, service.read_timeout_ms);
-        match exchange(&mut lease, request, &deadline, job.probe.as_deref(), timeouts).await {
+        let host = host.unwrap_or(&plan.targets[target].host_header).as_bytes();
+        let framing = upload.framing;
+        upload.begin(|out| head.write(out, host, attempt.span_id, framing));
+        let timeouts = Bounds {
+            client_ms: plan.timeouts.body_idle_timeout_ms,
+            write_ms: service.write_timeout_ms,
+            read_ms: service.read_timeout_ms,
+            head_bytes: plan.limits.response_header_bytes_max,
+        };
+        match exchange(&mut lease, &mut upload, head.method, &deadline, &timeouts, record).await {
             Ok(response) => {
-                let status = response.status().as_u16();
-                note(record, &attempt, status, AttemptError::None, begun);
-                let head = &mut record.draft().head;
-                head.upstream_status = status;
-                let first_byte_us = record.elapsed_us(Instant::now());
-                record.draft().head.first_byte_us = first_byte_us;
+                let status = response.status.as_u16();
+                let at = note(record, &attempt, Some(&lease), status, AttemptError::None, begun);
+                let first_byte_us = record.elapsed_us(at);
+                let event = &mut record.draft().head;
+                event.upstream_status = status;
+                event.first_byte_us = first_byte_us;
+                let upload = (upload.waiting() != Waiting::Done).then(|| Box::new(upload));
                 let read_timeout_ms = service.read_timeout_ms;
-                return Ok(Answer { response, lease, deadline, probe: job.probe, read_timeout_ms });
+                return Ok(Answer { head: response, lease, upload, deadline, read_timeout_ms, at });
             }
-            Err(failure) => {
-                let (error, fault) = failure.cause;
-                note(record, &attempt, ABSENT_U16, error, begun);
-                if lease.reused && !fresh_only && error == AttemptError::Reset {
-                    if let Some(request) = failure.unsent {
-                        let (parts, unsent) = request.into_parts();
-                        (job.parts, body) = (parts, Some(unsent));
-                        fresh_only = true;
-                        continue;
-                    }
-                    if let Some(parts) = spare {
-                        job.parts = parts;
-                        fresh_only = true;
-                        continue;
-                    }
+            Err((error, fault)) => {
+                started = note(record, &attempt, Some(&lease), ABSENT_U16, error, begun);
+                // The upstream may have closed the kept connection just before: that is no failure of the request.
+                let again = repeatable || upload.is_unsent();
+                if !(lease.reused && !fresh_only && error == AttemptError::Reset && again) {
+                    return Err(fault);
                 }
-                return Err(fault);
+                fresh_only = true;
             }
         }
     }
 }
 
-fn set_host(job: &mut Job<'_>, target: usize) {
-    let plan = &job.core.plan;
-    let own = plan.upstreams[plan.services[job.service].upstream].host_header.as_ref();
-    let value = job.host.as_ref().or(own).unwrap_or(&plan.targets[target].host_header);
-    job.parts.headers.insert(header::HOST, value.clone());
-}
-
-fn empty_parts() -> Parts {
-    Request::new(()).into_parts().0
+/// The status of a gRPC call, from its headers or trailers.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// RFC 9110, 9.2.2.
@@ -178,7 +166,7 @@ async fn open(
     }
     let addr = addr.flatten().ok_or((AttemptError::DnsFailed, Fault::Dns))?;
     attempt.addr = Some(addr);
-    let lease = deadline.within(timeout_ms, pool::connect(core, target, addr)).await;
+    let lease = deadline.within(timeout_ms, pool::connect(target, addr)).await;
     record.draft().head.connect_us = micros(resolved, Instant::now());
     match lease {
         Some(Ok(lease)) => Ok(lease),
@@ -190,94 +178,98 @@ async fn open(
     }
 }
 
-struct Failure {
-    cause: (AttemptError, Fault),
-    /// The request, when not a byte of it was sent.
-    unsent: Option<Request<RequestBody>>,
-}
-
-impl From<(AttemptError, Fault)> for Failure {
-    fn from(cause: (AttemptError, Fault)) -> Self {
-        Self { cause, unsent: None }
-    }
+/// What one try is given.
+struct Bounds {
+    client_ms: u64,
+    write_ms: u64,
+    read_ms: u64,
+    head_bytes: usize,
 }
 
 /// One request on one connection, to its response head.
 async fn exchange(
     lease: &mut Lease,
-    request: Request<RequestBody>,
+    upload: &mut Upload,
+    method: &Method,
     deadline: &Deadline,
-    probe: Option<&Probe>,
-    (client_ms, write_ms, read_ms): (u64, u64, u64),
-) -> Result<Response<Incoming>, Failure> {
-    let mut response = std::pin::pin!(lease.sender.try_send_request(request));
-    let mut frames = 0;
+    bounds: &Bounds,
+    record: &mut Record,
+) -> Result<Head, (AttemptError, Fault)> {
+    let mut sending = true;
     let mut armed_for = None;
     std::future::poll_fn(|cx| {
-        let ended = if lease.closed {
-            Poll::Ready(Ok(()))
-        } else {
-            let ended = lease.conn.poll_without_shutdown(cx);
-            lease.closed = ended.is_ready();
-            ended
-        };
-        // The connection runs in this very task, so the channel between the two needs no waker.
-        match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(response)) => return Poll::Ready(Ok(response)),
-            Poll::Ready(Err(mut failed)) => {
-                let unsent = failed.take_message();
-                let error = ended.map(Result::err);
-                let parse = failed.error().is_parse()
-                    || matches!(&error, Poll::Ready(Some(error)) if error.is_parse());
-                let cause = match probe.and_then(|probe| probe.fault.get()) {
-                    Some(fault) => (AttemptError::Cancelled, fault),
-                    None if parse => (AttemptError::Malformed, Fault::Malformed),
-                    None => (AttemptError::Reset, Fault::Reset),
-                };
-                return Poll::Ready(Err(Failure { cause, unsent }));
+        if sending {
+            match upload.poll(&mut lease.io, cx, record) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => sending = false,
+                Poll::Ready(Err(Stopped::Client(fault))) => {
+                    return Poll::Ready(Err((AttemptError::Cancelled, fault)));
+                }
+                // It may have answered before it closed.
+                Poll::Ready(Err(Stopped::Upstream)) => sending = false,
             }
-            Poll::Pending if lease.closed => {
-                return Poll::Ready(Err((AttemptError::Reset, Fault::Reset).into()));
+        }
+        match lease.poll_head(cx, method, bounds.head_bytes) {
+            Poll::Ready(Ok(head)) => {
+                // Not usable again when it stopped reading.
+                lease.keeps &= sending || upload.waiting() == Waiting::Done;
+                return Poll::Ready(Ok(head));
+            }
+            Poll::Ready(Err(Broken::Closed)) => {
+                return Poll::Ready(Err((AttemptError::Reset, Fault::Reset)));
+            }
+            Poll::Ready(Err(Broken::Malformed)) => {
+                return Poll::Ready(Err((AttemptError::Malformed, Fault::Malformed)));
             }
             Poll::Pending => {}
         }
-        let waiting = probe.map_or(Waiting::Done, |probe| probe.waiting.get());
-        let seen = probe.map_or(0, |probe| probe.frames.get());
-        if armed_for != Some(waiting) || seen != frames {
-            (armed_for, frames) = (Some(waiting), seen);
+        let waiting = if sending { upload.waiting() } else { Waiting::Done };
+        let now = (waiting, upload.pieces);
+        if armed_for != Some(now) {
+            armed_for = Some(now);
             match waiting {
-                Waiting::Client => deadline.arm(client_ms),
-                Waiting::Upstream => deadline.arm(write_ms),
-                Waiting::Done => deadline.arm(read_ms),
+                Waiting::Client => deadline.arm(bounds.client_ms),
+                Waiting::Upstream => deadline.arm(bounds.write_ms),
+                Waiting::Done => deadline.arm(bounds.read_ms),
             }
         }
-        if deadline.poll(cx).is_ready() {
-            let cause = match waiting {
+        deadline.poll(cx).map(|()| {
+            Err(match waiting {
                 Waiting::Done => (AttemptError::ReadTimeout, Fault::ReadTimeout),
                 Waiting::Upstream => (AttemptError::WriteTimeout, Fault::WriteTimeout),
                 Waiting::Client => (AttemptError::Cancelled, Fault::RequestTimeout),
-            };
-            return Poll::Ready(Err(cause.into()));
-        }
-        Poll::Pending
+            })
+        })
     })
     .await
 }
 
-/// Writes a try into the event.
-fn note(record: &mut Record, attempt: &Try, status: u16, error: AttemptError, begun: Instant) {
+/// Writes a try into the event; says when it ended.
+fn note(
+    record: &mut Record,
+    attempt: &Try,
+    lease: Option<&Lease>,
+    status: u16,
+    error: AttemptError,
+    begun: Instant,
+) -> Instant {
     let now = Instant::now();
     let mut text = [0; 64];
-    let mut left = &mut text[..];
-    if let Some(addr) = attempt.addr {
-        // An address with its port is at most 58 bytes.
-        let _fits = write!(left, "{addr}");
-    }
-    let length = 64 - left.len();
+    let addr = match (lease, attempt.addr) {
+        (Some(lease), _) => lease.addr_text.as_bytes(),
+        (None, Some(addr)) => {
+            let mut left = &mut text[..];
+            // An address with its port is at most 58 bytes.
+            let _fits = write!(left, "{addr}");
+            let length = 64 - left.len();
+            &text[..length]
+        }
+        (None, None) => &[],
+    };
     let start_us = record.elapsed_us(attempt.started);
     let draft = record.draft();
     draft.attempt(&Attempt {
-        addr: &text[..length],
+        addr,
         status,
         error,
         start_us,
@@ -285,7 +277,8 @@ fn note(record: &mut Record, attempt: &Try, status: u16, error: AttemptError, be
         reused: attempt.reused,
         span_id: attempt.span_id,
     });
-    draft.text(Text::UpstreamAddr, &text[..length]);
+    draft.text(Text::UpstreamAddr, addr);
     draft.head.upstream_span_id = attempt.span_id;
     draft.head.upstream_us = micros(begun, now);
+    now
 }

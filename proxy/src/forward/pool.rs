@@ -1,37 +1,134 @@
-//! Upstream connections of one thread. A connection and the future that drives it are one object, polled by the task
-//! whose request it carries; between requests it lies in a stack per target, the last used on top.
+//! Upstream connections of one thread. A connection is driven by the task whose request it carries; between requests
+//! it lies in a stack per target, the last used on top.
 
-use super::body::RequestBody;
+use super::answer::{self, Download, Head, Part};
 use crate::core::Core;
 use crate::plan::Plan;
-use hyper::client::conn::http1::{Connection, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+
+/// Room for one read, and for one while a long body comes.
+const READ_BYTES: usize = 8 << 10;
+const READ_BYTES_LONG: usize = 64 << 10;
+/// With less room than this a read is not worth its call.
+const READ_BYTES_MIN: usize = 1 << 10;
 
 /// A connection to an upstream.
 pub(crate) struct Lease {
-    pub sender: SendRequest<RequestBody>,
-    pub conn: Connection<TokioIo<TcpStream>, RequestBody>,
+    pub io: TcpStream,
+    /// What has come and was not taken.
+    read: BytesMut,
+    /// Whether the last read took all the room there was.
+    filled: bool,
     pub addr: SocketAddr,
+    /// The address as text, for events.
+    pub addr_text: Box<str>,
     pub target: usize,
     pub reused: bool,
-    /// The driving future has ended; nothing may poll it again.
-    pub closed: bool,
+    /// Whether it can serve another request once this response is whole.
+    pub keeps: bool,
     idle_since_ms: u64,
 }
 
+/// Why a response is not read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The upstream closed or reset.
+    Closed,
+    /// What it sends is not HTTP, or beyond a bound.
+    Malformed,
+}
+
+/// A piece of a response body.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
 impl Lease {
-    /// Drives the connection; ready when it has ended.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        if self.closed {
-            return Poll::Ready(Ok(()));
+    /// Reads on for a response head. Interim ones (1xx) are passed over, a 101 excepted.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+        bytes_max: usize,
+    ) -> Poll<Result<Head, Broken>> {
+        loop {
+            if !self.read.is_empty() {
+                match answer::read(&mut self.read, method) {
+                    Ok(Some(head))
+                        if head.status.is_informational()
+                            && head.status != StatusCode::SWITCHING_PROTOCOLS =>
+                    {
+                        continue;
+                    }
+                    Ok(Some(head)) => {
+                        self.keeps = head.keeps;
+                        return Poll::Ready(Ok(head));
+                    }
+                    Ok(None) if self.read.len() <= bytes_max => {}
+                    _ => return Poll::Ready(Err(Broken::Malformed)),
+                }
+            }
+            if ready!(self.poll_fill(cx, READ_BYTES))? == 0 {
+                return Poll::Ready(Err(Broken::Closed));
+            }
         }
-        let ended = self.conn.poll_without_shutdown(cx);
-        self.closed = ended.is_ready();
-        ended
+    }
+
+    /// Reads on for the body; none at its end.
+    pub fn poll_content(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Download,
+    ) -> Poll<Option<Result<Content, Broken>>> {
+        loop {
+            match body.read(&mut self.read) {
+                Part::Data(data) => return Poll::Ready(Some(Ok(Content::Data(data)))),
+                Part::Trailers(map) => return Poll::Ready(Some(Ok(Content::Trailers(map)))),
+                Part::End => return Poll::Ready(None),
+                Part::Refused => return Poll::Ready(Some(Err(Broken::Malformed))),
+                Part::More => {}
+            }
+            let room = if self.filled { READ_BYTES_LONG } else { READ_BYTES };
+            match ready!(self.poll_fill(cx, room)) {
+                Ok(1..) => {}
+                Ok(0) if *body == Download::Close => *body = Download::Closed,
+                Ok(0) => return Poll::Ready(Some(Err(Broken::Closed))),
+                Err(broken) => return Poll::Ready(Some(Err(broken))),
+            }
+        }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<usize, Broken>> {
+        if self.read.capacity() - self.read.len() < READ_BYTES_MIN {
+            self.read.reserve(room);
+        }
+        let before = self.read.len();
+        let left = self.read.capacity() - before;
+        // The future holds nothing between polls.
+        let read = std::pin::pin!(self.io.read_buf(&mut self.read));
+        let read = ready!(read.poll(cx)).map_err(|_| Broken::Closed)?;
+        self.filled = read == left;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Whether an idle connection is open and silent: anything that comes by itself makes it useless.
+    fn is_fit(&self) -> bool {
+        let silent =
+            self.io.try_read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        silent && self.read.is_empty()
+    }
+
+    /// The stream, and what came right behind the head.
+    pub fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.io, self.read.freeze())
     }
 }
 
@@ -46,22 +143,20 @@ impl Pool {
     }
 
     /// The last used connection that is still open.
-    pub fn take(&self, target: usize, cx: &mut Context<'_>) -> Option<Box<Lease>> {
-        loop {
-            let mut lease = self.idle[target].borrow_mut().pop()?;
-            if lease.poll(cx).is_pending() && lease.sender.is_ready() {
+    pub fn take(&self, target: usize) -> Option<Box<Lease>> {
+        let mut idle = self.idle[target].borrow_mut();
+        while let Some(mut lease) = idle.pop() {
+            if lease.is_fit() {
                 lease.reused = true;
                 return Some(lease);
             }
         }
+        None
     }
 
     /// Puts a connection back whose exchange has ended cleanly; others are closed.
-    pub fn put(&self, core: &Core, mut lease: Box<Lease>, cx: &mut Context<'_>) {
-        if core.phase.get() != crate::core::Phase::Serving || lease.closed {
-            return;
-        }
-        if !lease.sender.is_ready() && (lease.poll(cx).is_ready() || !lease.sender.is_ready()) {
+    pub fn put(&self, core: &Core, mut lease: Box<Lease>) {
+        if core.phase.get() != crate::core::Phase::Serving || !lease.keeps || !lease.read.is_empty() {
             return;
         }
         lease.idle_since_ms = core.clock.now_ms();
@@ -73,34 +168,26 @@ impl Pool {
 
     /// Closes what the upstream has closed and what was idle for too long.
     pub fn sweep(&self, core: &Core) {
-        let mut cx = Context::from_waker(Waker::noop());
         let since = core.clock.now_ms().saturating_sub(core.plan.timeouts.upstream_idle_timeout_ms);
         for idle in &self.idle {
-            idle.borrow_mut()
-                .retain_mut(|lease| lease.idle_since_ms >= since && lease.poll(&mut cx).is_pending());
+            idle.borrow_mut().retain(|lease| lease.idle_since_ms >= since && lease.is_fit());
         }
     }
 }
 
 /// Opens a connection.
-pub(crate) async fn connect(core: &Core, target: usize, addr: SocketAddr) -> std::io::Result<Box<Lease>> {
-    let stream = TcpStream::connect(addr).await?;
-    stream.set_nodelay(true)?;
-    let (sender, conn) = hyper::client::conn::http1::Builder::new()
-        .max_header_size(core.plan.limits.response_header_bytes_max)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(std::io::Error::other)?;
-    Ok(Box::new(Lease { sender, conn, addr, target, reused: false, closed: false, idle_since_ms: 0 }))
-}
-
-/// Polls something once for its connection, as an `async` expression.
-pub(crate) async fn take(core: &Core, target: usize) -> Option<Box<Lease>> {
-    let mut result = None;
-    std::future::poll_fn(|cx| {
-        result = core.pool.take(target, cx);
-        Poll::Ready(())
-    })
-    .await;
-    result
+pub(crate) async fn connect(target: usize, addr: SocketAddr) -> std::io::Result<Box<Lease>> {
+    let io = TcpStream::connect(addr).await?;
+    io.set_nodelay(true)?;
+    Ok(Box::new(Lease {
+        io,
+        read: BytesMut::new(),
+        filled: false,
+        addr,
+        addr_text: addr.to_string().into(),
+        target,
+        reused: false,
+        keeps: false,
+        idle_since_ms: 0,
+    }))
 }

@@ -30,8 +30,8 @@ impl Tunnel {
     /// Takes the connection whose response was a 101.
     pub fn new(lease: Lease, record: Record, deadline: Deadline) -> Self {
         let idle_ms = record.core.plan.timeouts.tunnel_idle_timeout_ms;
-        let parts = lease.conn.into_parts();
-        Self { upstream: parts.io.into_inner(), ahead: parts.read_buf, record, deadline, idle_ms }
+        let (upstream, ahead) = lease.into_parts();
+        Self { upstream, ahead, record, deadline, idle_ms }
     }
 
     /// Carries bytes. `ahead` is what the client sent before its tunnel was there.

@@ -29,6 +29,8 @@ pub struct Plan {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) trusted: TrustedNetworks,
+    /// Whether events are written.
+    pub(crate) recording: bool,
     pub(crate) source_service_header: HeaderName,
     /// A new trace is sampled when a random u32 is below this.
     pub(crate) sample_below: u64,
@@ -111,6 +113,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         limits: gateway.limits.clone(),
         timeouts: gateway.timeouts.clone(),
         trusted: front.trusted,
+        recording: gateway.recording,
         source_service_header: front.source_service_header,
         sample_below: share as u64,
         sends_request_id: gateway.headers.contains(&crate::config::ResponseHeader::XRequestId),

@@ -115,3 +115,16 @@ fn what_has_no_route_or_is_malformed_is_recorded_too() {
         assert_eq!((events[1].text("method"), events[1].text("path")), ("GET", "/x"));
     });
 }
+
+#[test]
+fn without_recording_there_is_no_event_and_the_rest_stays() {
+    run(async {
+        let gateway = Gateway::start(everything_to(echo().await), json!({"recording": false}));
+        let got = gateway.talk(format!("GET / HTTP/1.1\r\nHost: a\r\n{CLOSE}")).await;
+        assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.contains("\r\nx-request-id: "), "{got}");
+        assert!(got.contains("\r\ntraceparent: 00-") && got.contains("server-timing: "), "{got}");
+        let refused = gateway.talk("GET / HTTP/1.1\r\n\r\n").await;
+        assert!(refused.starts_with("HTTP/1.1 400 ") && refused.contains("\r\nx-request-id: "), "{refused}");
+        gateway.events(0).await;
+    });
+}

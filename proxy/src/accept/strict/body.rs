@@ -11,7 +11,7 @@ const SIZE_DIGITS_MAX: usize = 16;
 
 /// Trailer fields that would change how a message is framed, routed, authenticated or understood after its head was
 /// already acted on (RFC 9110 6.5.1), and those a gateway writes itself.
-const TRAILERS_FORBIDDEN: [&[u8]; 37] = [
+pub const TRAILERS_FORBIDDEN: [&[u8]; 37] = [
     b"transfer-encoding",
     b"content-length",
     b"host",

@@ -1,0 +1,177 @@
+//! One request, in the order of its journey: read who and what, route, authenticate, forward, relay the response.
+//! Each stage either goes on or ends with a [`Fault`], which becomes a response in one place.
+
+mod identify;
+
+mod answer;
+
+mod refuse;
+
+pub(crate) use refuse::record_refused;
+
+use crate::accept::{Conn, Hold};
+use crate::auth::Identity;
+use crate::core::{Core, Phase};
+use crate::error::Fault;
+use crate::forward::{self, Answer, Job, Outgoing, Target, Upload};
+use crate::host::{self, Host};
+use crate::record::{Record, micros};
+use crate::respond::{self, ResponseBody};
+use crate::route::Matched;
+use event::{AuthMethod, Protocol, Text};
+use futures::FutureExt;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Answers a request. A panic on the way is answered too.
+pub(crate) async fn serve(
+    core: Rc<Core>,
+    conn: Rc<Conn>,
+    request: Request<Incoming>,
+    hold: Hold,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let mut record = Record::open(&core, Instant::now());
+    let (mut parts, body) = request.into_parts();
+    let mut rest = Some(body);
+    let passed =
+        AssertUnwindSafe(pass(&core, &conn, &mut parts, &mut rest, &mut record)).catch_unwind().await;
+    let draining = core.phase.get() != Phase::Serving && parts.version != Version::HTTP_2;
+    let fault = match passed {
+        Ok(Ok(answer)) => {
+            let mut response = match answer.head.status {
+                StatusCode::SWITCHING_PROTOCOLS => {
+                    return Ok(answer::switch(answer, &parts, record, &conn, hold));
+                }
+                _ => answer::relay(&core, answer, record, hold),
+            };
+            if draining {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            return Ok(response);
+        }
+        Ok(Err(fault)) => fault,
+        Err(_panic) => Fault::Panic,
+    };
+    let drained = refuse::drain(&core, rest, fault).await;
+    let close = draining || (!drained && parts.version != Version::HTTP_2);
+    Ok(respond::refuse(fault, respond::format_of(&parts.headers), close, record, hold))
+}
+
+/// The journey to the response head. `body` is taken when it is forwarded.
+async fn pass(
+    core: &Rc<Core>,
+    conn: &Rc<Conn>,
+    parts: &mut Parts,
+    body: &mut Option<Incoming>,
+    record: &mut Record,
+) -> Result<Answer, Fault> {
+    let claims = identify::request(core, conn, parts, record);
+    let Parts { method, uri, headers, version, .. } = parts;
+    let host = host::of(uri, headers, conn.default_port());
+    if let Ok(host) = &host {
+        record.draft().text(Text::Host, host.with_port().as_bytes());
+    }
+    let host = host.map_err(Fault::BadRequest)?;
+    if *method == Method::CONNECT {
+        return Err(Fault::Connect);
+    }
+    let path = match crate::path::normalise(uri.path()) {
+        Some(path) => path,
+        None if *method == Method::OPTIONS && uri.path() == "*" => Cow::Borrowed("/"),
+        None => return Err(Fault::BadRequest("malformed path")),
+    };
+    record.draft().text(Text::Path, path.as_bytes());
+    let matched = route(core, conn, &host, &path, method, record)?;
+    let plan = &core.plan.router.routes[matched.route];
+    let service = &core.plan.services[plan.service];
+    let (identity, hidden) = authenticate(core, plan.guard, method, headers, uri.query(), record)?;
+    let upgrade = if *version == Version::HTTP_11 { forward::upgrade_of(headers) } else { None };
+    if upgrade.is_some() {
+        record.draft().head.protocol = Protocol::Websocket as u8;
+    }
+    let limit = core.plan.limits.body_bytes_max;
+    let declared = body.as_ref().and_then(|body| body.size_hint().exact());
+    if limit > 0 && declared.is_some_and(|bytes| bytes > limit) {
+        return Err(Fault::BodyTooLarge);
+    }
+    let request_id = record.draft().head.request_id;
+    let head = Outgoing {
+        core,
+        conn,
+        method,
+        target: Target {
+            base: &service.path,
+            path: &path,
+            stripped_bytes: if plan.strip_path { matched.prefix_bytes } else { 0 },
+            query: match &hidden {
+                Some(query) => Some(query.as_str()).filter(|query| !query.is_empty()),
+                None => uri.query(),
+            },
+        },
+        headers,
+        host: &host,
+        preserve_host: plan.preserve_host,
+        identity,
+        request_id: &request_id,
+        trace: claims.trace,
+        has_parent: claims.has_parent,
+        upgrade: upgrade.as_ref(),
+        client: claims.client,
+        trusted: claims.trusted,
+    };
+    let upload = Upload::new(body.take(), limit, conn.strict.clone());
+    forward::send(Job { core, service: plan.service, head, upload }, record).await
+}
+
+fn route(
+    core: &Core,
+    conn: &Conn,
+    host: &Host,
+    path: &str,
+    method: &Method,
+    record: &mut Record,
+) -> Result<Matched, Fault> {
+    let tls = conn.tls.is_some();
+    let router = &core.plan.router;
+    let matched = router.find(host.name(), host.with_port(), path, method, tls).ok_or(Fault::NoRoute)?;
+    let plan = &router.routes[matched.route];
+    let service = &core.plan.services[plan.service];
+    let draft = record.draft();
+    draft.text(Text::Route, plan.name.as_bytes());
+    draft.text(Text::Service, service.name.as_bytes());
+    if let Some(upstream) = &core.plan.upstreams[service.upstream].name {
+        draft.text(Text::Upstream, upstream.as_bytes());
+    }
+    if plan.https_only && !tls { Err(Fault::HttpsOnly) } else { Ok(matched) }
+}
+
+/// Finds out who calls, where the route asks for it. Returns the query to send too, if a key was taken out of it.
+fn authenticate<'c>(
+    core: &'c Core,
+    guard: Option<usize>,
+    method: &Method,
+    headers: &mut HeaderMap,
+    query: Option<&str>,
+    record: &mut Record,
+) -> Result<(Option<&'c Identity>, Option<String>), Fault> {
+    let Some(guard) = guard.map(|guard| &core.plan.guards[guard]) else { return Ok((None, None)) };
+    if *method == Method::OPTIONS && !guard.run_on_preflight {
+        return Ok((None, None));
+    }
+    let begun = Instant::now();
+    let found = guard.identify(&core.plan.keyring, headers, query);
+    let draft = record.draft();
+    draft.head.auth_us = micros(begun, Instant::now());
+    let (identity, query) = found.map_err(Fault::Auth)?;
+    draft.head.auth_method = AuthMethod::KeyAuth as u8;
+    draft.text(Text::Consumer, identity.consumer.as_bytes());
+    draft.text(Text::CredentialId, identity.credential_id.as_bytes());
+    Ok((Some(identity), query))
+}

@@ -1,0 +1,78 @@
+//! What the gateway does with a request that it answers by itself: read the rest of its body, within a bound, and record
+//! those that never became a request.
+
+use crate::accept::Conn;
+use crate::core::Core;
+use crate::error::Fault;
+use crate::record::Record;
+use event::{Outcome, Protocol, Scheme, Source, Text};
+use http_body::Body;
+use hyper::body::Incoming;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Reads what is left of a refused request's body, within a bound, so that the connection can go on.
+pub(super) async fn drain(core: &Core, body: Option<Incoming>, fault: Fault) -> bool {
+    let Some(mut body) = body else {
+        return !matches!(
+            fault,
+            Fault::ClientClosed | Fault::Violation { .. } | Fault::BodyTooLarge | Fault::RequestTimeout
+        );
+    };
+    if body.is_end_stream() {
+        return true;
+    }
+    let limit = core.plan.limits.drain_bytes_max as u64;
+    if body.size_hint().lower() > limit {
+        return false;
+    }
+    let mut read = 0;
+    let deadline = core.clock.deadline();
+    let all = deadline.within(core.plan.timeouts.linger_timeout_ms, async {
+        loop {
+            let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await;
+            match frame {
+                None => return true,
+                Some(Err(_)) => return false,
+                Some(Ok(frame)) => read += frame.data_ref().map_or(0, bytes::Bytes::len) as u64,
+            }
+            if read > limit {
+                return false;
+            }
+        }
+    });
+    all.await.unwrap_or(false)
+}
+
+/// The event of a request that never became one: refused by the byte guard, or too slow.
+pub(crate) fn record_refused(
+    core: &Rc<Core>,
+    conn: &Conn,
+    started: Instant,
+    fault: Fault,
+    method: Option<&[u8]>,
+    target: Option<&[u8]>,
+) -> [u8; 16] {
+    let mut record = Record::open(core, started);
+    let (request_id, trace_id, span_id) = core.random_ids();
+    let sampled = core.samples();
+    record.answer(fault.status(), Source::Gateway, Instant::now());
+    record.fault(fault);
+    let draft = record.draft();
+    draft.head.request_id = request_id;
+    (draft.head.trace_id, draft.head.span_id) = (trace_id, span_id);
+    draft.head.sampled = u8::from(sampled);
+    draft.head.peer_ip = conn.peer_bytes;
+    draft.head.client_ip = conn.peer_bytes;
+    draft.head.protocol = Protocol::H1 as u8;
+    draft.head.scheme = if conn.tls.is_some() { Scheme::Https } else { Scheme::Http } as u8;
+    conn.describe(core, draft);
+    if let Some(method) = method {
+        draft.text(Text::Method, method);
+    }
+    if let Some(target) = target {
+        draft.text(Text::Path, target.split(|byte| *byte == b'?').next().unwrap_or_default());
+    }
+    debug_assert_ne!(draft.head.outcome, Outcome::Ok as u8);
+    request_id
+}
