@@ -11,4 +11,6 @@ mod client;
 
 mod protocol;
 
+mod strict;
+
 mod drain;
