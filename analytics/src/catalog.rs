@@ -3,6 +3,9 @@
 //! The collector seals a hot file in this order: Parquet file, manifest, hot file gone. A snapshot reads the manifest,
 //! opens the hot files above `sealed_through`, and reads the manifest again; only when it has not changed in
 //! between is the pair one moment of the table, so no row is seen twice and none is missed.
+//!
+//! A hot file is mapped and decoded when its commit log has grown, not for each query. Its checksums are looked at
+//! when it is first seen and once more when the next one has begun; in between its writer is still at work.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::record_batch::RecordBatch;
 use event::hot::{HotError, HotReader};
 use event::layout::{DataFolder, FileEntry, LayoutError, Manifest};
 
@@ -47,17 +53,29 @@ pub struct Snapshot {
     /// Sealed files that can be read, with their absolute paths.
     pub files: Vec<(PathBuf, FileEntry)>,
     /// Hot files after `sealed_through`, in order.
-    pub hot: Vec<HotReader>,
+    pub hot: Vec<Arc<HotFile>>,
     /// Files left out.
     pub quarantined: Vec<Quarantined>,
 }
 
-/// Makes snapshots of one data folder; keeps the parsed manifest and the verdict on each sealed file.
+/// A hot file as it was when a snapshot was taken.
+#[derive(Debug)]
+pub struct HotFile {
+    /// Its rows.
+    pub reader: HotReader,
+    /// Least and greatest `time` of each batch of it; none for a batch without rows.
+    pub ranges: Vec<Option<(i64, i64)>>,
+    log_bytes: u64,
+    checked_whole: bool,
+}
+
+/// Makes snapshots of one data folder; keeps the parsed manifest, the verdict on each sealed file, and the hot files.
 #[derive(Debug)]
 pub struct Catalog {
     folder: DataFolder,
     manifest: Mutex<Option<(Stamp, Arc<Manifest>)>>,
     verdicts: Mutex<HashMap<String, Option<String>>>,
+    hot: Mutex<HashMap<u64, Arc<HotFile>>>,
 }
 
 /// What changes when a file is replaced by renaming.
@@ -67,7 +85,7 @@ impl Catalog {
     /// A catalog over a data folder. Reads nothing yet.
     #[must_use]
     pub fn new(folder: DataFolder) -> Self {
-        Self { folder, manifest: Mutex::new(None), verdicts: Mutex::new(HashMap::new()) }
+        Self { folder, manifest: Mutex::default(), verdicts: Mutex::default(), hot: Mutex::default() }
     }
 
     /// The folder that it reads.
@@ -94,12 +112,18 @@ impl Catalog {
         let manifest = self.manifest()?;
         let mut hot = Vec::new();
         let mut quarantined = Vec::new();
-        for number in self.folder.hot_numbers()? {
-            if number <= manifest.sealed_through {
-                continue;
-            }
-            match HotReader::open(&self.folder, number) {
-                Ok(Some(reader)) => hot.push(reader),
+        let mut numbers = self.folder.hot_numbers()?;
+        numbers.retain(|&number| number > manifest.sealed_through);
+        // Held while files are opened, so that queries at one time decode a new batch once.
+        let mut known = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|number, _| numbers.binary_search(number).is_ok());
+        for &number in &numbers {
+            let closed = Some(&number) != numbers.last();
+            match self.hot_file(number, closed, known.get(&number)) {
+                Ok(Some(file)) => {
+                    known.insert(number, Arc::clone(&file));
+                    hot.push(file);
+                }
                 // Gone, or just being made: the second look at the manifest tells which.
                 Ok(None) => {}
                 Err(HotError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
@@ -107,6 +131,7 @@ impl Catalog {
                     .push(Quarantined { path: format!("hot/{number:010}.arrow"), reason: error.to_string() }),
             }
         }
+        drop(known);
         if self.manifest()?.version != manifest.version {
             return Ok(None);
         }
@@ -119,6 +144,34 @@ impl Catalog {
             }
         }
         Ok(Some(Snapshot { manifest, files, hot, quarantined }))
+    }
+
+    /// A hot file as far as it is committed now; `known` is what an earlier query saw of it.
+    fn hot_file(
+        &self,
+        number: u64,
+        closed: bool,
+        known: Option<&Arc<HotFile>>,
+    ) -> Result<Option<Arc<HotFile>>, HotError> {
+        // Before the log is read: at worst the file is opened once more than needed.
+        let log_bytes = std::fs::metadata(self.folder.hot_commits(number)).map_or(0, |meta| meta.len());
+        if let Some(known) = known
+            && known.log_bytes == log_bytes
+            && (known.checked_whole || !closed)
+        {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let check = closed || known.is_none();
+        let reader = match check {
+            true => HotReader::open(&self.folder, number)?,
+            false => HotReader::open_unchecked(&self.folder, number)?,
+        };
+        let Some(reader) = reader else { return Ok(None) };
+        let mut ranges = known.map_or_else(Vec::new, |known| known.ranges.clone());
+        ranges.truncate(reader.batches.len());
+        let new = reader.batches.iter().skip(ranges.len());
+        ranges.extend(new.map(time_range).collect::<Vec<_>>());
+        Ok(Some(Arc::new(HotFile { reader, ranges, log_bytes, checked_whole: closed && check })))
     }
 
     fn manifest(&self) -> Result<Arc<Manifest>, LayoutError> {
@@ -152,6 +205,14 @@ impl Catalog {
             verdict
         })
     }
+}
+
+/// Least and greatest `time`; all times for a batch that does not say.
+fn time_range(batch: &RecordBatch) -> Option<(i64, i64)> {
+    let times =
+        batch.column_by_name("time").and_then(|time| time.as_primitive_opt::<TimestampMicrosecondType>());
+    let known = times.and_then(|times| Some((arrow::compute::min(times)?, arrow::compute::max(times)?)));
+    (batch.num_rows() > 0).then(|| known.unwrap_or((i64::MIN, i64::MAX)))
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

@@ -10,12 +10,14 @@ use datafusion::datasource::ViewTable;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::optimizer::Analyzer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use event::layout::{DataFolder, Ledger};
 
 use crate::catalog::{Catalog, Snapshot};
 use crate::config::Plan;
+use crate::ids::IdsInText;
 use crate::system::{self, History};
 use crate::table::Requests;
 use crate::{functions, views};
@@ -80,9 +82,14 @@ impl Sessions {
         snapshot: Arc<Snapshot>,
         statement: &Statement,
     ) -> Result<SessionContext> {
+        let mut rules = Analyzer::new().rules;
+        // Before types are coerced.
+        rules.insert(0, Arc::new(IdsInText));
         let state = SessionStateBuilder::new_with_default_features()
             .with_config(self.config.clone())
             .with_runtime_env(Arc::clone(&self.runtime))
+            .with_analyzer_rules(rules)
+            .with_optimizer_rule(Arc::new(functions::ShareSketches::new()))
             .build();
         let context = SessionContext::new_with_state(state);
         for aggregate in functions::aggregates() {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray, UInt16Array, UInt64Array};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::MemTable;
 use datafusion::common::Result;
@@ -141,13 +141,14 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
             status: "ok".into(),
         });
     }
-    for reader in &snapshot.hot {
+    for file in &snapshot.hot {
+        let widest = |left: (i64, i64), right: (i64, i64)| (left.0.min(right.0), left.1.max(right.1));
         rows.push(FileRow {
-            path: format!("hot/{:010}.arrow", reader.number),
+            path: format!("hot/{:010}.arrow", file.reader.number),
             kind: "hot",
-            rows: Some(reader.rows as i64),
-            bytes: Some(reader.bytes as i64),
-            range: hot_range(&reader.batches),
+            rows: Some(file.reader.rows as i64),
+            bytes: Some(file.reader.bytes as i64),
+            range: file.ranges.iter().flatten().copied().reduce(widest),
             status: "ok".into(),
         });
     }
@@ -165,15 +166,6 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
         ("time_max", times(rows.iter().map(|row| row.range.map(|range| range.1)))),
         ("status", texts(rows.iter().map(|row| &row.status))),
     ])
-}
-
-fn hot_range(batches: &[RecordBatch]) -> Option<(i64, i64)> {
-    let times = batches.iter().filter_map(|batch| {
-        let times = arrow::compute::cast(batch.column_by_name("time")?, &DataType::Int64).ok()?;
-        let times = arrow::array::AsArray::as_primitive::<Int64Type>(&times).clone();
-        Some((arrow::compute::min(&times)?, arrow::compute::max(&times)?))
-    });
-    times.reduce(|left, right| (left.0.min(right.0), left.1.max(right.1)))
 }
 
 /// `system.queries`: the last queries, the running ones too.

@@ -2,12 +2,12 @@
 //!
 //! Sealed files whose time range cannot match the filters are left out before they are opened; the rest goes to
 //! DataFusion's Parquet source (page index, bloom filters, late materialisation), which reads a column that an older
-//! file lacks as null. Hot batches are a memory source beside it.
+//! file lacks as null. Hot batches whose times can match are a memory source beside it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray, UInt64Array, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -44,20 +44,23 @@ impl Requests {
         Self { schema: event::columns::schema(), snapshot }
     }
 
-    /// The files that may hold matching rows.
-    fn matching(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+    /// Which of some containers of rows may hold matching ones, by their times.
+    fn matching(&self, state: &dyn Session, filters: &[Expr], times: &TimeRanges) -> Result<Vec<bool>> {
+        let all = vec![true; times.0.len()];
+        let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all) };
+        let names = DFSchema::try_from(Arc::clone(&self.schema))?;
+        let filter = state.create_physical_expr(filter, &names)?;
+        let predicate =
+            PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter);
+        // A filter that says nothing about times keeps them all.
+        predicate.map_or(Ok(all), |predicate| predicate.prune(times))
+    }
+
+    /// The sealed files that may hold matching rows.
+    fn matching_files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
         let files = &self.snapshot.files;
-        let mut keep = vec![true; files.len()];
-        if let Some(filter) = conjunction(filters.iter().cloned()) {
-            let names = DFSchema::try_from(Arc::clone(&self.schema))?;
-            let filter = state.create_physical_expr(filter, &names)?;
-            let predicate =
-                PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter);
-            // A filter that says nothing about files keeps them all.
-            if let Ok(predicate) = predicate {
-                keep = predicate.prune(&TimeRanges(files.iter().map(|(_, entry)| entry).collect()))?;
-            }
-        }
+        let ranges = files.iter().map(|(_, entry)| (entry.time_min_us, entry.time_max_us));
+        let keep = self.matching(state, filters, &TimeRanges(ranges.collect()))?;
         let kept = files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file);
         Ok(kept
             .map(|(path, entry)| {
@@ -127,15 +130,18 @@ impl Requests {
     fn hot(
         &self,
         state: &dyn Session,
+        filters: &[Expr],
         projection: Option<&Vec<usize>>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let batches: Vec<RecordBatch> = self
-            .snapshot
-            .hot
-            .iter()
-            .flat_map(|reader| &reader.batches)
-            .map(|batch| conform(batch, &self.schema))
-            .collect::<Result<_>>()?;
+        let files = &self.snapshot.hot;
+        let all = files.iter().flat_map(|file| file.reader.batches.iter().zip(&file.ranges));
+        let (batches, ranges): (Vec<&RecordBatch>, Vec<(i64, i64)>) =
+            all.filter_map(|(batch, range)| Some((batch, (*range)?))).unzip();
+        let keep = self.matching(state, filters, &TimeRanges(ranges))?;
+        let mut conformer = Conformer { schema: &self.schema, alike: None };
+        let kept = batches.into_iter().zip(keep).filter(|(_, keep)| *keep);
+        let batches: Vec<RecordBatch> =
+            kept.map(|(batch, _)| conformer.conform(batch)).collect::<Result<_>>()?;
         if batches.is_empty() {
             return Ok(None);
         }
@@ -167,12 +173,12 @@ impl TableProvider for Requests {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files = self.matching(state, filters)?;
+        let files = self.matching_files(state, filters)?;
         let mut sources = Vec::new();
         if !files.is_empty() {
             sources.push(self.sealed(state, files, projection, limit)?);
         }
-        sources.extend(self.hot(state, projection)?);
+        sources.extend(self.hot(state, filters, projection)?);
         match sources.len() {
             0 => {
                 let none: [Vec<RecordBatch>; 1] = [Vec::new()];
@@ -184,39 +190,51 @@ impl TableProvider for Requests {
     }
 }
 
-/// A hot batch in the columns of today: one that it lacks is null.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    if batch.schema_ref() == schema {
-        return Ok(batch.clone());
-    }
-    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-        Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
-        Some(column) => Ok(cast(column, field.data_type())?),
-        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
-    });
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?)
+/// Puts hot batches into the columns of today: one that a batch lacks is null.
+struct Conformer<'a> {
+    schema: &'a SchemaRef,
+    /// A schema that was found to be the same; the batches of a file share theirs.
+    alike: Option<SchemaRef>,
 }
 
-/// What the manifest knows of each file, for pruning.
-struct TimeRanges<'a>(Vec<&'a FileEntry>);
+impl Conformer<'_> {
+    fn conform(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        if self.alike.as_ref().is_some_and(|alike| Arc::ptr_eq(alike, batch.schema_ref())) {
+            return Ok(batch.clone());
+        }
+        if batch.schema_ref() == self.schema {
+            self.alike = Some(batch.schema());
+            return Ok(batch.clone());
+        }
+        let columns = self.schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+            Some(column) => Ok(cast(column, field.data_type())?),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        });
+        Ok(RecordBatch::try_new(Arc::clone(self.schema), columns.collect::<Result<_>>()?)?)
+    }
+}
 
-impl TimeRanges<'_> {
-    fn times(&self, column: &Column, of: impl Fn(&FileEntry) -> i64) -> Option<ArrayRef> {
+/// Least and greatest `time` of containers of rows (files, batches), for pruning.
+struct TimeRanges(Vec<(i64, i64)>);
+
+impl TimeRanges {
+    fn times(&self, column: &Column, of: impl Fn(&(i64, i64)) -> i64) -> Option<ArrayRef> {
         if column.name != "time" {
             return None;
         }
-        let times = TimestampMicrosecondArray::from_iter_values(self.0.iter().map(|entry| of(entry)));
+        let times = TimestampMicrosecondArray::from_iter_values(self.0.iter().map(of));
         Some(Arc::new(times.with_timezone("UTC")))
     }
 }
 
-impl PruningStatistics for TimeRanges<'_> {
+impl PruningStatistics for TimeRanges {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.times(column, |entry| entry.time_min_us)
+        self.times(column, |range| range.0)
     }
 
     fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.times(column, |entry| entry.time_max_us)
+        self.times(column, |range| range.1)
     }
 
     fn num_containers(&self) -> usize {
@@ -228,7 +246,7 @@ impl PruningStatistics for TimeRanges<'_> {
     }
 
     fn row_counts(&self) -> Option<ArrayRef> {
-        Some(Arc::new(UInt64Array::from_iter_values(self.0.iter().map(|entry| entry.rows))))
+        None
     }
 
     fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {

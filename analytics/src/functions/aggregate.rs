@@ -1,18 +1,24 @@
-//! The aggregates over [`Sketch`]: one sketch per group, fed from a Float64 column, merged by bytes.
+//! The aggregates over [`Sketch`]: one sketch per group, fed from a column of numbers, merged by bytes.
+//!
+//! A batch is turned into bucket numbers first, a loop per type without branches; counting them then knows no type.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Float64Builder};
-use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::cast::{as_binary_array, as_float64_array};
-use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Builder,
+};
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Float64Type, Int32Type, Int64Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use datafusion::common::cast::as_binary_array;
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
 };
 use datafusion::physical_expr::expressions::Literal;
 
-use super::sketch::Sketch;
+use super::sketch::{NO_BUCKET, Sketch, bucket};
 
 /// `latency_percentile(x, p)` or `latency_sketch(x)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -35,7 +41,7 @@ impl LatencyAggregate {
             return plan_err!("{} takes no DISTINCT", self.name());
         }
         let p = if self.percentile { Some(quantile_of(args)?) } else { None };
-        Ok(Sketches { p, groups: Vec::new(), heap_bytes: 0 })
+        Ok(Sketches { p, groups: Vec::new(), heap_bytes: 0, buckets: Vec::new() })
     }
 }
 
@@ -62,7 +68,8 @@ impl AggregateUDFImpl for LatencyAggregate {
         if types.len() != wanted || !types.iter().all(|kind| kind.is_numeric() || kind.is_null()) {
             return plan_err!("{} takes {wanted} number(s)", self.name());
         }
-        Ok(vec![DataType::Float64; wanted])
+        let number = if countable(&types[0]) { types[0].clone() } else { DataType::Float64 };
+        Ok(if self.percentile { vec![number, DataType::Float64] } else { vec![number] })
     }
 
     fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
@@ -86,6 +93,38 @@ impl AggregateUDFImpl for LatencyAggregate {
     }
 }
 
+/// Whether a column of this type is counted as it is.
+fn countable(kind: &DataType) -> bool {
+    use DataType::{Float64, Int32, Int64, UInt16, UInt32, UInt64};
+    matches!(kind, UInt16 | UInt32 | UInt64 | Int32 | Int64 | Float64)
+}
+
+/// The bucket of each value; [`NO_BUCKET`] where it is null or filtered out.
+fn buckets_of(column: &ArrayRef, filter: Option<&BooleanArray>, buckets: &mut Vec<u16>) -> Result<()> {
+    fn fill<T: ArrowPrimitiveType>(column: &ArrayRef, to: impl Fn(T::Native) -> f64, buckets: &mut Vec<u16>) {
+        buckets.clear();
+        buckets.extend(column.as_primitive::<T>().values().iter().map(|&value| bucket(to(value))));
+    }
+    match column.data_type() {
+        DataType::UInt16 => fill::<UInt16Type>(column, f64::from, buckets),
+        DataType::UInt32 => fill::<UInt32Type>(column, f64::from, buckets),
+        DataType::UInt64 => fill::<UInt64Type>(column, |value| value as f64, buckets),
+        DataType::Int32 => fill::<Int32Type>(column, f64::from, buckets),
+        DataType::Int64 => fill::<Int64Type>(column, |value| value as f64, buckets),
+        DataType::Float64 => fill::<Float64Type>(column, |value| value, buckets),
+        other => return internal_err!("a sketch of {other} was not refused when it was planned"),
+    }
+    if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) {
+        let absent = buckets.iter_mut().zip(nulls).filter(|(_, valid)| !valid);
+        absent.for_each(|(bucket, _)| *bucket = NO_BUCKET);
+    }
+    if let Some(filter) = filter {
+        let refused = buckets.iter_mut().zip(filter).filter(|(_, passes)| *passes != Some(true));
+        refused.for_each(|(bucket, _)| *bucket = NO_BUCKET);
+    }
+    Ok(())
+}
+
 /// One sketch per group; a lone accumulator is group 0.
 #[derive(Debug)]
 struct Sketches {
@@ -93,19 +132,23 @@ struct Sketches {
     p: Option<f64>,
     groups: Vec<Sketch>,
     heap_bytes: usize,
+    /// Of the batch at hand.
+    buckets: Vec<u16>,
 }
 
 impl Sketches {
-    fn with_group(&mut self, group: usize, change: impl FnOnce(&mut Sketch)) {
-        let sketch = &mut self.groups[group];
-        let before = sketch.heap_bytes();
-        change(sketch);
-        self.heap_bytes = self.heap_bytes + sketch.heap_bytes() - before;
-    }
-
     fn reach(&mut self, groups: usize) {
         if self.groups.len() < groups {
             self.groups.resize_with(groups, Sketch::default);
+        }
+    }
+
+    fn count(&mut self, group: usize, bucket: u16) {
+        let sketch = &mut self.groups[group];
+        if bucket != NO_BUCKET && !sketch.count_in_place(bucket) {
+            let before = sketch.heap_bytes();
+            sketch.add_count(bucket, 1);
+            self.heap_bytes += sketch.heap_bytes() - before;
         }
     }
 
@@ -117,18 +160,28 @@ impl Sketches {
 
     fn merge_bytes(&mut self, states: &BinaryArray, group_of: impl Fn(usize) -> usize) -> Result<()> {
         for row in (0..states.len()).filter(|&row| states.is_valid(row)) {
-            let other = Sketch::from_bytes(states.value(row))
-                .map_err(|error| DataFusionError::External(Box::new(error)))?;
-            self.with_group(group_of(row), |sketch| sketch.merge(&other));
+            let sketch = &mut self.groups[group_of(row)];
+            let before = sketch.heap_bytes();
+            let merged = sketch.merge_bytes(states.value(row));
+            merged.map_err(|error| DataFusionError::External(Box::new(error)))?;
+            self.heap_bytes += sketch.heap_bytes() - before;
         }
         Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        let held = self.groups.capacity() * size_of::<Sketch>() + self.heap_bytes;
+        size_of::<Self>() + held + self.buckets.capacity() * size_of::<u16>()
     }
 }
 
 fn binary(sketches: &[Sketch]) -> ArrayRef {
     let mut builder = BinaryBuilder::new();
+    let mut bytes = Vec::new();
     for sketch in sketches {
-        builder.append_value(sketch.to_bytes());
+        bytes.clear();
+        sketch.write(&mut bytes);
+        builder.append_value(&bytes);
     }
     Arc::new(builder.finish())
 }
@@ -142,13 +195,12 @@ impl GroupsAccumulator for Sketches {
         total_num_groups: usize,
     ) -> Result<()> {
         self.reach(total_num_groups);
-        let column = as_float64_array(&values[0])?;
-        for (row, &group) in group_indices.iter().enumerate() {
-            let wanted = opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            if wanted && column.is_valid(row) {
-                self.with_group(group, |sketch| sketch.add(column.value(row)));
-            }
+        let mut buckets = std::mem::take(&mut self.buckets);
+        buckets_of(&values[0], opt_filter, &mut buckets)?;
+        for (&group, &bucket) in group_indices.iter().zip(&buckets) {
+            self.count(group, bucket);
         }
+        self.buckets = buckets;
         Ok(())
     }
 
@@ -185,29 +237,30 @@ impl GroupsAccumulator for Sketches {
         values: &[ArrayRef],
         opt_filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
-        let column: &Float64Array = as_float64_array(&values[0])?;
-        let mut builder = BinaryBuilder::new();
-        for row in 0..column.len() {
-            let mut sketch = Sketch::default();
-            let wanted = opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            if wanted && column.is_valid(row) {
-                sketch.add(column.value(row));
-            }
-            builder.append_value(sketch.to_bytes());
+        let mut buckets = Vec::new();
+        buckets_of(&values[0], opt_filter, &mut buckets)?;
+        let mut builder = BinaryBuilder::with_capacity(buckets.len(), buckets.len() * 3);
+        for bucket in buckets {
+            // A sketch of one value, as `Sketch::write` writes it.
+            let [low, high] = bucket.to_le_bytes();
+            let (none, one) = ([0, 0], [low, high, 1]);
+            builder.append_value(if bucket == NO_BUCKET { &none[..] } else { &one });
         }
         Ok(vec![Arc::new(builder.finish())])
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.groups.capacity() * size_of::<Sketch>() + self.heap_bytes
+        self.bytes()
     }
 }
 
 impl Accumulator for Sketches {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.reach(1);
-        let column = as_float64_array(&values[0])?;
-        self.with_group(0, |sketch| column.iter().flatten().for_each(|value| sketch.add(value)));
+        let mut buckets = std::mem::take(&mut self.buckets);
+        buckets_of(&values[0], None, &mut buckets)?;
+        buckets.iter().for_each(|&bucket| self.count(0, bucket));
+        self.buckets = buckets;
         Ok(())
     }
 
@@ -220,7 +273,7 @@ impl Accumulator for Sketches {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.groups.capacity() * size_of::<Sketch>() + self.heap_bytes
+        self.bytes()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {

@@ -10,7 +10,11 @@ pub mod sketch;
 
 mod scalar;
 
+mod share;
+
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+
+pub(crate) use share::ShareSketches;
 
 /// The aggregates to register in a session.
 #[must_use]

@@ -5,15 +5,24 @@
 //! it. Two sketches merge by adding counts, hence any order of merging gives the same answer.
 //! (Masson, Rim, Lee: DDSketch, VLDB 2019, section 2.)
 
+use std::collections::BTreeMap;
+
 const MANTISSA_BITS: u32 = 6;
 const EXPONENT_MIN: u64 = 1023 - 20;
-const BUCKETS: u64 = (84 << MANTISSA_BITS) + 1;
+const BUCKETS: u16 = (84 << MANTISSA_BITS) + 1;
 
-/// Counts of values per bucket, held densely between the least and the greatest bucket seen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// No bucket: the value is not counted.
+pub(super) const NO_BUCKET: u16 = u16::MAX;
+/// Room is made for a whole doubling of the value at a time.
+const STEP: u16 = 1 << MANTISSA_BITS;
+
+/// Counts of values per bucket, held densely between the least and the greatest doubling seen.
+#[derive(Debug, Clone, Default)]
 pub struct Sketch {
     start: u16,
-    counts: Vec<u64>,
+    counts: Vec<u32>,
+    /// What 32 bits do not hold, per bucket.
+    carries: BTreeMap<u16, u64>,
 }
 
 /// The bytes are not a sketch.
@@ -26,24 +35,57 @@ impl Sketch {
     /// not counted.
     #[inline]
     pub fn add(&mut self, value: f64) {
-        if !value.is_nan() {
-            self.add_count(bucket(value), 1);
+        let bucket = bucket(value);
+        if bucket != NO_BUCKET && !self.count_in_place(bucket) {
+            self.add_count(bucket, 1);
+        }
+    }
+
+    /// Counts one value of a bucket if there is room for it already: the usual case, kept short.
+    #[inline]
+    pub(super) fn count_in_place(&mut self, bucket: u16) -> bool {
+        // A bucket before the start wraps to an offset that no sketch reaches.
+        match self.counts.get_mut(usize::from(bucket.wrapping_sub(self.start))) {
+            Some(count) if *count < u32::MAX => {
+                *count += 1;
+                true
+            }
+            _ => false,
         }
     }
 
     /// Adds every value of another sketch.
     pub fn merge(&mut self, other: &Self) {
-        for (offset, &count) in other.counts.iter().enumerate() {
-            if count > 0 {
-                self.add_count(other.start + offset as u16, count);
-            }
+        for (bucket, count) in other.buckets() {
+            self.add_count(bucket, count);
         }
+    }
+
+    /// Adds every value of a sketch in the form of [`Self::to_bytes`].
+    ///
+    /// # Errors
+    /// When the bytes are anything else; some of their counts may then have been added.
+    pub fn merge_bytes(&mut self, bytes: &[u8]) -> Result<(), NotASketch> {
+        let (start, mut rest) = bytes.split_first_chunk::<2>().ok_or(NotASketch)?;
+        let mut bucket = u16::from_le_bytes(*start);
+        while !rest.is_empty() {
+            let count = read_count(&mut rest)?;
+            if bucket >= BUCKETS {
+                return Err(NotASketch);
+            }
+            if count > 0 {
+                self.add_count(bucket, count);
+            }
+            bucket += 1;
+        }
+        Ok(())
     }
 
     /// How many values were added.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        let carried: u64 = self.carries.values().sum();
+        self.counts.iter().map(|&count| u64::from(count)).sum::<u64>().saturating_add(carried)
     }
 
     /// The value of rank floor(p * (n - 1)), within 1 % of the true one; `None` without values.
@@ -54,11 +96,11 @@ impl Sketch {
             return None;
         }
         let rank = (p.clamp(0.0, 1.0) * (count - 1) as f64) as u64;
-        let mut below = 0;
-        for (offset, &here) in self.counts.iter().enumerate() {
-            below += here;
+        let mut below = 0_u64;
+        for (bucket, here) in self.buckets() {
+            below = below.saturating_add(here);
             if below > rank {
-                return Some(middle(self.start + offset as u16));
+                return Some(middle(bucket));
             }
         }
         None
@@ -67,23 +109,37 @@ impl Sketch {
     /// Bytes held on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.counts.capacity() * size_of::<u64>()
+        self.counts.capacity() * size_of::<u32>() + self.carries.len() * 32
     }
 
-    /// First bucket (u16, little endian), then each count as LEB128.
+    /// First bucket (u16, little endian), then each count up to the last bucket as LEB128.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(2 + self.counts.len());
-        bytes.extend(self.start.to_le_bytes());
-        for &count in &self.counts {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// Appends what [`Self::to_bytes`] gives.
+    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        let mut next = None;
+        for (bucket, count) in self.buckets() {
+            let from = next.unwrap_or(bucket);
+            if next.is_none() {
+                bytes.extend(bucket.to_le_bytes());
+            }
+            bytes.extend(std::iter::repeat_n(0, usize::from(bucket - from)));
             let mut rest = count;
             while rest >= 0x80 {
                 bytes.push(rest as u8 | 0x80);
                 rest >>= 7;
             }
             bytes.push(rest as u8);
+            next = Some(bucket + 1);
         }
-        bytes
+        if next.is_none() {
+            bytes.extend([0, 0]);
+        }
     }
 
     /// Reads what [`Self::to_bytes`] wrote.
@@ -91,60 +147,83 @@ impl Sketch {
     /// # Errors
     /// When the bytes are anything else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotASketch> {
-        let (start, mut rest) = bytes.split_first_chunk::<2>().ok_or(NotASketch)?;
-        let start = u16::from_le_bytes(*start);
-        let mut counts = Vec::new();
-        while !rest.is_empty() {
-            let mut count = 0_u64;
-            let mut shift = 0;
-            loop {
-                let (&byte, tail) = rest.split_first().ok_or(NotASketch)?;
-                rest = tail;
-                if shift > 63 {
-                    return Err(NotASketch);
-                }
-                count |= u64::from(byte & 0x7f) << shift;
-                if byte < 0x80 {
-                    break;
-                }
-                shift += 7;
-            }
-            counts.push(count);
-            if u64::from(start) + counts.len() as u64 > BUCKETS {
-                return Err(NotASketch);
-            }
-        }
-        Ok(Self { start, counts })
+        let mut sketch = Self::default();
+        sketch.merge_bytes(bytes)?;
+        Ok(sketch)
     }
 
-    #[inline]
-    fn add_count(&mut self, bucket: u16, count: u64) {
+    /// The buckets that hold something, rising.
+    fn buckets(&self) -> impl Iterator<Item = (u16, u64)> {
+        (self.start..).zip(&self.counts).filter_map(|(bucket, &count)| {
+            let carried = match self.carries.is_empty() {
+                true => 0,
+                false => self.carries.get(&bucket).copied().unwrap_or(0),
+            };
+            let count = carried.saturating_add(count.into());
+            (count > 0).then_some((bucket, count))
+        })
+    }
+
+    pub(super) fn add_count(&mut self, bucket: u16, count: u64) {
+        self.reach(bucket);
+        let place = &mut self.counts[usize::from(bucket - self.start)];
+        let sum = count.saturating_add((*place).into());
+        *place = sum as u32;
+        let carried = sum - u64::from(*place);
+        if carried > 0 {
+            let carry = self.carries.entry(bucket).or_default();
+            *carry = carry.saturating_add(carried);
+        }
+    }
+
+    /// Makes room for a bucket.
+    fn reach(&mut self, bucket: u16) {
+        let low = bucket - bucket % STEP;
         if self.counts.is_empty() {
-            self.start = bucket;
-            self.counts.push(count);
-            return;
+            self.start = low;
         }
-        if bucket < self.start {
-            let more = usize::from(self.start - bucket);
+        if low < self.start {
+            let more = usize::from(self.start - low);
             self.counts.splice(0..0, std::iter::repeat_n(0, more));
-            self.start = bucket;
+            self.start = low;
         }
-        let offset = usize::from(bucket - self.start);
-        if offset >= self.counts.len() {
-            self.counts.resize(offset + 1, 0);
+        let wanted = usize::from(low + STEP - self.start);
+        if wanted > self.counts.len() {
+            self.counts.reserve_exact(wanted - self.counts.len());
+            self.counts.resize(wanted, 0);
         }
-        self.counts[offset] = self.counts[offset].saturating_add(count);
     }
 }
 
+/// One LEB128 number.
+fn read_count(rest: &mut &[u8]) -> Result<u64, NotASketch> {
+    let (mut count, mut shift) = (0_u64, 0);
+    loop {
+        let (&byte, tail) = rest.split_first().ok_or(NotASketch)?;
+        *rest = tail;
+        if shift > 63 {
+            return Err(NotASketch);
+        }
+        count |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(count);
+        }
+        shift += 7;
+    }
+}
+
+/// The bucket of a value; [`NO_BUCKET`] of NaN.
 #[inline]
-fn bucket(value: f64) -> u16 {
-    let least = EXPONENT_MIN << MANTISSA_BITS;
+pub(super) fn bucket(value: f64) -> u16 {
+    const LEAST: u64 = EXPONENT_MIN << MANTISSA_BITS;
+    if value.is_nan() {
+        return NO_BUCKET;
+    }
     if value <= 0.0 {
         return 0;
     }
     let index = value.to_bits() >> (52 - MANTISSA_BITS);
-    if index < least { 0 } else { (index - least + 1).min(BUCKETS - 1) as u16 }
+    (index + 1).saturating_sub(LEAST).min(u64::from(BUCKETS) - 1) as u16
 }
 
 fn middle(bucket: u16) -> f64 {
@@ -203,7 +282,31 @@ mod tests {
     #[test]
     fn bytes_that_are_no_sketch_are_refused() {
         for bytes in [&[][..], &[1], &[0xff, 0xff, 1], &[0, 0, 0x80], &[0; 6000]] {
-            assert_eq!(Sketch::from_bytes(bytes), Err(NotASketch));
+            assert_eq!(Sketch::from_bytes(bytes).err(), Some(NotASketch), "{} bytes", bytes.len());
         }
+    }
+
+    #[test]
+    fn counts_of_more_than_32_bits_are_kept() {
+        let mut sketch = Sketch::default();
+        sketch.add_count(bucket(5.0), u32::MAX.into());
+        sketch.add(5.0);
+        sketch.add_count(bucket(9.0), 1 << 40);
+        let back = Sketch::from_bytes(&sketch.to_bytes()).unwrap();
+        for sketch in [&sketch, &back] {
+            assert_eq!(sketch.count(), (1 << 32) + (1 << 40));
+            assert!((sketch.quantile(0.003).unwrap() - 5.0).abs() < 0.05);
+            assert!((sketch.quantile(0.005).unwrap() - 9.0).abs() < 0.09);
+        }
+        assert_eq!(sketch.to_bytes(), back.to_bytes());
+    }
+
+    #[test]
+    fn the_bytes_of_a_sketch_do_not_depend_on_how_it_came_about() {
+        let (mut up, mut down) = (Sketch::default(), Sketch::default());
+        (1..2_000).for_each(|value| up.add(value.into()));
+        (1..2_000).rev().for_each(|value| down.add(value.into()));
+        assert_eq!(up.to_bytes(), down.to_bytes());
+        assert_eq!(Sketch::default().to_bytes(), Sketch::from_bytes(&[0, 0]).unwrap().to_bytes());
     }
 }
