@@ -1,18 +1,26 @@
-//! `tollhouse demo` as a newcomer runs it, with the real binary: it ends by itself, its report holds every kind of
-//! traffic that it promises, and the books balance.
-#![allow(clippy::unwrap_used)]
+//! `tollhouse demo` as a newcomer runs it, with the real binary, in a pipe and on a terminal: it ends by itself, its
+//! report holds every kind of traffic that it promises, the books balance, and nothing is left behind.
+#![allow(clippy::unwrap_used, missing_docs)]
 
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use support::eventually;
+use support::terminal::Terminal;
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
+    command.arg("demo").args(["--port", "0", "--metrics-port", "0", "--sql-port", "0"]).args(arguments);
+    command
+}
 
 fn demo(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tollhouse"))
-        .arg("demo")
-        .args(["--port", "0", "--metrics-port", "0", "--sql-port", "0"])
-        .args(arguments)
-        .output()
-        .unwrap()
+    command(arguments).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -60,7 +68,19 @@ fn a_short_demo_reconciles_and_shows_every_kind_of_traffic() {
         );
     }
     let consumers = report["sql"]["consumers"].as_array().unwrap();
-    for name in ["acme", "mobile-app", "globex", "initech", "anonymous"] {
+    // Every request is on one edge: the edges of a caller add up to what it asked, those of a callee to what it got.
+    for (kind, lines, end) in [("consumer", consumers, "caller"), ("service", services, "callee")] {
+        let mut sums = BTreeMap::new();
+        for edge in edges {
+            *sums.entry(edge[end].as_str().unwrap()).or_insert(0) += edge["requests"].as_u64().unwrap();
+        }
+        let expected: BTreeMap<_, _> = lines
+            .iter()
+            .map(|line| (line["name"].as_str().unwrap(), line["requests"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(sums, expected, "by {kind}: {}", said(&output));
+    }
+    for name in ["acme", "mobile-app", "globex", "initech", "shop", "anonymous"] {
         let line = consumers.iter().find(|line| line["name"] == name).unwrap();
         assert!(line["requests"].as_u64() > Some(0) && line["p99_us"].as_f64() > Some(0.0), "{line}");
     }
@@ -73,11 +93,91 @@ fn the_text_report_is_plain_in_a_pipe_and_the_data_folder_stays() {
     let output = demo(&["--duration", "2s", "--rate", "50", "--data", data.to_str().unwrap()]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", said(&output));
-    for part in ["tollhouse run --upstream", "Call graph", "└─▶ ", "The books balance, to the row."] {
+    for part in [
+        "tollhouse run --upstream",
+        "requests/s  errors ",
+        " in parquet + 0 dropped + ",
+        "Call graph",
+        "───▶ payments",
+        "The books balance, to the row.",
+    ] {
         assert!(text.contains(part), "{part:?}: {}", said(&output));
     }
     assert!(!text.contains('\x1b'), "{}", said(&output));
-    assert!(data.join("tollhouse.yaml").exists());
+    // The configuration that it ran is one that anybody may run.
+    let file = data.join("tollhouse.yaml");
+    let checked = Command::new(env!("CARGO_BIN_EXE_tollhouse")).arg("check").arg("-c").arg(file).output();
+    assert!(checked.as_ref().unwrap().status.success(), "{}", said(&checked.unwrap()));
+
+    let again = demo(&["--duration", "2s", "--data", data.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(1), "{}", said(&again));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is not empty"), "{}", said(&again));
+}
+
+fn entries(folder: &Path) -> Vec<std::path::PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The addresses of the URLs with a path on the screen; the last one may be half drawn.
+fn addresses(screen: &str) -> BTreeSet<SocketAddr> {
+    let urls = screen.split("http://").skip(1).filter_map(|rest| rest.split_once('/'));
+    urls.filter_map(|(address, _)| address.parse().ok()).collect()
+}
+
+#[test]
+fn on_a_terminal_it_draws_and_leaves_nothing_behind() {
+    // Ctrl-C as a key, q, and a signal from outside; in a usual, a tiny and a resized terminal.
+    for (columns, rows, key) in [(80, 24, Some("\u{3}")), (12, 4, Some("q")), (120, 40, None)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = command(&["--rate", "100"]);
+        run.env("TMPDIR", folder.path()).env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        let mut terminal = Terminal::open(columns, rows);
+        let before = terminal.settings();
+        terminal.start(run);
+        // The tiny one has no room for the ledger.
+        let wanted = if rows > 4 { "✔" } else { " ms" };
+        let screen = eventually("numbers on the screen", || match terminal.drawn() {
+            text if text.contains(wanted) => Ok(text),
+            text => Err(text),
+        });
+        assert!(screen.contains("\u{1b}[?1049h") && screen.contains("\u{1b}[?25l"), "{screen:?}");
+        assert_ne!(terminal.settings(), before, "keys are read as they are pressed");
+        assert_eq!(entries(folder.path()).len(), 1, "a temporary data folder");
+        let listeners = addresses(&screen);
+        match key {
+            Some(key) => terminal.write(key),
+            None => {
+                terminal.resize(60, 15);
+                terminal.signal(libc::SIGTERM);
+            }
+        }
+        let (status, text) = terminal.end();
+        assert!(status.success(), "{status}\n{text}");
+        let (_, after) = text.rsplit_once("\u{1b}[?1049l").expect("the first screen comes back");
+        assert!(text.contains("\u{1b}[?25h"), "the cursor comes back: {text:?}");
+        assert!(after.contains("The books balance, to the row."), "{after}");
+        assert_eq!(terminal.settings(), before, "the terminal is as it was");
+        assert_eq!(entries(folder.path()), Vec::<std::path::PathBuf>::new());
+        assert!(rows < 24 || listeners.len() == 3, "{listeners:?}");
+        for address in listeners {
+            assert!(TcpStream::connect(address).is_err(), "{address} still listens");
+        }
+    }
+}
+
+#[test]
+fn no_color_is_kept_to() {
+    let mut run = command(&["--duration", "2s"]);
+    run.env("NO_COLOR", "1").env("TERM", "xterm-256color");
+    let mut terminal = Terminal::open(100, 30);
+    terminal.start(run);
+    let (status, text) = terminal.end();
+    assert!(status.success(), "{text}");
+    let colours = text
+        .split("\u{1b}[")
+        .skip(1)
+        .filter(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m'));
+    assert_eq!(colours.count(), 0, "{text:?}");
 }
 
 #[test]

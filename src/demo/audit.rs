@@ -1,18 +1,10 @@
 //! Reconciliation: what the clients counted against what Tollhouse says in SQL, in Prometheus and in its ledger.
 //! Four counts made in four places; they agree to the row or the demo fails.
 
-use std::time::Duration;
-
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
 
-use super::desk::{Desk, DeskError};
-use super::questions::{self, LedgerLine, Summary};
+use super::questions::{LedgerLine, Summary};
 use super::tally::Counts;
-
-/// Rows may take this long from the last answer to all the sinks.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(15);
-const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The counter of all requests, one per row.
 pub const COUNTER: &str = "tollhouse_http_requests_total";
@@ -42,46 +34,25 @@ impl Check {
     }
 }
 
-/// Waits until all rows of the clients' requests are in all sinks, or until a time-out: then the checks will say
-/// what is missing.
-pub async fn settle(desk: &Desk, since: &str, counts: &Counts) -> Result<(), DeskError> {
-    let deadline = Instant::now() + SETTLE_TIMEOUT;
-    loop {
-        let (rows, rows_demo) = questions::rows(desk, since).await?;
-        let is_idle = questions::ledger(desk).await?.iter().all(|line| line.in_flight == 0);
-        let is_counted = desk.counter(COUNTER).await? >= rows;
-        if (rows_demo >= counts.answered() && is_idle && is_counted) || Instant::now() >= deadline {
-            return Ok(());
-        }
-        sleep(SETTLE_PAUSE).await;
-    }
-}
-
-/// Compares. `is_fresh` says that the data folder was empty at the start: only then does the ledger speak of this
-/// run alone.
-pub fn checks(
-    counts: &Counts,
-    summary: &Summary,
-    prometheus: u64,
-    ledger: &[LedgerLine],
-    is_fresh: bool,
-) -> Vec<Check> {
+/// Compares. The data folder was empty at the start, so the ledger and the views speak of this run alone.
+pub fn checks(counts: &Counts, summary: &Summary, prometheus: u64, ledger: &[LedgerLine]) -> Vec<Check> {
     let mut checks = vec![
         Check::exact("requests still open at the clients", 0, counts.in_flight()),
         Check {
-            what: "requests sent by the clients = rows in SQL".to_owned(),
+            what: "requests of the clients = rows in SQL".to_owned(),
             expected: counts.answered(),
             found: summary.rows_demo,
             allowance: counts.unanswered,
         },
         Check::exact("rows in SQL = sum of tollhouse_http_requests_total", summary.rows, prometheus),
+        Check::exact("rows in SQL = sum over the call graph", summary.rows, summary.edges()),
     ];
     for (status, expected) in &counts.by_status {
         let found = summary.statuses.get(status).copied().unwrap_or(0);
         // The one without an answer may have left a row of any status.
         let allowance = counts.unanswered;
         checks.push(Check {
-            what: format!("answers {status} at the clients = in SQL"),
+            what: format!("answers {status} to the clients = rows with it"),
             expected: *expected,
             found,
             allowance,
@@ -92,17 +63,15 @@ pub fn checks(
     }
     for line in ledger {
         checks.push(Check::exact(
-            format!("ledger of {}: produced = stored + dropped + in flight", line.sink),
+            format!("{}: produced = stored + dropped + in flight", line.sink),
             line.produced + line.recovered,
             line.stored + line.dropped + line.in_flight,
         ));
-        if is_fresh {
-            checks.push(Check::exact(
-                format!("rows in SQL = stored in {}", line.sink),
-                summary.rows,
-                line.stored,
-            ));
-        }
+        checks.push(Check::exact(
+            format!("rows in SQL = stored in {}", line.sink),
+            summary.rows,
+            line.stored,
+        ));
     }
     checks
 }
@@ -110,12 +79,18 @@ pub fn checks(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::graph::Edge;
+
+    fn edge(requests: u64) -> Edge {
+        Edge { caller: "acme".into(), callee: "shop".into(), requests, errors: 0, p99_us: 1.0 }
+    }
 
     fn world() -> (Counts, Summary, Vec<LedgerLine>) {
         let mut counts = Counts { sent: 10, ..Counts::default() };
         counts.by_status.extend([(200, 8), (404, 2)]);
         let mut summary = Summary { rows: 12, rows_demo: 10, ..Summary::default() };
         summary.statuses.extend([(200, 8), (404, 2)]);
+        summary.edges = [7, 5].map(edge).into();
         let sink = "parquet".to_owned();
         let line = LedgerLine { sink, produced: 12, recovered: 0, stored: 12, dropped: 0, in_flight: 0 };
         (counts, summary, vec![line])
@@ -124,16 +99,16 @@ mod tests {
     #[test]
     fn equal_counts_reconcile_beside_the_readers_own_requests() {
         let (counts, summary, ledger) = world();
-        let checks = checks(&counts, &summary, 12, &ledger, true);
+        let checks = checks(&counts, &summary, 12, &ledger);
         assert!(checks.iter().all(Check::is_good), "{checks:?}");
-        assert_eq!(checks.len(), 7);
+        assert_eq!(checks.len(), 8);
     }
 
     #[test]
     fn one_row_too_few_or_too_many_anywhere_is_found() {
         let (counts, summary, ledger) = world();
         let bad = |counts: &Counts, summary: &Summary, prometheus, ledger: &[LedgerLine]| {
-            checks(counts, summary, prometheus, ledger, true).iter().any(|check| !check.is_good())
+            checks(counts, summary, prometheus, ledger).iter().any(|check| !check.is_good())
         };
         assert!(bad(&counts, &Summary { rows_demo: 9, ..summary.clone() }, 12, &ledger));
         assert!(bad(&counts, &Summary { rows_demo: 11, ..summary.clone() }, 12, &ledger));
@@ -141,6 +116,7 @@ mod tests {
         assert!(bad(&counts, &summary, 12, &[]));
         assert!(bad(&counts, &summary, 12, &[LedgerLine { stored: 11, in_flight: 1, ..ledger[0].clone() }]));
         assert!(bad(&Counts { sent: 11, ..counts.clone() }, &summary, 12, &ledger));
+        assert!(bad(&counts, &Summary { edges: [7, 4].map(edge).into(), ..summary.clone() }, 12, &ledger));
         let mut swapped = summary.clone();
         swapped.statuses = [(200, 7), (404, 3)].into();
         assert!(bad(&counts, &swapped, 12, &ledger));

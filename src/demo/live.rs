@@ -99,13 +99,19 @@ pub fn show(
     with_scene: impl Fn(&mut dyn FnMut(&Scene<'_>)),
 ) -> io::Result<()> {
     let screen = if mode == Mode::Screen { Some(Screen::open()?) } else { None };
+    let mut drawn = None;
     let mut line_due = Instant::now() + LINE_EVERY;
     while !stop.is_cancelled() && until.is_none_or(|until| Instant::now() < until) {
         if let Some(screen) = &screen {
             let (columns, rows) = terminal::size()?;
             let mut lines = Vec::new();
             with_scene(&mut |scene| lines = scene.screen(paint, columns.into(), rows.into()));
-            screen.draw(&lines)?;
+            // Once a second, and at once after a resize, not at every look for keys: the terminal may be far away.
+            let frame = Some((columns, rows, lines));
+            if frame != drawn {
+                screen.draw(frame.as_ref().map_or(&[], |(_, _, lines)| lines))?;
+                drawn = frame;
+            }
             if event::poll(TICK)? && is_end(&event::read()?) {
                 break;
             }

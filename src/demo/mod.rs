@@ -92,6 +92,9 @@ pub enum DemoError {
     /// Tollhouse did not answer.
     #[error("the demo cannot ask Tollhouse: {0}")]
     Desk(#[from] desk::DeskError),
+    /// What it would add to is not of this run.
+    #[error("{0} is not empty: the demo wants a folder of its own, so that its books hold this run alone")]
+    NotEmpty(PathBuf),
     /// It ran, and the counts do not agree: the report says which.
     #[error("the clients' counts and the books of Tollhouse differ, see the report")]
     NotReconciled,

@@ -105,8 +105,8 @@ pub fn safe(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
-/// A table: the first column is a name and stands left, numbers stand right.
-pub fn table(paint: Paint, heads: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+/// A table: the first `texts` columns stand left, the others hold numbers and stand right.
+pub fn table(paint: Paint, texts: usize, heads: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let widths: Vec<usize> = heads
         .iter()
         .enumerate()
@@ -119,11 +119,11 @@ pub fn table(paint: Paint, heads: &[&str], rows: &[Vec<String>]) -> Vec<String> 
         let mut out = String::new();
         for (column, (cell, wide)) in cells.iter().zip(&widths).enumerate() {
             let gap = " ".repeat(wide.saturating_sub(width(cell)));
-            if column == 0 {
-                out.push_str(&format!("{cell}{gap}"));
-            } else {
-                out.push_str(&format!("  {gap}{cell}"));
+            if column > 0 {
+                out.push_str("  ");
             }
+            let (left, right) = if column < texts { ("", gap.as_str()) } else { (gap.as_str(), "") };
+            out.push_str(&format!("{left}{cell}{right}"));
         }
         out.trim_end().to_owned()
     };
@@ -177,12 +177,15 @@ pub fn bytes(number: u64) -> String {
     format!("{value:.1} TB")
 }
 
-/// A part of a whole as `1.2 %`; of nothing, `0 %`.
+/// A part of a whole as `1.2 %`; of nothing, `0 %`. Something never shows as nothing: `<0.1 %`.
 pub fn percent(part: u64, whole: u64) -> String {
     if part == 0 || whole == 0 {
         return "0 %".to_owned();
     }
-    format!("{:.1} %", part as f64 * 100.0 / whole as f64)
+    match part as f64 * 100.0 / whole as f64 {
+        share if share < 0.05 => "<0.1 %".to_owned(),
+        share => format!("{share:.1} %"),
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +202,7 @@ mod tests {
             (percent(0, 9), percent(1, 8), percent(1, 0)),
             ("0 %".into(), "12.5 %".into(), "0 %".into())
         );
+        assert_eq!((percent(1, 9_999), percent(5, 9_999)), ("<0.1 %".into(), "0.1 %".into()));
     }
 
     #[test]
@@ -207,11 +211,11 @@ mod tests {
             vec![vec!["acme".to_owned(), paint.ink(Ink::Red, "12")], vec!["x".to_owned(), "3".to_owned()]]
         };
         let plain = Paint { colour: false };
-        let lines = table(plain, &["name", "requests"], &rows(plain));
+        let lines = table(plain, 1, &["name", "requests"], &rows(plain));
         assert_eq!(lines, ["name  requests", "acme        12", "x            3"]);
         let painted = Paint { colour: true };
         let wide: Vec<usize> =
-            table(painted, &["name", "requests"], &rows(painted)).iter().map(|l| width(l)).collect();
+            table(painted, 1, &["name", "requests"], &rows(painted)).iter().map(|l| width(l)).collect();
         assert_eq!(wide, [14, 14, 14]);
     }
 

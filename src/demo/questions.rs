@@ -121,20 +121,33 @@ pub async fn ledger(desk: &Desk) -> Result<Vec<LedgerLine>, DeskError> {
 
 /// The state of the last seconds.
 pub async fn snapshot(desk: &Desk) -> Result<Snapshot, DeskError> {
+    // Seconds without a request have no group: their age tells where they were.
     let seconds = desk
         .query(
-            "SELECT count(*) AS requests FROM requests WHERE time >= date_trunc('second', now()) - INTERVAL '60 seconds' \
-             AND time < date_trunc('second', now()) GROUP BY date_trunc('second', time) ORDER BY date_trunc('second', time)",
+            "SELECT CAST(date_part('epoch', date_trunc('second', now())) - \
+             date_part('epoch', date_trunc('second', time)) AS BIGINT) AS age, count(*) AS requests FROM requests \
+             WHERE time >= date_trunc('second', now()) - INTERVAL '60 seconds' \
+             AND time < date_trunc('second', now()) GROUP BY 1 ORDER BY 1 DESC",
         )
         .await?;
+    let ages: Vec<(u64, u64)> =
+        seconds.iter().map(|row| (whole(row, "age"), whole(row, "requests"))).collect();
     let recent = "time >= now() - INTERVAL '10 seconds'";
     Ok(Snapshot {
-        per_second: seconds.iter().map(|row| number(row, "requests")).collect(),
+        per_second: per_second(&ages),
         recent: lines(desk, "'all'", recent, 1).await?.into_iter().next(),
         consumers: lines(desk, CONSUMER, recent, 6).await?,
         routes: lines(desk, "coalesce(route, 'none')", recent, 6).await?,
         ledger: ledger(desk).await?,
     })
+}
+
+/// Requests by age in seconds, oldest first, as one value per second up to the last whole one.
+fn per_second(ages: &[(u64, u64)]) -> Vec<f64> {
+    let oldest = ages.first().map_or(0, |(age, _)| *age);
+    let at =
+        |second| ages.iter().find(|(age, _)| *age == second).map_or(0.0, |(_, requests)| *requests as f64);
+    (1..=oldest).rev().map(at).collect()
 }
 
 /// The whole run in numbers from SQL.
@@ -146,6 +159,8 @@ pub struct Summary {
     pub rows_demo: u64,
     /// Rows of the demo by status.
     pub statuses: BTreeMap<u16, u64>,
+    /// Rows of the demo without a status: the client left before the head of an answer.
+    pub headless: u64,
     /// Rows by outcome.
     pub outcomes: BTreeMap<String, u64>,
     /// Rows that took longer than a second.
@@ -158,8 +173,15 @@ pub struct Summary {
     pub edges: Vec<Edge>,
 }
 
+impl Summary {
+    /// Requests of all edges of the call graph.
+    pub fn edges(&self) -> u64 {
+        self.edges.iter().map(|edge| edge.requests).sum()
+    }
+}
+
 /// Rows of all, and of the demo, since `since` (a timestamp in UTC as SQL reads it).
-pub async fn rows(desk: &Desk, since: &str) -> Result<(u64, u64), DeskError> {
+async fn rows(desk: &Desk, since: &str) -> Result<(u64, u64), DeskError> {
     let statement = format!(
         "SELECT count(*) AS total, count(*) FILTER (WHERE starts_with(user_agent, '{USER_AGENT}')) AS of_demo \
          FROM requests WHERE time >= TIMESTAMP '{since}'"
@@ -185,10 +207,14 @@ pub async fn summary(desk: &Desk, since: &str) -> Result<Summary, DeskError> {
         .query(&format!("SELECT count(*) AS slow FROM requests WHERE {run} AND duration_us > 1000000"))
         .await?;
     let edges = desk.query("SELECT caller, callee, requests, errors, p99_ms FROM call_graph").await?;
+    let (headless, answered): (Vec<&Row>, Vec<&Row>) =
+        statuses.iter().partition(|row| row.get("status").is_none_or(serde_json::Value::is_null));
+    let answered = answered.into_iter();
     Ok(Summary {
         rows,
         rows_demo,
-        statuses: statuses.iter().map(|row| (whole(row, "status") as u16, whole(row, "requests"))).collect(),
+        statuses: answered.map(|row| (whole(row, "status") as u16, whole(row, "requests"))).collect(),
+        headless: headless.iter().map(|row| whole(row, "requests")).sum(),
         outcomes: outcomes.iter().map(|row| (word(row, "outcome"), whole(row, "requests"))).collect(),
         slow: slow.first().map_or(0, |row| whole(row, "slow")),
         consumers: lines(desk, CONSUMER, &run, 20).await?,
@@ -209,17 +235,21 @@ fn edge(row: &Row) -> Edge {
 
 /// Statements for the reader to try, with what each one shows.
 pub const TO_TRY: [(&str, &str); 3] = [
-    ("who asks, and how it went", "SELECT * FROM consumers"),
-    ("who calls whom", "SELECT * FROM call_graph ORDER BY requests DESC"),
-    (
-        "the slowest",
-        "SELECT service, path, status, duration_us FROM requests ORDER BY duration_us DESC LIMIT 5",
-    ),
+    ("who asks", "SELECT * FROM consumers"),
+    ("who calls whom", "SELECT * FROM call_graph"),
+    ("does it add up", "SELECT * FROM system.ledger"),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_without_requests_is_a_zero() {
+        assert_eq!(per_second(&[(4, 10), (3, 20), (1, 5)]), [10.0, 20.0, 0.0, 5.0]);
+        assert_eq!(per_second(&[(3, 7)]), [7.0, 0.0, 0.0]);
+        assert!(per_second(&[]).is_empty());
+    }
 
     #[test]
     fn a_ledger_line_balances_only_to_the_row() {

@@ -8,6 +8,7 @@ use super::graph;
 use super::paint::{Ink, Paint, bytes, count, micros, percent, safe, table};
 use super::questions::{Line, Summary};
 use super::tally::Counts;
+use super::world::SERVICES;
 
 /// All that the report says.
 pub struct Report {
@@ -62,8 +63,11 @@ impl Report {
             out.push(paint.ink(Ink::Bold, title));
             out.extend(lines.into_iter().map(|line| format!("  {line}")));
         };
-        part("Consumers", traffic_table(paint, "consumer", &self.summary.consumers));
-        part("Services", traffic_table(paint, "service", &self.summary.services));
+        let note = |text: &str| vec![paint.ink(Ink::Dim, text)];
+        let consumers = traffic_table(paint, "consumer", &self.summary.consumers);
+        part("Consumers", [consumers, note(&with_keys())].concat());
+        let services = traffic_table(paint, "service", &self.summary.services);
+        part("Services", [services, note(ERRORS_ARE)].concat());
         part("Status classes", self.classes(paint));
         part("How requests ended", self.outcomes(paint));
         part("Call graph", graph::draw(paint, &self.summary.edges));
@@ -109,7 +113,7 @@ impl Report {
 
     fn classes(&self, paint: Paint) -> Vec<String> {
         let statuses = &self.summary.statuses;
-        let total: u64 = statuses.values().sum();
+        let total = statuses.values().sum::<u64>() + self.summary.headless;
         let mut rows = Vec::new();
         for class in 1..=5_u16 {
             let requests: u64 =
@@ -124,12 +128,17 @@ impl Report {
                 .collect();
             rows.push(vec![
                 format!("{class}xx"),
+                parts.join("  "),
                 count(requests),
                 percent(requests, total),
-                parts.join("  "),
             ]);
         }
-        table(paint, &["class", "requests", "share", "by status"], &rows)
+        if self.summary.headless > 0 {
+            let left = "the client left before an answer".to_owned();
+            let requests = self.summary.headless;
+            rows.push(vec!["none".to_owned(), left, count(requests), percent(requests, total)]);
+        }
+        table(paint, 2, &["class", "by status", "requests", "share"], &rows)
     }
 
     fn outcomes(&self, paint: Paint) -> Vec<String> {
@@ -141,7 +150,7 @@ impl Report {
             .collect();
         let slow = self.summary.slow;
         rows.push(vec!["(slower than 1 s)".to_owned(), count(slow), percent(slow, self.summary.rows)]);
-        table(paint, &["outcome", "requests", "share"], &rows)
+        table(paint, 1, &["outcome", "requests", "share"], &rows)
     }
 
     fn reconciliation(&self, paint: Paint) -> Vec<String> {
@@ -165,8 +174,8 @@ impl Report {
     }
 }
 
-/// Traffic by name as a table; `view` draws the short one with it too.
-pub fn traffic_table(paint: Paint, head: &str, lines: &[Line]) -> Vec<String> {
+/// Traffic by name as a table.
+fn traffic_table(paint: Paint, head: &str, lines: &[Line]) -> Vec<String> {
     let rows: Vec<Vec<String>> = lines
         .iter()
         .map(|line| {
@@ -183,7 +192,17 @@ pub fn traffic_table(paint: Paint, head: &str, lines: &[Line]) -> Vec<String> {
             ]
         })
         .collect();
-    table(paint, &[head, "requests", "errors", "error rate", "bytes", "p50", "p95", "p99"], &rows)
+    table(paint, 1, &[head, "requests", "errors", "error rate", "bytes", "p50", "p95", "p99"], &rows)
+}
+
+/// What the reader asks at the sight of an error rate of 0 % beside so many 401.
+const ERRORS_ARE: &str = "an error: 5xx or no answer of the service; 401, 404 and hanging up are none";
+
+/// Some consumers are services.
+fn with_keys() -> String {
+    let names: Vec<&str> =
+        SERVICES.iter().filter(|service| service.key.is_some()).map(|service| service.name).collect();
+    format!("{}: services, with API keys of their own", names.join(", "))
 }
 
 #[cfg(test)]
@@ -205,7 +224,8 @@ mod tests {
         counts.by_status.extend([(200, 1_188), (404, 12)]);
         let edge =
             Edge { caller: "acme".into(), callee: "shop".into(), requests: 9, errors: 0, p99_us: 10.0 };
-        let mut summary = Summary { rows: 1_203, rows_demo: 1_200, slow: 3, ..Summary::default() };
+        let mut summary =
+            Summary { rows: 1_203, rows_demo: 1_200, slow: 3, headless: 3, ..Summary::default() };
         summary.statuses.extend([(200, 1_188), (404, 12)]);
         summary.outcomes.insert("ok".into(), 1_203);
         summary.consumers.push(line);
@@ -223,8 +243,9 @@ mod tests {
             "Aborted by the client: 7",
             "And 3 of your own.",
             "acme         1,200      12       1.0 %  3.4 MB  2.1 ms  40.0 ms  1.20 s",
-            "4xx          12   1.0 %     404: 12",
-            "└─▶ shop",
+            "4xx    404: 12          12   1.0 %",
+            "none   the client left before an answer         3   0.2 %",
+            "acme    ───▶ shop            9     0 %   10 µs",
             "✔ requests sent by the clients = rows in SQL       1,200 = 1,200",
             "The books balance, to the row.",
         ] {

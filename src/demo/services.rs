@@ -116,7 +116,8 @@ async fn answer(
     }
     let trace = head.headers.get("traceparent").cloned();
     let path = head.uri.path();
-    let onward = Onward { name: name.to_owned(), gateway, trace };
+    let key = SERVICES.iter().find(|service| service.name == name).and_then(|service| service.key);
+    let onward = Onward { name: name.to_owned(), key, gateway, trace };
     Ok(match (name, path) {
         ("shop", _) => shop(path, onward).await,
         ("search", _) => search(onward).await,
@@ -184,6 +185,7 @@ async fn payments() -> Response<Payload> {
 /// What a service needs to call the next one.
 struct Onward {
     name: String,
+    key: Option<&'static str>,
     gateway: Gateway,
     trace: Option<HeaderValue>,
 }
@@ -200,6 +202,9 @@ impl Onward {
         headers.insert(header::HOST, HeaderValue::from_static("demo.local"));
         if let Ok(agent) = HeaderValue::try_from(format!("{USER_AGENT}/{}", self.name)) {
             headers.insert(header::USER_AGENT, agent);
+        }
+        if let Some(key) = self.key {
+            headers.insert("apikey", HeaderValue::from_static(key));
         }
         if let Some(trace) = self.trace {
             headers.insert("traceparent", trace);

@@ -29,6 +29,9 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Tollhouse is ready within this time.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const READY_PAUSE: Duration = Duration::from_millis(20);
+/// Rows may take this long from the last answer to all the sinks.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(15);
+const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// The newest numbers, or why there are none.
 type Latest = watch::Receiver<Option<Result<Snapshot, String>>>;
@@ -45,7 +48,7 @@ pub fn play(args: &DemoArgs) -> Result<(), DemoError> {
         .map_err(io("start a runtime"))?;
     start_log(&data.path)?;
     let stop = CancellationToken::new();
-    runtime.block_on(async { stop_on_signals(&stop) }).map_err(io("listen for signals"))?;
+    runtime.block_on(async { stop_on_signals(&stop, &data) }).map_err(io("listen for signals"))?;
     let tally = Arc::new(Tally::default());
     let gateway: services::Gateway = Arc::new(OnceLock::new());
     let since = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string();
@@ -66,8 +69,10 @@ pub fn play(args: &DemoArgs) -> Result<(), DemoError> {
     let sending = runtime.spawn(traffic::run(client, Arc::clone(&tally), f64::from(args.rate), stop.clone()));
     let latest = ask(&runtime, desk, stop.clone());
     let mode = Mode::choose(args.json);
+    let program = program();
     if mode == Mode::Lines {
-        print(&[view::places(paint, &listen), view::tries(paint, &desk)].concat().join("\n"))?;
+        let lines = [view::places(paint, &listen), view::tries(paint, &listen, &program)];
+        print(&lines.concat().join("\n"))?;
     }
     let until = args.duration.map(|duration| started + duration);
     let shown = live::show(mode, paint, &stop, until, |draw| {
@@ -78,7 +83,7 @@ pub fn play(args: &DemoArgs) -> Result<(), DemoError> {
             Some(Err(problem)) => (None, Some(problem.as_str())),
         };
         let (counts, seconds) = (tally.counts(), started.elapsed().as_secs());
-        draw(&Scene { listen: &listen, snapshot, problem, counts: &counts, seconds });
+        draw(&Scene { listen: &listen, program: &program, snapshot, problem, counts: &counts, seconds });
     });
     stop.cancel();
     let seconds = started.elapsed().as_secs_f64();
@@ -88,7 +93,7 @@ pub fn play(args: &DemoArgs) -> Result<(), DemoError> {
     let report = runtime.block_on(async {
         // A traffic task that panicked leaves its requests open, which the checks show.
         let _ = sending.await;
-        conclude(&desk, &tally, &since, seconds, data.is_fresh).await
+        conclude(&desk, &tally, &since, seconds).await
     });
     runtime.block_on(house.stop());
     shown.map_err(io("draw on the terminal"))?;
@@ -110,8 +115,7 @@ fn print(text: &str) -> Result<(), DemoError> {
 /// The data folder; a temporary one goes when this is dropped, after Tollhouse has gone.
 struct Data {
     path: PathBuf,
-    is_fresh: bool,
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
 }
 
 impl Data {
@@ -119,11 +123,24 @@ impl Data {
         if let Some(path) = named {
             std::fs::create_dir_all(path).map_err(io("make the data folder"))?;
             let mut entries = std::fs::read_dir(path).map_err(io("read the data folder"))?;
-            return Ok(Self { path: path.to_owned(), is_fresh: entries.next().is_none(), _temporary: None });
+            if entries.next().is_some() {
+                return Err(DemoError::NotEmpty(path.to_owned()));
+            }
+            return Ok(Self { path: path.to_owned(), temporary: None });
         }
         let folder = tempfile::Builder::new().prefix("tollhouse-demo-").tempdir();
         let folder = folder.map_err(io("make a temporary folder"))?;
-        Ok(Self { path: folder.path().to_owned(), is_fresh: true, _temporary: Some(folder) })
+        Ok(Self { path: folder.path().to_owned(), temporary: Some(folder) })
+    }
+}
+
+/// How the reader called this program, to be typed again in another terminal of the same folder; what the shell found
+/// by itself it will find again.
+fn program() -> String {
+    match std::env::args().next() {
+        Some(name) if name.contains('/') && name.contains(' ') => format!("'{name}'"),
+        Some(name) if name.contains('/') => name,
+        _ => "tollhouse".to_owned(),
     }
 }
 
@@ -179,15 +196,17 @@ async fn ready(desk: &Desk) -> Result<(), DemoError> {
 }
 
 /// The first signal ends the traffic, the second the process. To be called on the runtime.
-fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
+fn stop_on_signals(stop: &CancellationToken, data: &Data) -> std::io::Result<()> {
+    let temporary = data.temporary.as_ref().map(|folder| folder.path().to_owned());
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         let mut signal = signal(kind)?;
-        let stop = stop.clone();
+        let (stop, temporary) = (stop.clone(), temporary.clone());
         tokio::spawn(async move {
             while signal.recv().await.is_some() {
                 if stop.is_cancelled() {
-                    // Asked twice: no report, and a temporary folder is left to the system.
+                    // Asked twice: no report. What cannot be removed now is in the system's temporary folder.
                     live::restore();
+                    let _ = temporary.as_ref().map(std::fs::remove_dir_all);
                     std::process::exit(130);
                 }
                 stop.cancel();
@@ -211,18 +230,20 @@ fn ask(runtime: &Runtime, desk: Desk, stop: CancellationToken) -> Latest {
     receiver
 }
 
-async fn conclude(
-    desk: &Desk,
-    tally: &Tally,
-    since: &str,
-    seconds: f64,
-    is_fresh: bool,
-) -> Result<Report, DemoError> {
+/// Asks until the last rows have arrived everywhere. What is still wrong after the time-out stands in the report.
+async fn conclude(desk: &Desk, tally: &Tally, since: &str, seconds: f64) -> Result<Report, DemoError> {
     let counts = tally.counts();
-    audit::settle(desk, since, &counts).await?;
-    let summary = questions::summary(desk, since).await?;
-    let prometheus = desk.counter(audit::COUNTER).await?;
-    let ledger = questions::ledger(desk).await?;
-    let checks = audit::checks(&counts, &summary, prometheus, &ledger, is_fresh);
-    Ok(Report { seconds, counts, summary, checks })
+    let deadline = Instant::now() + SETTLE_TIMEOUT;
+    loop {
+        let summary = questions::summary(desk, since).await?;
+        let prometheus = desk.counter(audit::COUNTER).await?;
+        let ledger = questions::ledger(desk).await?;
+        let is_idle = ledger.iter().all(|line| line.in_flight == 0);
+        let checks = audit::checks(&counts, &summary, prometheus, &ledger);
+        let report = Report { seconds, counts: counts.clone(), summary, checks };
+        if (is_idle && report.is_reconciled()) || Instant::now() >= deadline {
+            return Ok(report);
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
+    }
 }

@@ -1,16 +1,17 @@
 //! The live view: one screen drawn from the last `Snapshot`, or one line per second when stdout is no terminal. It
 //! only draws; `live` owns the terminal and the keys.
 
-use super::desk::Desk;
 use super::paint::{Ink, Paint, count, cut, micros, percent, safe, sparkline, table, width};
 use super::questions::{LedgerLine, Line, Snapshot, TO_TRY};
 use super::tally::Counts;
-use super::world::Listen;
+use super::world::{self, Listen};
 
 /// What one screen is drawn from.
 pub struct Scene<'a> {
     /// Where to look.
     pub listen: &'a Listen,
+    /// How the reader calls `tollhouse`.
+    pub program: &'a str,
     /// The last answers in SQL; absent until the first ones.
     pub snapshot: Option<&'a Snapshot>,
     /// Why the last question failed, if it did.
@@ -22,9 +23,9 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// One screen of at most `columns` times `rows` cells: the least important parts go first when it is small.
+    /// One screen of at most `columns` times `rows` cells: what matters least stands last and is cut when it is small.
     pub fn screen(&self, paint: Paint, columns: usize, rows: usize) -> Vec<String> {
-        let Self { listen, snapshot, problem, counts, seconds } = self;
+        let Self { listen, program, snapshot, problem, counts, seconds } = self;
         let empty = Snapshot::default();
         let shown = snapshot.unwrap_or(&empty);
         let title = paint.ink(Ink::Bold, "Tollhouse demo");
@@ -36,15 +37,7 @@ impl Scene<'_> {
         }
         out.extend(pulse(paint, shown, counts, columns));
         out.push(ledger_line(paint, &shown.ledger));
-        let mut parts = vec![
-            tables(paint, shown, columns),
-            places(paint, listen),
-            tries(paint, &Desk { sql: listen.sql, metrics: listen.metrics }),
-        ];
-        while parts.iter().map(|part| part.len() + 1).sum::<usize>() + out.len() > rows && !parts.is_empty() {
-            parts.pop();
-        }
-        for part in parts {
+        for part in [tables(paint, shown, columns), places(paint, listen), tries(paint, listen, program)] {
             out.push(String::new());
             out.extend(part);
         }
@@ -86,36 +79,45 @@ fn pulse(paint: Paint, snapshot: &Snapshot, counts: &Counts, columns: usize) -> 
     vec![
         format!("{} {}  {bars}", paint.ink(Ink::Bold, &format!("{rate:>7.0}")), label("requests/s")),
         format!(
-            "{} {}   {} {}   {} {errors}   {} {}",
+            "{} {}   {} {}   {} {errors}   {}   {} {}",
             label("p50"),
             paint.ink(Ink::Bold, &p50),
             label("p99"),
             paint.ink(Ink::Bold, &p99),
             label("errors"),
+            label("(last 10 s)"),
             label("open now"),
             count(counts.in_flight())
         ),
     ]
 }
 
-/// The ledger in one line: the sum of all sinks is not a number anybody wants, so the one with most in flight speaks
-/// for all, unless one does not balance.
+/// The sink that speaks for all: what is in Parquet is what SQL answers from.
+const SINK: &str = "parquet";
+
+/// The ledger in one line: the sum of all sinks is not a number anybody wants, so Parquet speaks for all, unless
+/// another one does not balance.
 fn ledger_line(paint: Paint, ledger: &[LedgerLine]) -> String {
-    let worst = ledger.iter().max_by_key(|line| (!line.balances(), line.in_flight));
-    let Some(line) = worst else { return paint.ink(Ink::Dim, "ledger: no rows yet") };
+    let shown = ledger.iter().max_by_key(|line| (!line.balances(), line.sink == SINK));
+    let Some(line) = shown else { return paint.ink(Ink::Dim, "ledger - no events yet") };
     let LedgerLine { sink, produced, recovered, stored, dropped, in_flight } = line;
     let sign = if line.balances() { "=" } else { "≠" };
     format!(
-        "{} {} {} {sign} {} stored + {} dropped + {} in flight {}",
+        "{} {} {} events {sign} {} in {} + {} dropped + {} in flight",
         paint.ink(Ink::Dim, "ledger"),
+        paint.mark(line.balances()),
         count(produced + recovered),
-        paint.ink(Ink::Dim, &format!("produced ({})", safe(sink))),
         count(*stored),
+        safe(sink),
         if *dropped > 0 { paint.ink(Ink::Red, &count(*dropped)) } else { count(*dropped) },
         count(*in_flight),
-        paint.mark(line.balances())
     )
 }
+
+/// Room for a name, so that two tables fit side by side into 80 columns.
+const NAME_COLUMNS: usize = 13;
+/// Between the two tables.
+const GUTTER: usize = 2;
 
 fn short_table(paint: Paint, head: &str, lines: &[Line]) -> Vec<String> {
     let rows: Vec<Vec<String>> = lines
@@ -123,21 +125,21 @@ fn short_table(paint: Paint, head: &str, lines: &[Line]) -> Vec<String> {
         .map(|line| {
             let errors = percent(line.errors, line.requests);
             vec![
-                paint.ink(Ink::Cyan, &cut(&safe(&line.name), 16)),
+                paint.ink(Ink::Cyan, &format!("{:<NAME_COLUMNS$}", cut(&safe(&line.name), NAME_COLUMNS))),
                 format!("{:.0}/s", line.requests as f64 / 10.0),
                 if line.errors > 0 { paint.ink(Ink::Yellow, &errors) } else { errors },
-                micros(line.p99_us),
+                format!("{:>8}", micros(line.p99_us)),
             ]
         })
         .collect();
-    table(paint, &[head, "rate", "errors", "p99"], &rows)
+    table(paint, 1, &[head, "rate", "errors", "p99"], &rows)
 }
 
 /// Consumers and routes, side by side where there is room.
 fn tables(paint: Paint, snapshot: &Snapshot, columns: usize) -> Vec<String> {
-    let left = short_table(paint, "top consumers, 10 s", &snapshot.consumers);
-    let right = short_table(paint, "top routes, 10 s", &snapshot.routes);
-    let wide = left.iter().map(|line| width(line)).max().unwrap_or(0) + 4;
+    let left = short_table(paint, "top consumers", &snapshot.consumers);
+    let right = short_table(paint, "top routes", &snapshot.routes);
+    let wide = left.iter().map(|line| width(line)).max().unwrap_or(0) + GUTTER;
     if wide + right.iter().map(|line| width(line)).max().unwrap_or(0) > columns {
         return left.into_iter().chain([String::new()]).chain(right).collect();
     }
@@ -156,29 +158,23 @@ pub fn places(paint: Paint, listen: &Listen) -> Vec<String> {
     let place =
         |what: &str, url: String| format!("{} {}", paint.ink(Ink::Dim, what), paint.ink(Ink::Cyan, &url));
     vec![
-        place("gateway ", format!("http://{}/catalog/items/7", listen.gateway)),
+        place("gateway ", format!("http://{}/shop?apikey={}", listen.gateway, world::KEY)),
         place("metrics ", format!("http://{}/metrics", listen.metrics)),
-        place("sql     ", format!("http://{}/sql?q=SELECT+*+FROM+services", listen.sql)),
+        place("SQL     ", format!("http://{}/sql?q=SELECT+*+FROM+services", listen.sql)),
     ]
 }
 
-/// Statements to try, and the way to one's own traffic.
-pub fn tries(paint: Paint, desk: &Desk) -> Vec<String> {
-    let mut out = vec![paint.ink(Ink::Dim, "Try in another terminal:")];
+/// Statements to try, and the way to one's own traffic: `program` as the reader can type it.
+pub fn tries(paint: Paint, listen: &Listen, program: &str) -> Vec<String> {
     // `tollhouse query` finds the standard port by itself.
-    let url = if desk.sql.port() == 8200 { String::new() } else { format!("--url http://{} ", desk.sql) };
-    for (what, statement) in TO_TRY {
-        out.push(format!(
-            "  tollhouse query {url}\"{statement}\"  {}",
-            paint.ink(Ink::Dim, &format!("# {what}"))
-        ));
-    }
-    out.push(format!("  curl http://{}/sql -d \"SELECT * FROM system.ledger\"", desk.sql));
-    out.push(format!(
-        "{} tollhouse run --upstream http://127.0.0.1:3000",
-        paint.ink(Ink::Dim, "Your own service, in one command:")
-    ));
-    out
+    let url = if listen.sql.port() == 8200 { String::new() } else { format!("--url http://{} ", listen.sql) };
+    let queries = TO_TRY.map(|(what, statement)| (what, format!("query {url}\"{statement}\"")));
+    let own = ("before your own service", "run --upstream http://127.0.0.1:3000".to_owned());
+    let line = |(what, command): (&str, String)| {
+        format!("  {program} {command}  {}", paint.ink(Ink::Dim, &format!("# {what}")))
+    };
+    let head = paint.ink(Ink::Dim, "to try in another terminal:");
+    std::iter::once(head).chain(queries.into_iter().chain([own]).map(line)).collect()
 }
 
 #[cfg(test)]
@@ -217,7 +213,9 @@ mod tests {
         let listen = Listen { gateway: address, metrics: address, sql: address };
         let (snapshot, counts) = (shown(), Counts::default());
         for snapshot in [None, Some(&snapshot)] {
-            let scene = Scene { listen: &listen, snapshot, problem: None, counts: &counts, seconds: 7 };
+            let program = "tollhouse";
+            let scene =
+                Scene { listen: &listen, program, snapshot, problem: None, counts: &counts, seconds: 7 };
             for (columns, rows) in [(0, 0), (1, 1), (20, 5), (80, 24), (120, 40), (300, 100)] {
                 let lines = scene.screen(Paint { colour: true }, columns, rows);
                 assert!(lines.len() <= rows);
@@ -231,17 +229,25 @@ mod tests {
         let address = ([127, 0, 0, 1], 8000).into();
         let listen = Listen { gateway: address, metrics: address, sql: address };
         let (snapshot, counts) = (shown(), Counts::default());
-        let scene =
-            Scene { listen: &listen, snapshot: Some(&snapshot), problem: None, counts: &counts, seconds: 7 };
+        let program = "target/release/tollhouse";
+        let snapshot_now = Some(&snapshot);
+        let scene = Scene {
+            listen: &listen,
+            program,
+            snapshot: snapshot_now,
+            problem: None,
+            counts: &counts,
+            seconds: 7,
+        };
         let text = scene.screen(Paint { colour: false }, 120, 40).join("\n");
         for part in [
             "59 requests/s  ▁",
-            "p99 99.0 ms   errors 2.0 %",
-            "ledger 5,000 produced (parquet) = 4,990 stored + 0 dropped + 10 in flight ✔",
+            "p99 99.0 ms   errors 2.0 %   (last 10 s)   open now 0",
+            "ledger ✔ 5,000 events = 4,990 in parquet + 0 dropped + 10 in flight",
             "acme",
             "http://127.0.0.1:8000/metrics",
-            "tollhouse query --url http://127.0.0.1:8000 \"SELECT * FROM consumers",
-            "tollhouse run --upstream http://127.0.0.1:3000",
+            "  target/release/tollhouse query --url http://127.0.0.1:8000 \"SELECT * FROM consumers",
+            "  target/release/tollhouse run --upstream http://127.0.0.1:3000",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }

@@ -5,24 +5,24 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-/// A sample service: the name in the gateway, the path prefix that leads to it and whether a key is asked for.
+/// A sample service: the name in the gateway, the path prefix that leads to it and the key it calls others with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceSpec {
     /// Name of the service, of its route and of its column value in SQL.
     pub name: &'static str,
     /// Path prefix on the gateway.
     pub path: &'static str,
-    /// True when the gateway demands an API key.
-    pub keyed: bool,
+    /// Its own API key; absent for a service that calls nobody.
+    pub key: Option<&'static str>,
 }
 
-/// Edge services ask for a key; those behind them are called by other services, through the same gateway.
+/// All services ask for a key, and those that call others through the gateway have one, as any consumer.
 pub const SERVICES: [ServiceSpec; 5] = [
-    ServiceSpec { name: "shop", path: "/shop", keyed: true },
-    ServiceSpec { name: "catalog", path: "/catalog", keyed: false },
-    ServiceSpec { name: "orders", path: "/orders", keyed: false },
-    ServiceSpec { name: "payments", path: "/payments", keyed: false },
-    ServiceSpec { name: "search", path: "/search", keyed: true },
+    ServiceSpec { name: "shop", path: "/shop", key: Some("demo-key-shop") },
+    ServiceSpec { name: "catalog", path: "/catalog", key: None },
+    ServiceSpec { name: "orders", path: "/orders", key: Some("demo-key-orders") },
+    ServiceSpec { name: "payments", path: "/payments", key: None },
+    ServiceSpec { name: "search", path: "/search", key: Some("demo-key-search") },
 ];
 
 /// Somebody who sends traffic.
@@ -38,13 +38,16 @@ pub struct Caller {
 
 /// In order of size: traffic follows Zipf's law over this list, the first sends most.
 pub const CALLERS: [Caller; 6] = [
-    Caller { name: "acme", key: Some("demo-key-acme"), known: true },
+    Caller { name: "acme", key: Some(KEY), known: true },
     Caller { name: "mobile-app", key: Some("demo-key-mobile-app"), known: true },
     Caller { name: "globex", key: Some("demo-key-globex"), known: true },
-    Caller { name: "anonymous", key: None, known: false },
     Caller { name: "initech", key: Some("demo-key-initech"), known: true },
+    Caller { name: "anonymous", key: None, known: false },
     Caller { name: "wrong key", key: Some("demo-key-expired"), known: false },
 ];
+
+/// The key that a reader may call with.
+pub const KEY: &str = "demo-key-acme";
 
 /// Begins the `user-agent` of every request that the demo sends, so that SQL can tell them from the reader's own.
 pub const USER_AGENT: &str = "tollhouse-demo";
@@ -68,23 +71,22 @@ pub fn yaml(listen: &Listen, targets: &[SocketAddr; SERVICES.len()]) -> String {
     // Writing to a String cannot fail.
     let _ = write!(text, "gateway:\n  listen:\n    - name: http\n      address: {gateway}\n");
     let _ = write!(text, "collector:\n  metrics:\n    listen: {metrics}\n");
-    let _ = write!(text, "analytics:\n  listen: {sql}\n\nservices:\n");
+    let _ = write!(text, "analytics:\n  listen: {sql}\n\n");
+    text.push_str("# Every service wants an API key.\nplugins:\n  - name: key-auth\n    config: { hide_credentials: true }\n\n");
+    text.push_str("services:\n");
     for (service, target) in SERVICES.iter().zip(targets) {
-        let ServiceSpec { name, path, keyed } = service;
+        let ServiceSpec { name, path, .. } = service;
         let _ = write!(
             text,
             "  - name: {name}\n    url: http://{target}\n    retries: 1\n    routes:\n      - name: {name}\n        paths: [{path}]\n"
         );
-        if *keyed {
-            text.push_str(
-                "    plugins:\n      - name: key-auth\n        config: { hide_credentials: true }\n",
-            );
-        }
     }
     text.push_str("\nconsumers:\n");
-    for caller in CALLERS.iter().filter(|caller| caller.known) {
-        let key = caller.key.unwrap_or_default();
-        let _ = write!(text, "  - username: {}\n    keyauth_credentials:\n      - key: {key}\n", caller.name);
+    let callers = CALLERS.iter().filter(|caller| caller.known).map(|caller| (caller.name, caller.key));
+    for (name, key) in callers.chain(SERVICES.iter().map(|service| (service.name, service.key))) {
+        if let Some(key) = key {
+            let _ = write!(text, "  - username: {name}\n    keyauth_credentials:\n      - key: {key}\n");
+        }
     }
     text
 }
@@ -102,6 +104,7 @@ mod tests {
             assert!(text.contains(&format!("paths: [{}]", service.path)), "{text}");
         }
         assert!(text.contains("demo-key-acme") && !text.contains("demo-key-expired"), "{text}");
-        assert_eq!(text.matches("key-auth").count(), 2);
+        // Four customers, and the three services that call others.
+        assert_eq!(text.matches("  - username: ").count(), 7, "{text}");
     }
 }
