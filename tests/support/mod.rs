@@ -13,6 +13,8 @@ pub mod origin;
 
 pub mod site;
 
+pub mod terminal;
+
 pub mod tool;
 
 use std::time::{Duration, Instant};
