@@ -44,12 +44,12 @@ fn percentiles(wanted: &[&str]) -> String {
 }
 
 /// Who calls whom. The caller is the service of the request whose upstream span is this one's parent; else the
-/// named source service; else the consumer; else `client`. Parents are made distinct first, so that a count is
+/// named source service; else the consumer; else `anonymous`. Parents are made distinct first, so that a count is
 /// exact even when a span id was used twice.
 fn call_graph() -> String {
     format!(
         "SELECT caller, callee, requests, errors, errors / CAST(requests AS DOUBLE) AS error_rate, {} FROM (\
-         SELECT coalesce(p.service, r.source_service, r.consumer, 'client') AS caller, \
+         SELECT coalesce(p.service, r.source_service, r.consumer, 'anonymous') AS caller, \
          coalesce(r.service, 'none') AS callee, count(*) AS requests, \
          count(*) FILTER (WHERE {FAILED}) AS errors, latency_sketch(r.duration_us) AS latency \
          FROM requests r LEFT JOIN (SELECT trace_id, upstream_span_id, max(service) AS service FROM requests \
