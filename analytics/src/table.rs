@@ -7,8 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray, new_null_array};
-use arrow::compute::cast;
+use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -28,6 +27,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
+use event::hot::unpack;
 use event::layout::FileEntry;
 
 use crate::catalog::Snapshot;
@@ -138,16 +138,17 @@ impl Requests {
         let (batches, ranges): (Vec<&RecordBatch>, Vec<(i64, i64)>) =
             all.filter_map(|(batch, range)| Some((batch, (*range)?))).unzip();
         let keep = self.matching(state, filters, &TimeRanges(ranges))?;
-        let mut conformer = Conformer { schema: &self.schema, alike: None };
         let kept = batches.into_iter().zip(keep).filter(|(_, keep)| *keep);
+        let columns = projection.map(Vec::as_slice);
         let batches: Vec<RecordBatch> =
-            kept.map(|(batch, _)| conformer.conform(batch)).collect::<Result<_>>()?;
+            kept.map(|(batch, _)| Ok(unpack(batch, columns)?)).collect::<Result<_>>()?;
         if batches.is_empty() {
             return Ok(None);
         }
         let each = batches.len().div_ceil(state.config().target_partitions().max(1));
         let partitions: Vec<Vec<RecordBatch>> = batches.chunks(each).map(<[RecordBatch]>::to_vec).collect();
-        let source = MemorySourceConfig::try_new(&partitions, Arc::clone(&self.schema), projection.cloned())?;
+        // The batches were unpacked to the columns that the query names: there are no others to leave out.
+        let source = MemorySourceConfig::try_new(&partitions, batches[0].schema(), None)?;
         Ok(Some(DataSourceExec::from_data_source(source)))
     }
 }
@@ -187,31 +188,6 @@ impl TableProvider for Requests {
             1 => Ok(sources.remove(0)),
             _ => UnionExec::try_new(sources),
         }
-    }
-}
-
-/// Puts hot batches into the columns of today: one that a batch lacks is null.
-struct Conformer<'a> {
-    schema: &'a SchemaRef,
-    /// A schema that was found to be the same; the batches of a file share theirs.
-    alike: Option<SchemaRef>,
-}
-
-impl Conformer<'_> {
-    fn conform(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
-        if self.alike.as_ref().is_some_and(|alike| Arc::ptr_eq(alike, batch.schema_ref())) {
-            return Ok(batch.clone());
-        }
-        if batch.schema_ref() == self.schema {
-            self.alike = Some(batch.schema());
-            return Ok(batch.clone());
-        }
-        let columns = self.schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-            Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
-            Some(column) => Ok(cast(column, field.data_type())?),
-            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
-        });
-        Ok(RecordBatch::try_new(Arc::clone(self.schema), columns.collect::<Result<_>>()?)?)
     }
 }
 

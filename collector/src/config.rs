@@ -14,7 +14,7 @@ pub struct CollectorConfig {
     pub flush_interval_ms: u32,
     /// Most rows of one batch; a full batch is flushed at once.
     pub batch_rows_max: u32,
-    /// Most bytes of long texts in one batch; beyond it the batch is flushed at once.
+    /// Most bytes of different texts in one batch; beyond it the batch is flushed at once.
     pub batch_bytes_max: u32,
     /// Longest wait between two attempts while the disk refuses writes, in milliseconds.
     pub retry_interval_ms: u32,

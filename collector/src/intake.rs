@@ -23,8 +23,8 @@ use crate::store::{Store, StoreError};
 
 /// Events that one lane may give before the next lane has its turn.
 const TURN_EVENTS: usize = 1_024;
-/// Shortest and longest sleep of an idle intake.
-const IDLE: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(10));
+/// Rounds in the time of one flush interval, when the lanes are read to their ends: each wakes a core.
+const ROUNDS_PER_FLUSH: u32 = 4;
 /// How often new lanes and a new life of the gateway are looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// The books are brought up to date at each flush, and at least so often.
@@ -87,7 +87,7 @@ impl Intake {
         marks: Watermarks,
         shared: ledger::Shared,
     ) -> Self {
-        let rows = Rows::new(event::columns::schema(), plan.config.batch_rows_max as usize);
+        let rows = Rows::new();
         Self {
             spool: folder.spool(),
             plan,
@@ -115,7 +115,7 @@ impl Intake {
     /// # Errors
     /// If rows do not fit the schema; nothing of them is acknowledged.
     pub(crate) fn run(mut self, stop: &AtomicBool, abandon: &AtomicBool) -> Result<Done, ColumnsError> {
-        let mut idle = IDLE.0;
+        let pace = Duration::from_millis(self.plan.config.flush_interval_ms.into()) / ROUNDS_PER_FLUSH;
         let drained = loop {
             if abandon.load(Ordering::Acquire) {
                 break false;
@@ -123,7 +123,7 @@ impl Intake {
             // Looked at before reading: what was in the spool when it was set is read after it.
             let stopping = stop.load(Ordering::Acquire);
             self.look(stopping);
-            let read = if self.pending.is_none() { self.read() } else { 0 };
+            let (read, more) = if self.pending.is_none() { self.read() } else { (0, false) };
             self.flush(stopping && read == 0)?;
             self.adapters.flush();
             self.store.rotate_if_due();
@@ -134,11 +134,8 @@ impl Intake {
             if stopping && read == 0 && self.pending.is_none() && self.rows.len() == 0 {
                 break true;
             }
-            if read > 0 {
-                idle = IDLE.0;
-            } else {
-                std::thread::sleep(idle);
-                idle = (idle * 2).min(IDLE.1);
+            if !more && (read == 0 || !stopping) {
+                std::thread::sleep(pace);
             }
         };
         self.store.rotate();
@@ -196,14 +193,15 @@ impl Intake {
         }
     }
 
-    /// One round over the lanes; gives the number of events read.
-    fn read(&mut self) -> usize {
-        let mut total = 0;
+    /// One round over the lanes; gives the number of events read, and whether a lane may have more at once.
+    fn read(&mut self) -> (usize, bool) {
+        let (mut total, mut more) = (0, false);
         let Self { lanes, rows, adapters, plan, counters, spool, .. } = self;
         let rows_max = plan.config.batch_rows_max as usize;
         for lane in lanes.values_mut() {
             let room = rows_max.saturating_sub(rows.len()).min(TURN_EVENTS);
             if room == 0 {
+                more = true;
                 break;
             }
             let key = &mut lane.key;
@@ -220,6 +218,7 @@ impl Intake {
             match read {
                 Ok(read) => {
                     total += read;
+                    more |= read == room;
                     lane.recovered += recovered(&lane.reader, read, counters, spool);
                     if std::mem::take(&mut lane.failing) {
                         tracing::info!(core = lane.reader.core(), "a lane of the spool can be read again");
@@ -235,7 +234,7 @@ impl Intake {
         if total > 0 {
             self.first_row.get_or_insert_with(Instant::now);
         }
-        total
+        (total, more)
     }
 
     /// Puts the batch on disk if it is time, and releases what is then stored.
@@ -245,7 +244,7 @@ impl Intake {
             let interval = Duration::from_millis(config.flush_interval_ms.into());
             let due = self.rows.len() >= config.batch_rows_max as usize
                 || self.first_row.is_some_and(|first| last || first.elapsed() >= interval)
-                || self.rows.block_bytes() >= config.batch_bytes_max as usize;
+                || self.rows.text_bytes() >= config.batch_bytes_max as usize;
             if !due || self.rows.len() == 0 {
                 return Ok(());
             }

@@ -12,8 +12,6 @@ mod recover;
 
 mod intake;
 
-mod text;
-
 mod columns;
 
 pub mod adapters;
@@ -30,13 +28,16 @@ pub mod ledger;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use event::hot::Watermarks;
 use event::layout::{DataFolder, LedgerRow};
+use tokio::sync::oneshot;
 
 pub use columns::ColumnsError;
 pub use config::{CollectorConfig, ParquetConfig, Plan, RetentionConfig, SealConfig, validate};
@@ -94,6 +95,8 @@ struct Threads {
     queue: seal::Queue,
     flags: Arc<Flags>,
     drain: Duration,
+    /// The threads that must not end by themselves; each receiver is ready when its thread is over.
+    lives: Vec<(&'static str, oneshot::Receiver<()>)>,
 }
 
 /// What the threads look at between two steps.
@@ -115,26 +118,27 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
     found.hot.into_iter().for_each(|number| queue.push(number));
     let shared = ledger::Shared::default();
     let config = &plan.config;
-    let (adapters, metrics_addr) =
+    let (mut adapters, metrics_addr) =
         adapters::Adapters::start(&config.metrics, &config.otlp, Arc::clone(&shared), now_us())?;
     let drain = Duration::from_millis(config.drain_timeout_ms.into());
     let flags = Arc::new(Flags::default());
 
     let sealer = seal::Sealer::new(folder.clone(), plan.clone(), queue.clone(), found.manifest);
+    let mut lives: Vec<_> = adapters.life().map(|life| ("adapters", life)).into_iter().collect();
     let sealing = {
         let flags = Arc::clone(&flags);
-        spawn("sealing", move || sealer.run(&flags.abandon))?
+        spawn("sealing", &mut lives, move || sealer.run(&flags.abandon))?
     };
     let store = store::Store::new(folder.clone(), config.seal.clone(), queue.clone(), found.next);
     let intake = {
         let (flags, folder, shared) = (Arc::clone(&flags), folder.clone(), Arc::clone(&shared));
-        spawn("intake", move || {
+        spawn("intake", &mut lives, move || {
             let intake = intake::Intake::new(plan, folder, adapters, store, found.marks, shared);
             intake.run(&flags.stop, &flags.abandon)
         })
     };
     let intake = intake.inspect_err(|_| queue.close())?;
-    let threads = Some(Threads { intake, sealing, queue, flags, drain });
+    let threads = Some(Threads { intake, sealing, queue, flags, drain, lives });
     Ok(Running { metrics_addr, ledger: shared, threads })
 }
 
@@ -142,6 +146,16 @@ impl Running {
     /// The books as of the last flush.
     pub fn ledger(&self) -> Vec<LedgerRow> {
         self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Ready with a thread's name when that thread has ended though nobody told it to. Each thread is named once.
+    pub async fn ended(&mut self) -> &'static str {
+        std::future::poll_fn(|cx| {
+            let Some(threads) = &mut self.threads else { return Poll::Pending };
+            let over = threads.lives.iter_mut().position(|(_, life)| Pin::new(life).poll(cx).is_ready());
+            over.map_or(Poll::Pending, |at| Poll::Ready(threads.lives.swap_remove(at).0))
+        })
+        .await
     }
 
     /// Reads the spool to its end, makes all of it durable, seals it, and ends; within `drain_timeout_ms`. The gateway
@@ -209,10 +223,15 @@ impl Threads {
 }
 
 fn spawn<T: Send + 'static>(
-    name: &str,
+    name: &'static str,
+    lives: &mut Vec<(&'static str, oneshot::Receiver<()>)>,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, StartError> {
+    let (alive, life) = oneshot::channel();
+    lives.push((name, life));
     let nice = move || {
+        // Dropped last, also by a panic: the thread is over then.
+        let _alive: oneshot::Sender<()> = alive;
         // SAFETY: setpriority takes plain numbers; on Linux, PRIO_PROCESS with 0 means the calling thread.
         if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) } != 0 {
             tracing::warn!(error = %io::Error::last_os_error(), "a thread of the collector keeps its priority");
@@ -236,4 +255,40 @@ fn merge(marks: &mut Watermarks, others: &Watermarks) {
 fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod lives {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_dies_is_named_once() {
+        let mut lives = Vec::new();
+        let flags = Arc::new(Flags::default());
+        let intake = spawn("intake", &mut lives, || -> Result<intake::Done, ColumnsError> {
+            panic!("as a bug would")
+        });
+        let sealing = {
+            let flags = Arc::clone(&flags);
+            spawn("sealing", &mut lives, move || {
+                while !flags.abandon.load(Ordering::Acquire) {
+                    std::thread::park_timeout(Duration::from_millis(5));
+                }
+                0
+            })
+        };
+        let threads = Threads {
+            intake: intake.unwrap(),
+            sealing: sealing.unwrap(),
+            queue: seal::Queue::default(),
+            flags,
+            drain: Duration::from_secs(1),
+            lives,
+        };
+        let metrics_addr = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut running = Running { metrics_addr, ledger: ledger::Shared::default(), threads: Some(threads) };
+        assert_eq!(running.ended().await, "intake");
+        let again = tokio::time::timeout(Duration::from_millis(20), running.ended()).await;
+        assert!(again.is_err(), "a living thread is not named");
+    }
 }

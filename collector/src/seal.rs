@@ -155,7 +155,11 @@ impl Sealer {
     /// One hot file.
     pub(crate) fn seal(&mut self, number: u64) -> Result<(), SealError> {
         let (files, marks) = match HotReader::open(&self.folder, number) {
-            Ok(Some(reader)) => (self.write_files(number, &reader.batches)?, reader.watermarks),
+            Ok(Some(reader)) => {
+                let batches = reader.batches.iter().map(|batch| event::hot::unpack(batch, None));
+                let batches = batches.collect::<Result<Vec<_>, _>>().map_err(HotError::Arrow)?;
+                (self.write_files(number, &batches)?, reader.watermarks)
+            }
             // Made and never written to, or cut back to nothing.
             Ok(None) => (Vec::new(), Watermarks::new()),
             Err(error @ (HotError::Damaged { .. } | HotError::Arrow(_))) => {

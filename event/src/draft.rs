@@ -146,11 +146,18 @@ impl Draft {
             return;
         }
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let length = u16::try_from(length).expect("pieces are cut well below 64 KiB");
-        self.parts.extend_from_slice(&[tag, 0]);
-        self.parts.extend_from_slice(&length.to_le_bytes());
+        let short = u16::try_from(length).expect("pieces are cut well below 64 KiB");
+        let [low, high] = short.to_le_bytes();
+        let begin = self.parts.len();
+        // Room once, then plain copies: the usual `extend_from_slice` would look at the capacity for each piece.
+        self.parts.resize(begin + 4 + length, 0);
+        let entry = &mut self.parts[begin..];
+        entry[..4].copy_from_slice(&[tag, 0, low, high]);
+        let mut rest = &mut entry[4..];
         for piece in pieces {
-            self.parts.extend_from_slice(piece);
+            let (to, behind) = rest.split_at_mut(piece.len());
+            to.copy_from_slice(piece);
+            rest = behind;
         }
     }
 }

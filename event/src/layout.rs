@@ -51,7 +51,9 @@ impl DataFolder {
     /// # Errors
     /// When a folder cannot be made.
     pub fn open(root: &Path) -> Result<Self, LayoutError> {
-        let folder = Self { root: root.to_owned() };
+        // Absolute, since the folder's name goes through URLs of an object store, which know no working directory.
+        let root = std::path::absolute(root).map_err(LayoutError::io("find", root))?;
+        let folder = Self { root };
         for path in [folder.spool(), folder.hot(), folder.requests(), folder.state()] {
             fs::create_dir_all(&path).map_err(LayoutError::io("create", &path))?;
         }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use event::RequestEvent;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use otlp::{ExporterError, OtlpConfig, OtlpProtocol};
 pub use prometheus::MetricsConfig;
@@ -66,6 +66,8 @@ pub struct Adapters {
     spans: otlp::Outbox,
     exports_spans: bool,
     thread: Option<JoinHandle<()>>,
+    /// Its sender lives as long as the thread.
+    life: Option<oneshot::Receiver<()>>,
     stop: Stop,
 }
 
@@ -112,7 +114,9 @@ impl Adapters {
         let (metrics, otlp) = (metrics.clone(), otlp.clone());
         let (queue, account) = (outbox.queue(), outbox.account());
         let (ready, started) = mpsc::sync_channel(1);
+        let (alive, life) = oneshot::channel();
         let body = move || {
+            let _alive: oneshot::Sender<()> = alive;
             lower_priority();
             // Everything is made here, since sockets and channels belong to this runtime.
             let make = || {
@@ -153,9 +157,20 @@ impl Adapters {
             .recv()
             .unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("the thread ended at once"))))?;
         let stop = Stop { serving, exporting };
-        let adapters =
-            Adapters { metrics: recorder, spans: outbox, exports_spans, thread: Some(thread), stop };
+        let adapters = Adapters {
+            metrics: recorder,
+            spans: outbox,
+            exports_spans,
+            thread: Some(thread),
+            life: Some(life),
+            stop,
+        };
         Ok((adapters, address))
+    }
+
+    /// What is ready when the thread has ended, however it did. Given once.
+    pub(crate) fn life(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.life.take()
     }
 
     /// Adds one event to the metrics and, if it is sampled, its spans to the queue.

@@ -3,6 +3,7 @@
 use super::SpoolError;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,7 +97,8 @@ impl Counters {
             .truncate(true)
             .open(&temporary)
             .and_then(|file| {
-                file.set_len(u64::try_from(LINE_BYTES * (1 + usize::from(cores))).expect("small"))?;
+                // Written, not only sized: a store into a hole of a full disk would be a SIGBUS.
+                file.write_all_at(&vec![0; LINE_BYTES * (1 + usize::from(cores))], 0)?;
                 MmapOptions::new().populate().map_raw(&file)
             })
             .map_err(SpoolError::io("create", &temporary))?;

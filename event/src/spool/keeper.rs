@@ -99,6 +99,11 @@ impl Spool {
         &self.counters
     }
 
+    /// Whether the keeper still works. Without it no core gets a further segment.
+    pub fn is_kept(&self) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| !keeper.is_finished())
+    }
+
     /// Makes everything durable and stops the keeper. The writers should be gone by then.
     pub fn close(mut self) {
         self.stop_keeper();

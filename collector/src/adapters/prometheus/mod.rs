@@ -244,8 +244,10 @@ impl Recorder {
         if head.gateway_us != ABSENT_U32 {
             self.observe_gateway(row, [service, route], head.gateway_us);
         }
-        if let Some(upstream) = event.text(Text::Upstream) {
-            self.observe_upstream(row, [service, upstream], event, exemplar);
+        // A service with a plain URL has an upstream without a name; its attempts count all the same.
+        let upstream = event.text(Text::Upstream);
+        if upstream.is_some() || event.attempts().next().is_some() {
+            self.observe_upstream(row, [service, upstream.unwrap_or_default()], event, exemplar);
         }
     }
 

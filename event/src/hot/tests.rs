@@ -1,0 +1,99 @@
+//! Committed, torn and damaged hot files.
+
+use super::*;
+use crate::layout::DataFolder;
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use std::sync::Arc;
+
+fn batch(rows: usize) -> RecordBatch {
+    let schema = crate::columns::schema();
+    let columns: Vec<ArrayRef> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let nulls = new_null_array(field.data_type(), rows);
+            if field.is_nullable() {
+                return nulls;
+            }
+            // No nulls where none may be: the same values with their null mask left out.
+            let data = nulls.to_data().into_builder().nulls(None).build().unwrap();
+            arrow::array::make_array(data)
+        })
+        .collect();
+    RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()
+}
+
+#[test]
+fn what_is_committed_is_read_and_a_torn_tail_is_not() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(root.path()).unwrap();
+    assert!(HotReader::open(&folder, 1).unwrap().is_none());
+    let mut writer = HotWriter::create(&folder, 1).unwrap();
+    assert_eq!(HotReader::open(&folder, 1).unwrap().unwrap().rows, 0);
+    let mark = |n| Watermarks::from([("n/0".into(), Position { sequence: n, life_us: 0, ordinal: n })]);
+    writer.append(&batch(3), &mark(3)).unwrap();
+    let first = writer.bytes();
+    writer.append(&batch(2), &mark(5)).unwrap();
+    writer.sync().unwrap();
+    let read = HotReader::open(&folder, 1).unwrap().unwrap();
+    assert_eq!((read.rows, read.bytes, read.watermarks), (5, writer.bytes(), mark(5)));
+    assert_eq!(read.batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [3, 2]);
+
+    let log = std::fs::read(folder.hot_commits(1)).unwrap();
+    let first_line = log.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    for cut in first_line..log.len() {
+        std::fs::write(folder.hot_commits(1), &log[..cut]).unwrap();
+        let read = HotReader::open(&folder, 1).unwrap().unwrap();
+        assert_eq!((read.rows, read.bytes), (3, first), "cut at {cut}");
+    }
+    std::fs::write(folder.hot_commits(1), &log).unwrap();
+    let mut data = std::fs::read(folder.hot_file(1)).unwrap();
+    let last = data.len() - 20;
+    data[last] ^= 1;
+    std::fs::write(folder.hot_file(1), &data).unwrap();
+    assert!(matches!(HotReader::open(&folder, 1), Err(HotError::Damaged { .. })));
+    std::fs::write(folder.hot_file(1), &data[..last]).unwrap();
+    assert!(matches!(HotReader::open(&folder, 1), Err(HotError::Damaged { .. })));
+}
+#[test]
+fn a_tail_that_was_never_durable_is_cut_and_other_damage_is_not() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(root.path()).unwrap();
+    let mark = |n| Watermarks::from([("n/0".into(), Position { sequence: n, life_us: 0, ordinal: n })]);
+    let mut writer = HotWriter::create(&folder, 1).unwrap();
+    writer.append(&batch(1), &mark(1)).unwrap();
+    let first = usize::try_from(writer.bytes()).unwrap();
+    writer.sync().unwrap();
+    writer.append(&batch(2), &mark(3)).unwrap();
+    let second = usize::try_from(writer.bytes()).unwrap();
+    writer.append(&batch(4), &mark(7)).unwrap();
+    let (data, log) =
+        (std::fs::read(folder.hot_file(1)).unwrap(), std::fs::read(folder.hot_commits(1)).unwrap());
+    let state = |data: &[u8], log: &[u8]| {
+        std::fs::write(folder.hot_file(1), data).unwrap();
+        std::fs::write(folder.hot_commits(1), log).unwrap();
+        let cut = cut_torn_tail(&folder, 1).unwrap();
+        (cut > 0, HotReader::open(&folder, 1).ok().flatten().map(|reader| reader.rows))
+    };
+    assert_eq!(state(&data, &log), (false, Some(7)));
+    // Lost: the last batch, its end, both, the second alone (the third is whole, but counts only behind it).
+    assert_eq!(state(&data[..second], &log), (true, Some(3)));
+    assert_eq!(state(&data[..data.len() - 1], &log), (true, Some(3)));
+    assert_eq!(state(&data[..first], &log), (true, Some(1)));
+    let flipped = |at: usize| {
+        let mut flipped = data.clone();
+        flipped[at] ^= 1;
+        flipped
+    };
+    assert_eq!(state(&flipped(first + 100), &log), (true, Some(1)));
+    // Lines of which nothing but their length arrived.
+    let lines: Vec<usize> =
+        log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).collect();
+    let mut zeros = log.clone();
+    zeros[lines[1] + 1..].fill(0);
+    assert_eq!(state(&data, &zeros), (true, Some(3)));
+    zeros[lines[0] + 1..].fill(0);
+    assert_eq!(state(&data, &zeros), (true, Some(1)));
+    // The first batch was durable: what is wrong with it is no torn tail.
+    assert_eq!(state(&flipped(100), &log), (false, None));
+}
