@@ -1,7 +1,7 @@
 //! The proxies that are compared, each with the least configuration that does the same work: one path to one origin, with
 //! keep-alive on both sides.
 
-use crate::measure::{Options, Sample, end, free_port, load, rss_kib, wait_for};
+use crate::measure::{Options, Sample, cpu_so_far, end, free_port, load, rss_kib, wait_for};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,8 @@ pub enum Arm {
     TollhouseOn,
     /// The same gateway, recording nothing.
     TollhouseOff,
+    /// As the first: how far two equal arms come apart is the noise of the machine.
+    TollhouseAgain,
     /// nginx with a JSON access log.
     NginxLog,
     /// nginx without a log.
@@ -24,14 +26,21 @@ pub enum Arm {
 
 impl Arm {
     /// In the order of a round.
-    pub const ALL: [Self; 5] =
-        [Self::TollhouseOn, Self::TollhouseOff, Self::NginxLog, Self::Nginx, Self::Haproxy];
+    pub const ALL: [Self; 6] = [
+        Self::TollhouseOn,
+        Self::TollhouseOff,
+        Self::NginxLog,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::TollhouseAgain,
+    ];
 
     /// Its name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::TollhouseOn => "tollhouse, telemetry on",
             Self::TollhouseOff => "tollhouse, telemetry off",
+            Self::TollhouseAgain => "tollhouse, telemetry on, again",
             Self::NginxLog => "nginx, JSON log",
             Self::Nginx => "nginx, no log",
             Self::Haproxy => "haproxy, no log",
@@ -43,7 +52,7 @@ impl Arm {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let port = free_port()?;
         match self {
-            Self::TollhouseOn => tollhouse(folder.path(), port, origin, options, true),
+            Self::TollhouseOn | Self::TollhouseAgain => tollhouse(folder.path(), port, origin, options, true),
             Self::TollhouseOff => tollhouse(folder.path(), port, origin, options, false),
             Self::NginxLog | Self::Nginx => {
                 let log = match self {
@@ -148,9 +157,11 @@ fn pinned(cpu: u32, program: &str) -> Command {
 }
 
 fn peer(child: Child, port: u16, options: &Options) -> Result<Sample, String> {
-    let loaded = wait_for(port).and_then(|()| load(&format!("http://127.0.0.1:{port}/"), options));
+    let waited = wait_for(port);
+    let before = cpu_so_far(child.id(), "");
+    let loaded = waited.and_then(|()| load(&format!("http://127.0.0.1:{port}/"), options));
     let rss_kib = rss_kib(child.id());
-    let cpu = end(child)?;
+    let cpu = end(child)?.saturating_sub(before);
     Ok(Sample { cpu, rss_kib, ..loaded? })
 }
 
@@ -177,17 +188,18 @@ fn tollhouse(
         .arg(folder.join("data"))
         .spawn()
         .map_err(|error| format!("cannot start tollhouse: {error}"))?;
-    let loaded = wait_for(port)
-        .and_then(|()| wait_for(sql))
-        .and_then(|()| load(&format!("http://127.0.0.1:{port}/"), options));
+    let waited = wait_for(port).and_then(|()| wait_for(sql));
+    let before = (cpu_so_far(child.id(), ""), cpu_so_far(child.id(), "proxy-"));
+    let loaded = waited.and_then(|()| load(&format!("http://127.0.0.1:{port}/"), options));
+    let hot = Some(cpu_so_far(child.id(), "proxy-").saturating_sub(before.1));
     let kept = loaded.and_then(|sample| books(sql, &sample, options, on).map(|()| sample));
     let rss_kib = rss_kib(child.id());
-    let cpu = end(child)?;
-    Ok(Sample { cpu, rss_kib, ..kept? })
+    let cpu = end(child)?.saturating_sub(before.0);
+    Ok(Sample { cpu, hot, rss_kib, ..kept? })
 }
 
-/// Every response has a row and nothing was dropped. wrk cuts what is open at its end, so there may be as many rows more as
-/// it had connections; one connection more was the wait for the port.
+/// Every response has a row and nothing was dropped. wrk cuts what is open at its end, so there may be as many rows more
+/// as it had connections.
 fn books(sql: u16, sample: &Sample, options: &Options, on: bool) -> Result<(), String> {
     let query = "SELECT (SELECT count(*) FROM requests) AS rows, \
                  (SELECT coalesce(sum(dropped), 0) FROM system.ledger) AS dropped";
@@ -205,7 +217,7 @@ fn books(sql: u16, sample: &Sample, options: &Options, on: bool) -> Result<(), S
             return Err(format!("SQL answered {answer}"));
         };
         let wanted = if on { sample.requests } else { 0 };
-        if dropped == 0 && rows >= wanted && rows <= wanted + u64::from(options.connections) + 1 {
+        if dropped == 0 && rows >= wanted && rows <= wanted + u64::from(options.connections) {
             return Ok(());
         }
         if std::time::Instant::now() > deadline {

@@ -1,9 +1,12 @@
 //! CPU per request of Tollhouse beside nginx and HAProxy, on one machine in one run.
 //!
-//! The proxy under test runs on CPU 0; wrk and the origin (nginx) on CPU 1. The figure is user + system CPU of all
-//! threads and child processes over the proxy's whole life, the final Parquet flush included, divided by the responses
-//! that wrk counted. Arms run in the order A B C, C B A and so on; the table shows medians, their spread and ratios.
-//! A run in which an event was lost ends with an error.
+//! The proxy under test runs on CPU 0, all its threads; wrk and the origin (nginx) on CPU 1. The figure is user + system
+//! CPU of all threads and child processes from the start of the load to the end of the process, the final Parquet flush
+//! included, divided by the responses that wrk counted. Arms run in the order A B C, C B A and so on; the table shows
+//! medians, their spread, and ratios within a round; the first arm runs twice, which shows the machine's noise. A run in
+//! which an event was lost ends with an error.
+//!
+//! `cargo bench --bench gateway` measures the profile `release`; `cargo bench --profile dist --bench gateway` what ships.
 
 mod arms;
 

@@ -66,8 +66,10 @@ pub struct Sample {
     pub requests: u64,
     /// Responses that were not 2xx, and socket errors.
     pub errors: u64,
-    /// User + system CPU of the proxy's whole life.
+    /// User + system CPU of the proxy, all threads and children, from the start of the load to its end as a process.
     pub cpu: Duration,
+    /// Of that, the threads that carry requests, up to the end of the load; none where all threads do.
+    pub hot: Option<Duration>,
     /// Seconds of load.
     pub seconds: f64,
     /// 99th percentile that wrk saw (closed loop), as it prints it.
@@ -79,7 +81,16 @@ pub struct Sample {
 impl Sample {
     /// The figure.
     pub fn cpu_us_per_request(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.requests.max(1) as f64
+        self.per_request(self.cpu)
+    }
+
+    /// The same of the threads that carry requests.
+    pub fn hot_us_per_request(&self) -> f64 {
+        self.per_request(self.hot.unwrap_or(self.cpu))
+    }
+
+    fn per_request(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e6 / self.requests.max(1) as f64
     }
 }
 
@@ -98,6 +109,7 @@ pub fn load(url: &str, options: &Options) -> Result<Sample, String> {
         requests: 0,
         errors: 0,
         cpu: Duration::ZERO,
+        hot: None,
         seconds: began.elapsed().as_secs_f64(),
         p99: String::new(),
         rss_kib: 0,
@@ -116,6 +128,18 @@ pub fn load(url: &str, options: &Options) -> Result<Sample, String> {
         return Err(format!("the load on {url} failed:\n{text}{}", String::from_utf8_lossy(&output.stderr)));
     }
     Ok(sample)
+}
+
+/// CPU that the living threads of a process took so far, of all or of those whose names begin so.
+pub fn cpu_so_far(pid: u32, names: &str) -> Duration {
+    let of = |thread: std::fs::DirEntry| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        let times = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let ns: u64 = times.split_whitespace().next()?.parse().ok()?;
+        name.starts_with(names).then_some(Duration::from_nanos(ns))
+    };
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    threads.filter_map(|thread| of(thread.ok()?)).sum()
 }
 
 /// Ends a process by SIGTERM and says the CPU that it and its children took in their lives.
