@@ -1,7 +1,6 @@
 //! One authority for routing, the event and the upstream: lower case, without a final dot.
 
 use http::{HeaderMap, Uri, header, uri::Authority};
-use std::borrow::Cow;
 
 /// Host and port of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,31 +44,37 @@ pub(crate) fn of(uri: &Uri, headers: &HeaderMap, default_port: u16) -> Result<Ho
 
 fn read(text: &str) -> Result<Host, &'static str> {
     const BAD: &str = "malformed Host";
-    let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => {
-            (name, Some(port.parse::<u16>().ok().filter(|_| !port.starts_with('+')).ok_or(BAD)?))
+    let mut out = String::with_capacity(text.len());
+    let name_bytes = if text.starts_with('[') {
+        let end = text.find(']').ok_or(BAD)?;
+        text[1..end].parse::<std::net::Ipv6Addr>().map_err(|_| BAD)?;
+        end + 1
+    } else {
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let length = text.bytes().take_while(allowed).count();
+        if !(1..=254).contains(&length) || text.starts_with('.') {
+            return Err(BAD);
         }
-        _ => (text, None),
+        length
     };
-    let valid = match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(literal) => literal.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !name.is_empty()
-                && !name.starts_with('.')
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    out.push_str(text[..name_bytes].strip_suffix('.').unwrap_or(&text[..name_bytes]));
+    out.make_ascii_lowercase();
+    let bare_bytes = out.len();
+    let port = match &text[name_bytes..] {
+        "" => None,
+        rest => {
+            let digits =
+                rest.strip_prefix(':').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+            Some(digits.ok_or(BAD)?.parse::<u16>().map_err(|_| BAD)?)
         }
     };
-    if !valid || name.len() > 254 {
-        return Err(BAD);
-    }
-    let name: Cow<'_, str> = Cow::Borrowed(name.strip_suffix('.').unwrap_or(name));
-    let mut text = name.to_ascii_lowercase();
-    let name_bytes = text.len();
     if let Some(port) = port {
-        text.push(':');
-        text.push_str(&port.to_string());
+        out.push(':');
+        let digits = &text[name_bytes + 1..];
+        // `080` is port 80, and goes on as that.
+        if digits.starts_with('0') { out.push_str(&port.to_string()) } else { out.push_str(digits) }
     }
-    Ok(Host { text, name_bytes, port })
+    Ok(Host { text: out, name_bytes: bare_bytes, port })
 }
 
 #[cfg(test)]
@@ -87,6 +92,8 @@ mod tests {
         assert_eq!(host("/", &["A.com."]), Ok("a.com".into()));
         assert_eq!(host("/", &["a.com:8080"]), Ok("a.com:8080".into()));
         assert_eq!(host("/", &["[::1]:80"]), Ok("[::1]:80".into()));
+        assert_eq!(host("/", &["[::1]"]), Ok("[::1]".into()));
+        assert_eq!(host("/", &["a.com:080"]), Ok("a.com:80".into()));
         assert_eq!(host("http://a.com/x", &["A.com:80"]), Ok("a.com".into()));
         for (target, values) in [
             ("/", &[][..]),
@@ -96,6 +103,13 @@ mod tests {
             ("/", &["a/b"]),
             ("/", &["a:b"]),
             ("/", &["a:"]),
+            ("/", &["a:+80"]),
+            ("/", &["a:80:80"]),
+            ("/", &["a:65536"]),
+            ("/", &[".a"]),
+            ("/", &["[::1"]),
+            ("/", &["[::g]"]),
+            ("/", &["[::1]x"]),
             ("http://a.com/", &["b.com"]),
             ("http://a.com:81/", &["a.com"]),
         ] {

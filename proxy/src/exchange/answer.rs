@@ -8,7 +8,7 @@ use crate::record::Record;
 use crate::respond::{self, ResponseBody};
 use crate::trace;
 use bytes::{BufMut, Bytes, BytesMut};
-use event::{Source, Text};
+use event::{Protocol, Source, Text};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
 use std::time::Instant;
@@ -24,7 +24,9 @@ pub(super) fn relay(core: &Core, answer: Answer, mut record: Record, hold: Hold)
     if let Some(value) = headers.get(header::CONTENT_TYPE) {
         record.draft().text(Text::ContentType, value.as_bytes());
     }
-    if let Some(status) = forward::grpc_status(&headers) {
+    // Any other answer has it in no place that means something.
+    let grpc = record.draft().head.protocol == Protocol::Grpc as u8;
+    if grpc && let Some(status) = forward::grpc_status(&headers) {
         record.draft().head.grpc_status = status;
     }
     decorate(core, &mut headers, &mut record, at);

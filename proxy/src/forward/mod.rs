@@ -33,7 +33,7 @@ use crate::core::Core;
 use crate::error::Fault;
 use crate::record::{Record, micros};
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use pool::{Broken, Lease};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -41,6 +41,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 use upload::{Stopped, Waiting};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// What is sent, and under which rules.
 pub(crate) struct Job<'a> {
@@ -141,7 +143,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
 
 /// The status of a gRPC call, from its headers or trailers.
 pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// RFC 9110, 9.2.2.
