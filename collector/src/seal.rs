@@ -6,26 +6,23 @@
 //! the manifest entry in force, never both and never neither; `recover` removes the rest at the next start. This
 //! thread is the only writer of the manifest, so retention runs here too.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
-use arrow::compute::interleave;
-use arrow::datatypes::TimestampMicrosecondType;
-use arrow::error::ArrowError;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use event::hot::{HotError, HotReader, Watermarks};
 use event::layout::{DataFolder, FileEntry, LayoutError, Manifest};
 
 use crate::config::Plan;
-use crate::parquet::{self, ParquetFileError};
+use crate::parquet::{self, ParquetFileError, Row};
 use crate::{merge, retention};
 
-/// Rows that are put in order at a time.
-const CHUNK_ROWS: usize = 16_384;
 const HOUR_US: i64 = 3_600_000_000;
 /// How often retention looks, and how soon after its grace a file is unlinked.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
@@ -155,11 +152,7 @@ impl Sealer {
     /// One hot file.
     pub(crate) fn seal(&mut self, number: u64) -> Result<(), SealError> {
         let (files, marks) = match HotReader::open(&self.folder, number) {
-            Ok(Some(reader)) => {
-                let batches = reader.batches.iter().map(|batch| event::hot::unpack(batch, None));
-                let batches = batches.collect::<Result<Vec<_>, _>>().map_err(HotError::Arrow)?;
-                (self.write_files(number, &batches)?, reader.watermarks)
-            }
+            Ok(Some(reader)) => (self.write_files(number, &reader.batches)?, reader.watermarks),
             // Made and never written to, or cut back to nothing.
             Ok(None) => (Vec::new(), Watermarks::new()),
             Err(error @ (HotError::Damaged { .. } | HotError::Arrow(_))) => {
@@ -194,18 +187,15 @@ impl Sealer {
         batches: &[RecordBatch],
     ) -> Result<Vec<FileEntry>, SealError> {
         let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
-        let schema = first.schema();
         let stem = format!("{}-{number:010}", file_name(&node(first)));
-        let order = order(batches);
+        let order = parquet::order(batches);
         let mut files = Vec::new();
         let mut groups: Vec<&[Row]> = order.chunk_by(|a, b| hour(a.time) == hour(b.time)).collect();
         groups.sort_by_key(|rows| rows.first().map(|row| row.time));
         for rows in groups {
             let (Some(low), Some(high)) = (rows.first(), rows.last()) else { continue };
             let path = self.folder.requests().join(hour_folder(low.time)).join(format!("{stem}.parquet"));
-            let properties = parquet::properties(&self.plan.config.parquet, &schema, rows.len() as u64);
-            let parts = rows.chunks(CHUNK_ROWS).map(|rows| gather(batches, rows));
-            let written = parquet::write(&path, &schema, properties, parts)?;
+            let written = parquet::write(&path, &self.plan.config.parquet, batches, rows)?;
             files.push(FileEntry {
                 path: under(&self.folder, &path),
                 rows: rows.len() as u64,
@@ -289,66 +279,6 @@ fn under(folder: &DataFolder, path: &Path) -> String {
     path.strip_prefix(folder.root()).unwrap_or(path).to_string_lossy().into_owned()
 }
 
-/// Where a row stands in the batches.
-#[derive(Clone, Copy, Debug)]
-struct Row {
-    time: i64,
-    batch: u32,
-    row: u32,
-}
-
-/// All rows by time; rows of the same time stay in the order of their arrival.
-fn order(batches: &[RecordBatch]) -> Vec<Row> {
-    let mut rows = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
-    for (batch, columns) in (0_u32..).zip(batches) {
-        let Some(time) = columns.column_by_name("time") else { continue };
-        let time = time.as_primitive::<TimestampMicrosecondType>().values();
-        rows.extend((0_u32..).zip(time.iter()).map(|(row, time)| Row { time: *time, batch, row }));
-    }
-    if !rows.is_sorted_by_key(|row| row.time) {
-        rows.sort_by_key(|row| row.time);
-    }
-    rows
-}
-
-/// The rows, copied together in their order; a run of neighbours is only a view.
-fn gather(batches: &[RecordBatch], rows: &[Row]) -> Result<RecordBatch, ArrowError> {
-    if let Some(first) = rows.first() {
-        let neighbours =
-            (0_u32..).zip(rows).all(|(n, row)| row.batch == first.batch && row.row == first.row + n);
-        if neighbours {
-            return Ok(batches[first.batch as usize].slice(first.row as usize, rows.len()));
-        }
-    }
-    // Few batches take part, and `interleave` looks at each that it is given.
-    let mut taken: Vec<&RecordBatch> = Vec::new();
-    let mut places: HashMap<u32, usize> = HashMap::new();
-    let indices: Vec<(usize, usize)> = rows
-        .iter()
-        .map(|row| {
-            let place = *places.entry(row.batch).or_insert_with(|| {
-                taken.push(&batches[row.batch as usize]);
-                taken.len() - 1
-            });
-            (place, row.row as usize)
-        })
-        .collect();
-    let Some(schema) = taken.first().map(|batch| batch.schema()) else {
-        return Err(ArrowError::InvalidArgumentError("no rows to gather".to_owned()));
-    };
-    let columns: Result<Vec<ArrayRef>, ArrowError> = (0..schema.fields().len())
-        .map(|column| {
-            let pieces: Vec<&dyn Array> = taken.iter().map(|batch| batch.column(column).as_ref()).collect();
-            // Many columns are empty in most traffic: nothing to copy there.
-            if pieces.iter().all(|piece| piece.null_count() == piece.len()) {
-                return Ok(new_null_array(schema.field(column).data_type(), indices.len()));
-            }
-            interleave(&pieces, &indices)
-        })
-        .collect();
-    RecordBatch::try_new(schema, columns?)
-}
-
 fn hour(time_us: i64) -> i64 {
     time_us.div_euclid(HOUR_US)
 }
@@ -371,12 +301,15 @@ fn hour_folder(time_us: i64) -> String {
 
 /// The node of the first row.
 fn node(batch: &RecordBatch) -> String {
-    let node = batch.column_by_name("node").and_then(|column| column.as_string_view_opt());
-    node.filter(|node| !node.is_empty() && node.is_valid(0)).map_or("node", |node| node.value(0)).to_owned()
+    let first = batch.column_by_name("node").map(|column| column.slice(0, 1));
+    let first = first.and_then(|column| cast(&column, &DataType::Utf8).ok());
+    let node = first.as_ref().and_then(|column| column.as_string_opt::<i32>());
+    node.filter(|node| node.is_valid(0)).map_or("", |node| node.value(0)).to_owned()
 }
 
 /// A name that any file system takes.
 fn file_name(node: &str) -> String {
+    let node = if node.is_empty() { "node" } else { node };
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     node.chars().take(100).map(|letter| if plain(letter) { letter } else { '_' }).collect()
 }

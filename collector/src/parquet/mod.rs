@@ -2,6 +2,23 @@
 //!
 //! The file is written under a temporary name, closed, synced, renamed, and its folder synced; its checksum is taken
 //! on the way. It names no Arrow type: any reader finds plain strings, unsigned integers and UTC microseconds.
+//!
+//! Hot batches hold text as codes already, so the columns are encoded here and not by the crate's Arrow writer, which
+//! would hash every value of every row anew: `rows` puts rows in order, `text` unites the batches' dictionaries, `values`
+//! chooses an encoding for each kind of column, `chunk` lays out its pages, `table` goes through the schema. Pages,
+//! footer, page index and bloom filters are serialised by the crate.
+
+mod rows;
+
+mod text;
+
+mod bits;
+
+mod chunk;
+
+mod values;
+
+mod table;
 
 use std::fs::File;
 use std::hash::Hasher;
@@ -9,32 +26,26 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::parquet::arrow::ArrowSchemaConverter;
+use ::parquet::basic::{Compression, ZstdLevel};
+use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::{KeyValue, SortingColumn};
+use ::parquet::file::properties::{WriterProperties, WriterVersion};
+use ::parquet::file::writer::SerializedFileWriter;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use event::layout::sync_folder;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, SortingColumn};
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
-use parquet::schema::types::ColumnPath;
 use twox_hash::XxHash3_64;
+use zstd::bulk::Compressor;
 
 use crate::config::ParquetConfig;
+pub(crate) use rows::{Row, order};
+use values::Encoder;
 
 /// Ends the name of a file that is being written.
 pub(crate) const TEMPORARY: &str = "tmp";
 /// Key of the version of the schema in a file's metadata.
 pub(crate) const VERSION_KEY: &str = "tollhouse.schema_version";
-/// Most rows of one data page; a page is the smallest thing that a query skips.
-const PAGE_ROWS: usize = 20_000;
-/// Ids: random, so neither a dictionary nor zstd makes them smaller.
-const IDS: [&str; 5] = ["request_id", "trace_id", "span_id", "parent_span_id", "upstream_span_id"];
-/// Ids that people look up.
-const LOOKED_UP: [&str; 2] = ["request_id", "trace_id"];
-/// Share of look-ups that read a file in vain.
-const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 
 /// Why a Parquet file was not written.
 #[derive(Debug, thiserror::Error)]
@@ -65,75 +76,31 @@ pub(crate) struct Written {
     pub(crate) checksum: String,
 }
 
-/// How the columns of a schema are written. `rows` sizes the bloom filters.
-pub(crate) fn properties(config: &ParquetConfig, schema: &SchemaRef, rows: u64) -> WriterProperties {
-    let level = ZstdLevel::try_new(config.zstd_level.into()).expect("validate checked the level");
+/// What the footer says of the whole file.
+fn properties(codec: Compression, schema: &SchemaRef) -> WriterProperties {
     let version = KeyValue::new(VERSION_KEY.to_owned(), event::columns::SCHEMA_VERSION.to_string());
     let time = schema.index_of("time").ok().and_then(|index| i32::try_from(index).ok());
     let sorting =
         time.map(|column_idx| vec![SortingColumn { column_idx, descending: false, nulls_first: false }]);
-    let mut builder = WriterProperties::builder()
+    WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(codec)
         .set_created_by(concat!("tollhouse ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(vec![version]))
         .set_sorting_columns(sorting)
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_max_row_group_row_count(Some(config.row_group_rows as usize))
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_dictionary_enabled(true)
-        .set_write_path_in_schema(true);
-    for field in schema.fields() {
-        let name = field.name().as_str();
-        let path = || ColumnPath::from(name);
-        if IDS.contains(&name) {
-            builder = builder
-                .set_column_dictionary_enabled(path(), false)
-                .set_column_compression(path(), Compression::UNCOMPRESSED)
-                .set_column_statistics_enabled(path(), EnabledStatistics::Chunk);
-        }
-        if config.bloom_ids && LOOKED_UP.contains(&name) {
-            builder = builder
-                .set_column_bloom_filter_enabled(path(), true)
-                .set_column_bloom_filter_fpp(path(), BLOOM_FALSE_POSITIVES)
-                .set_column_bloom_filter_max_ndv(path(), rows.min(config.row_group_rows.into()).max(1));
-        }
-        if let Some(encoding) = number_encoding(name, field.data_type()) {
-            builder =
-                builder.set_column_dictionary_enabled(path(), false).set_column_encoding(path(), encoding);
-        }
-    }
-    let attempt =
-        |name: &str| ColumnPath::new(["attempts", "list", "item", name].map(str::to_owned).to_vec());
-    builder
-        .set_column_dictionary_enabled(attempt("span_id"), false)
-        .set_column_compression(attempt("span_id"), Compression::UNCOMPRESSED)
-        .set_column_dictionary_enabled(attempt("start_us"), false)
-        .set_column_encoding(attempt("start_us"), Encoding::BYTE_STREAM_SPLIT)
-        .set_column_dictionary_enabled(attempt("duration_us"), false)
-        .set_column_encoding(attempt("duration_us"), Encoding::BYTE_STREAM_SPLIT)
+        .set_write_path_in_schema(true)
         .build()
 }
 
-/// The encoding of numbers that take many values; the others get a dictionary.
-fn number_encoding(name: &str, data_type: &DataType) -> Option<Encoding> {
-    match name {
-        "time" | "sequence" => Some(Encoding::DELTA_BINARY_PACKED),
-        // Bytes of like weight beside each other: zstd then drops the high ones, which are nearly constant.
-        _ if name.ends_with("_us") && *data_type == DataType::UInt32 => Some(Encoding::BYTE_STREAM_SPLIT),
-        _ => None,
-    }
-}
-
-/// Writes batches, which are sorted by time, as the file `path`.
+/// Writes rows of packed batches, which are in order of time, as the file `path`.
 ///
 /// # Errors
 /// When the disk refuses; a temporary file may be left, which the next start removes.
 pub(crate) fn write(
     path: &Path,
-    schema: &SchemaRef,
-    properties: WriterProperties,
-    batches: impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>,
+    config: &ParquetConfig,
+    batches: &[RecordBatch],
+    rows: &[Row],
 ) -> Result<Written, ParquetFileError> {
     let temporary = temporary(path);
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -144,14 +111,8 @@ pub(crate) fn write(
     let parquet_error = |source| ParquetFileError::Parquet { path: path.to_owned(), source };
     create_folders(folder).map_err(io_error(folder))?;
     let file = File::create(&temporary).map_err(io_error(&temporary))?;
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let sink = BufWriter::with_capacity(1 << 18, Summed::new(file));
-    let mut writer =
-        ArrowWriter::try_new_with_options(sink, Arc::clone(schema), options).map_err(parquet_error)?;
-    for batch in batches {
-        writer.write(&batch.map_err(|error| parquet_error(error.into()))?).map_err(parquet_error)?;
-    }
-    let sink = writer.into_inner().map_err(parquet_error)?;
+    let sink = encode(sink, config, batches, rows).map_err(parquet_error)?;
     let summed = sink.into_inner().map_err(|error| io_error(&temporary)(error.into_error()))?;
     summed.file.sync_all().map_err(io_error(&temporary))?;
     let written = Written { bytes: summed.bytes, checksum: summed.checksum() };
@@ -159,6 +120,27 @@ pub(crate) fn write(
     std::fs::rename(&temporary, path).map_err(io_error(path))?;
     sync_folder(folder).map_err(io_error(folder))?;
     Ok(written)
+}
+
+/// Writes the whole file and gives the sink back.
+fn encode<W: Write + Send>(
+    sink: W,
+    config: &ParquetConfig,
+    batches: &[RecordBatch],
+    rows: &[Row],
+) -> Result<W, ParquetError> {
+    let schema = event::columns::schema();
+    let level = i32::from(config.zstd_level);
+    let codec = Compression::ZSTD(ZstdLevel::try_new(level)?);
+    let mut encoder = Encoder { codec, compressor: Compressor::new(level)? };
+    let descr = ArrowSchemaConverter::new().convert(&schema)?;
+    let properties = Arc::new(properties(codec, &schema));
+    let mut writer = SerializedFileWriter::new(sink, descr.root_schema_ptr(), properties)?;
+    for rows in rows.chunks(config.row_group_rows as usize) {
+        let group = writer.next_row_group()?;
+        table::row_group(group, &mut encoder, &schema, &descr, batches, rows, config.bloom_ids)?;
+    }
+    writer.into_inner()
 }
 
 /// The name of a file while it is written.
@@ -212,3 +194,6 @@ impl Write for Summed {
         self.file.flush()
     }
 }
+
+#[cfg(test)]
+mod tests;
