@@ -4,11 +4,15 @@
 //! opens the hot files above `sealed_through`, and reads the manifest again; only when it has not changed in
 //! between is the pair one moment of the table, so no row is seen twice and none is missed.
 //!
+//! A sealed file is looked at once for its length and its magic marks. All of its bytes are compared with the checksum
+//! of the manifest in the background, at a bounded pace, and at once when a query fails on what it reads.
+//!
 //! A hot file is mapped and decoded when its commit log has grown, not for each query. Its checksums are looked at
 //! when it is first seen and once more when the next one has begun; in between its writer is still at work.
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::hash::Hasher;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,10 +24,13 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use event::hot::{HotError, HotReader};
 use event::layout::{DataFolder, FileEntry, LayoutError, Manifest};
+use twox_hash::XxHash3_64;
 
 /// Attempts at a snapshot while files are being sealed; one seal takes seconds, one attempt about a millisecond.
 const ATTEMPTS_MAX: u32 = 50;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(4);
+/// Bytes of a file that are summed at a time.
+const SUMMED_BYTES: usize = 1 << 20;
 
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +81,17 @@ pub struct HotFile {
 pub struct Catalog {
     folder: DataFolder,
     manifest: Mutex<Option<(Stamp, Arc<Manifest>)>>,
-    verdicts: Mutex<HashMap<String, Option<String>>>,
+    verdicts: Mutex<HashMap<String, Verdict>>,
     hot: Mutex<HashMap<u64, Arc<HotFile>>>,
+}
+
+/// What is known of a sealed file.
+#[derive(Debug, Clone)]
+struct Verdict {
+    /// What is wrong with it.
+    bad: Option<String>,
+    /// Whether all of its bytes were compared with the checksum of the manifest.
+    summed: bool,
 }
 
 /// What changes when a file is replaced by renaming.
@@ -192,18 +208,74 @@ impl Catalog {
         Ok(manifest)
     }
 
-    /// Whether a sealed file is whole, looked at once per file: its length and both magic marks.
+    /// Whether a sealed file is whole, looked at once per file: its length and both magic marks. [`Self::verify`]
+    /// looks at all of it.
     fn verdict(&self, path: &Path, entry: &FileEntry) -> Option<String> {
-        let known = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&entry.path).cloned();
-        known.unwrap_or_else(|| {
-            let verdict = whole(path, entry.bytes).err();
-            if let Some(reason) = &verdict {
-                tracing::error!(path = entry.path, reason, "a Parquet file is left out");
-            }
-            let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-            verdicts.insert(entry.path.clone(), verdict.clone());
-            verdict
-        })
+        let known = self.known(entry);
+        known.map_or_else(|| self.judge(entry, whole(path, entry.bytes), false), |verdict| verdict.bad)
+    }
+
+    fn known(&self, entry: &FileEntry) -> Option<Verdict> {
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&entry.path).cloned()
+    }
+
+    fn judge(&self, entry: &FileEntry, found: Result<(), String>, summed: bool) -> Option<String> {
+        let bad = found.err();
+        if let Some(reason) = &bad {
+            tracing::error!(path = entry.path, reason, "a Parquet file is left out");
+        }
+        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        verdicts.insert(entry.path.clone(), Verdict { bad: bad.clone(), summed });
+        bad
+    }
+
+    /// Compares every file of a snapshot with its checksum, unless that was done before; whether one is bad. For a
+    /// query that failed on what it read.
+    #[must_use]
+    pub fn verify(&self, snapshot: &Snapshot) -> bool {
+        let bad = snapshot.files.iter().filter(|(path, entry)| match self.known(entry) {
+            Some(verdict) if verdict.summed => verdict.bad.is_some(),
+            _ => self.judge(entry, sum(path, entry), true).is_some(),
+        });
+        // Every file gets its verdict, also behind a bad one.
+        bad.count() > 0
+    }
+
+    /// Compares the newest file that was never compared with its checksum; how many bytes that were. `None` when
+    /// there is none.
+    ///
+    /// # Errors
+    /// When the manifest is unreadable.
+    pub fn verify_next(&self) -> Result<Option<u64>, CatalogError> {
+        let manifest = self.manifest()?;
+        let next = manifest.files.iter().rev().find(|entry| {
+            let known = self.known(entry);
+            known.is_none_or(|verdict| !verdict.summed && verdict.bad.is_none())
+        });
+        Ok(next.map(|entry| {
+            self.judge(entry, sum(&self.folder.root().join(&entry.path), entry), true);
+            entry.bytes
+        }))
+    }
+}
+
+/// Whether the bytes of a file are those that were sealed.
+fn sum(path: &Path, entry: &FileEntry) -> Result<(), String> {
+    let mut file = File::open(path).map_err(|error| error.to_string())?;
+    let mut hasher = XxHash3_64::new();
+    let mut piece = vec![0; SUMMED_BYTES];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => hasher.write(&piece[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let found = format!("{:016x}", hasher.finish());
+    match found == entry.checksum {
+        true => Ok(()),
+        false => Err(format!("its checksum is {found}, the manifest says {}", entry.checksum)),
     }
 }
 

@@ -32,6 +32,9 @@ pub struct AnalyticsConfig {
     pub query_bytes_max: u64,
     /// Queries that `system.queries` remembers.
     pub history_max: u32,
+    /// Pace at which sealed files are compared with their checksums in the background, in bytes per second; 0 leaves
+    /// it to queries that fail.
+    pub verify_bytes_per_s: u64,
 }
 
 impl Default for AnalyticsConfig {
@@ -48,6 +51,7 @@ impl Default for AnalyticsConfig {
             queue_timeout_ms: 5_000,
             query_bytes_max: 256 << 10,
             history_max: 1_000,
+            verify_bytes_per_s: 64 << 20,
         }
     }
 }

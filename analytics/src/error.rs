@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use http::StatusCode;
@@ -33,6 +34,9 @@ pub enum QueryError {
     /// Longer than `timeout_ms`.
     #[error("the query took longer than {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// The engine panicked.
+    #[error("the query failed inside of the engine")]
+    Panicked,
     /// More rows than `rows_max`.
     #[error("the answer has more than {0} rows: add a LIMIT or an aggregate")]
     TooManyRows(u64),
@@ -52,7 +56,8 @@ impl QueryError {
     #[must_use]
     pub fn status(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Refused(Refused::Syntax(_)) => (StatusCode::BAD_REQUEST, "syntax"),
+            Self::Refused(Refused::Syntax { .. }) => (StatusCode::BAD_REQUEST, "syntax"),
+            Self::Refused(Refused::TooMuch(..)) => (StatusCode::BAD_REQUEST, "too_complex"),
             Self::Refused(Refused::Count(_) | Refused::Forbidden(_)) => (StatusCode::FORBIDDEN, "refused"),
             Self::Engine(error) => engine_status(error.find_root()),
             Self::Catalog(_) => (StatusCode::SERVICE_UNAVAILABLE, "catalog"),
@@ -60,8 +65,30 @@ impl QueryError {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_long"),
             Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
+            Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::TooManyRows(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_rows"),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+        }
+    }
+
+    /// Whether it may come from a file that is not what was written.
+    pub(crate) fn is_of_storage(&self) -> bool {
+        let Self::Engine(error) = self else { return matches!(self, Self::Panicked) };
+        match error.find_root() {
+            DataFusionError::ArrowError(error, _) => matches!(
+                error.as_ref(),
+                ArrowError::ParquetError(_)
+                    | ArrowError::IoError(..)
+                    | ArrowError::IpcError(_)
+                    | ArrowError::ExternalError(_)
+            ),
+            DataFusionError::ParquetError(_)
+            | DataFusionError::ObjectStore(_)
+            | DataFusionError::IoError(_)
+            | DataFusionError::External(_)
+            | DataFusionError::Internal(_)
+            | DataFusionError::ExecutionJoin(_) => true,
+            _ => false,
         }
     }
 
@@ -70,7 +97,9 @@ impl QueryError {
     pub fn to_json(&self) -> Value {
         let position = match self {
             Self::Engine(error) => position(error),
-            Self::Refused(Refused::Syntax(error)) => position(error),
+            Self::Refused(Refused::Syntax { error, end }) => {
+                position(error).or_else(|| error.to_string().contains("found: EOF").then_some(*end))
+            }
             _ => None,
         };
         let (line, column) = position.unzip();
@@ -87,6 +116,9 @@ fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
         | DataFusionError::Configuration(_) => (StatusCode::BAD_REQUEST, "plan"),
         DataFusionError::ResourcesExhausted(_) => (StatusCode::INSUFFICIENT_STORAGE, "out_of_memory"),
         DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "storage")
+        }
+        DataFusionError::ArrowError(error, _) if matches!(error.as_ref(), ArrowError::ParquetError(_)) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "storage")
         }
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {

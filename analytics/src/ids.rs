@@ -10,6 +10,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
@@ -37,6 +38,21 @@ impl AnalyzerRule for IdsInText {
     }
 }
 
+/// While SQL is planned, for comparisons whose type must be known at once (`SELECT trace_id = '...'`).
+impl ExprPlanner for IdsInText {
+    fn plan_binary_op(
+        &self,
+        mut expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        use datafusion::sql::sqlparser::ast::BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+        if matches!(expr.op, Eq | NotEq | Lt | LtEq | Gt | GtEq) {
+            rewrite(vec![&mut expr.left, &mut expr.right], schema)?;
+        }
+        Ok(PlannerResult::Original(expr))
+    }
+}
+
 /// A comparison whose one side is an id, with its text literals as ids.
 fn comparison(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let sides: Vec<&mut Expr> = match &mut expr {
@@ -49,21 +65,27 @@ fn comparison(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         _ => return Ok(Transformed::no(expr)),
     };
+    let changed = rewrite(sides, schema)?;
+    Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+}
+
+/// Makes ids of the text literals among things that are compared, if one of them is an id. Whether it did.
+fn rewrite(sides: Vec<&mut Expr>, schema: &DFSchema) -> Result<bool> {
     if !sides.iter().any(|side| text_of(side).is_some()) {
-        return Ok(Transformed::no(expr));
+        return Ok(false);
     }
     let bytes = sides.iter().find_map(|side| match side.get_type(schema) {
         Ok(DataType::FixedSizeBinary(bytes)) => Some(bytes),
         _ => None,
     });
-    let Some(bytes) = bytes else { return Ok(Transformed::no(expr)) };
+    let Some(bytes) = bytes else { return Ok(false) };
     for side in sides {
         if let Some(text) = text_of(side) {
             let id = ScalarValue::FixedSizeBinary(bytes, Some(parse(text, bytes)?));
             *side = Expr::Literal(id, None);
         }
     }
-    Ok(Transformed::yes(expr))
+    Ok(true)
 }
 
 fn compares(op: Operator) -> bool {

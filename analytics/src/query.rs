@@ -1,6 +1,7 @@
 //! One question from text to a bounded stream of batches: a turn, the guard, a snapshot, a plan, its execution. Whatever
 //! happens to it is written to `system.queries`.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,25 +9,30 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{ParamValues, ScalarValue};
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::sql::parser::Statement;
 use event::layout::DataFolder;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use crate::error::QueryError;
 
-use crate::catalog::Quarantined;
+use crate::catalog::{Catalog, Quarantined, Snapshot};
 use crate::config::Plan;
 use crate::guard;
 use crate::session::Sessions;
 use crate::system::{History, QueryRecord, redact};
 
+/// How soon a new file is compared with its checksum.
+const VERIFY_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Answers questions within the configured bounds.
 #[derive(Debug)]
 pub struct Engine {
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     plan: Plan,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -49,7 +55,7 @@ impl Engine {
     /// When the spill folder cannot be made.
     pub fn new(plan: Plan, folder: &DataFolder) -> Result<Self, QueryError> {
         Ok(Self {
-            sessions: Sessions::new(&plan, folder)?,
+            sessions: Arc::new(Sessions::new(&plan, folder)?),
             turns: Arc::new(Semaphore::new(plan.config.concurrency_max.into())),
             waiting: AtomicUsize::new(0),
             ids: AtomicU64::new(1),
@@ -82,9 +88,11 @@ impl Engine {
         match result {
             Ok(begun) => Ok(Answer {
                 schema: begun.stream.schema(),
-                quarantined: begun.quarantined,
+                quarantined: begun.snapshot.quarantined.clone(),
                 first: begun.first,
                 stream: begun.stream,
+                catalog: Arc::clone(&self.sessions.catalog),
+                snapshot: begun.snapshot,
                 rows: 0,
                 rows_max: self.plan.config.rows_max,
                 deadline: started + timeout,
@@ -103,20 +111,50 @@ impl Engine {
         let statement = guard::check(sql)?;
         let turn = self.turn().await?;
         let snapshot = self.snapshot().await?;
-        let quarantined = snapshot.quarantined.clone();
-        let context = self.sessions.open(snapshot, &statement).await?;
-        let plan = context.state().statement_to_plan(statement).await?;
-        let plan = bind(plan, params)?;
-        guard::plan_options().verify_plan(&plan)?;
-        let frame = context.execute_logical_plan(plan).await?;
-        let mut stream = frame.execute_stream().await?;
-        let first = stream.next().await.transpose()?;
-        Ok(Begun { stream, first, quarantined, turn })
+        match self.run(&statement, params, &snapshot, &turn).await {
+            // What was read may be damaged: then the rest of the files still has an answer.
+            Err(error) if error.is_of_storage() && self.sessions.catalog.blame(&snapshot).await? => {
+                let snapshot = self.snapshot().await?;
+                let (stream, first) = self.run(&statement, params, &snapshot, &turn).await?;
+                Ok(Begun { stream, first, snapshot, turn })
+            }
+            ran => {
+                let (stream, first) = ran?;
+                Ok(Begun { stream, first, snapshot, turn })
+            }
+        }
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+    /// Plans a statement over a snapshot and runs it until its first batch.
+    async fn run(
+        &self,
+        statement: &Statement,
+        params: &[Value],
+        snapshot: &Arc<Snapshot>,
+        turn: &Arc<OwnedSemaphorePermit>,
+    ) -> Result<(SendableRecordBatchStream, Option<RecordBatch>), QueryError> {
+        let planned = {
+            let (sessions, snapshot, turn) =
+                (Arc::clone(&self.sessions), Arc::clone(snapshot), Arc::clone(turn));
+            let (statement, params) = (statement.clone(), params.to_vec());
+            let runtime = tokio::runtime::Handle::current();
+            // Planning does not yield, and cannot be stopped: it keeps its turn, and no other query waits behind it.
+            tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                runtime.block_on(plan(&sessions, statement, &params, snapshot))
+            })
+        };
+        let (plan, context) = planned.await.map_err(|_| QueryError::Panicked)??;
+        let mut stream = execute_stream(plan, context)?;
+        // A panic of the engine is this query's failure and nobody else's.
+        let first = AssertUnwindSafe(stream.next()).catch_unwind().await;
+        let first = first.map_err(|_| QueryError::Panicked)?.transpose()?;
+        Ok((stream, first))
+    }
+
+    async fn turn(&self) -> Result<Arc<OwnedSemaphorePermit>, QueryError> {
         if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
-            return Ok(turn);
+            return Ok(Arc::new(turn));
         }
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
@@ -125,7 +163,7 @@ impl Engine {
         }
         let wait = Duration::from_millis(self.plan.config.queue_timeout_ms);
         match tokio::time::timeout(wait, Arc::clone(&self.turns).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
+            Ok(Ok(turn)) => Ok(Arc::new(turn)),
             _ => Err(QueryError::Busy),
         }
     }
@@ -133,10 +171,28 @@ impl Engine {
     async fn snapshot(&self) -> Result<Arc<crate::catalog::Snapshot>, QueryError> {
         let catalog = Arc::clone(&self.sessions.catalog);
         let snapshot = tokio::task::spawn_blocking(move || catalog.snapshot()).await;
-        let snapshot = snapshot.map_err(|error| {
-            QueryError::from(datafusion::error::DataFusionError::ExecutionJoin(Box::new(error)))
-        })?;
-        Ok(Arc::new(snapshot?))
+        Ok(Arc::new(snapshot.map_err(|_| QueryError::Panicked)??))
+    }
+
+    /// Compares sealed files with their checksums, for ever, at the configured pace.
+    pub async fn verify_files(&self) {
+        let pace = self.plan.config.verify_bytes_per_s;
+        if pace == 0 {
+            return;
+        }
+        loop {
+            let catalog = Arc::clone(&self.sessions.catalog);
+            let pause = match tokio::task::spawn_blocking(move || catalog.verify_next()).await {
+                Ok(Ok(Some(bytes))) => Duration::from_secs_f64(bytes as f64 / pace as f64),
+                // Nothing to do; a manifest that cannot be read is each query's error.
+                Ok(_) => VERIFY_INTERVAL,
+                Err(error) => {
+                    tracing::error!(%error, "files are not compared with their checksums any more");
+                    return;
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
     }
 
     pub(crate) fn query_bytes_max(&self) -> u64 {
@@ -144,11 +200,33 @@ impl Engine {
     }
 }
 
+impl Catalog {
+    /// Whether a file of the snapshot is damaged. Reads all that were not looked at before.
+    async fn blame(self: &Arc<Self>, snapshot: &Arc<Snapshot>) -> Result<bool, QueryError> {
+        let (catalog, snapshot) = (Arc::clone(self), Arc::clone(snapshot));
+        let bad = tokio::task::spawn_blocking(move || catalog.verify(&snapshot)).await;
+        bad.map_err(|_| QueryError::Panicked)
+    }
+}
+
+async fn plan(
+    sessions: &Sessions,
+    statement: Statement,
+    params: &[Value],
+    snapshot: Arc<Snapshot>,
+) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), QueryError> {
+    let context = sessions.open(snapshot, &statement).await?;
+    let state = context.state();
+    let plan = bind(state.statement_to_plan(statement).await?, params)?;
+    guard::plan_options().verify_plan(&plan)?;
+    Ok((state.create_physical_plan(&plan).await?, context.task_ctx()))
+}
+
 struct Begun {
     stream: SendableRecordBatchStream,
     first: Option<RecordBatch>,
-    quarantined: Vec<Quarantined>,
-    turn: OwnedSemaphorePermit,
+    snapshot: Arc<Snapshot>,
+    turn: Arc<OwnedSemaphorePermit>,
 }
 
 /// Puts parameters in the place of `$1`, `$2` ...; a parameter takes the type that its place needs.
@@ -188,12 +266,14 @@ pub struct Answer {
     pub quarantined: Vec<Quarantined>,
     first: Option<RecordBatch>,
     stream: SendableRecordBatchStream,
+    catalog: Arc<Catalog>,
+    snapshot: Arc<Snapshot>,
     rows: u64,
     rows_max: u64,
     deadline: Instant,
     timeout: Duration,
     entry: Entry,
-    _turn: OwnedSemaphorePermit,
+    _turn: Arc<OwnedSemaphorePermit>,
 }
 
 impl Answer {
@@ -204,11 +284,21 @@ impl Answer {
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
         let batch = match self.first.take() {
             Some(batch) => Ok(Some(batch)),
-            None => match tokio::time::timeout_at(self.deadline.into(), self.stream.next()).await {
-                Ok(batch) => batch.transpose().map_err(QueryError::from),
-                Err(_) => Err(QueryError::Timeout(self.timeout)),
-            },
+            None => {
+                let next = AssertUnwindSafe(self.stream.next()).catch_unwind();
+                match tokio::time::timeout_at(self.deadline.into(), next).await {
+                    Ok(Ok(batch)) => batch.transpose().map_err(QueryError::from),
+                    Ok(Err(_)) => Err(QueryError::Panicked),
+                    Err(_) => Err(QueryError::Timeout(self.timeout)),
+                }
+            }
         };
+        if let Err(error) = &batch
+            && error.is_of_storage()
+        {
+            // Too late for this answer; the next one leaves a damaged file out.
+            self.catalog.blame(&self.snapshot).await?;
+        }
         self.rows += batch.as_ref().ok().and_then(Option::as_ref).map_or(0, |batch| batch.num_rows() as u64);
         let batch =
             if self.rows > self.rows_max { Err(QueryError::TooManyRows(self.rows_max)) } else { batch };

@@ -29,6 +29,9 @@ use crate::query::{Answer, Engine};
 const PIECES_MAX: usize = 4;
 /// Largest piece, in bytes.
 const PIECE_BYTES_MAX: usize = 256 << 10;
+/// Stack of a thread: enough to walk and drop the deepest statement that the guard lets through. Only what is touched
+/// takes memory.
+const STACK_BYTES: usize = 64 << 20;
 /// How much nicer than the gateway the threads are.
 const NICE: i32 = 10;
 const DRAIN: Duration = Duration::from_secs(5);
@@ -63,6 +66,18 @@ pub struct Running {
 }
 
 impl Running {
+    /// Ready when the service has ended though nobody told it to.
+    pub async fn ended(&mut self) {
+        match &mut self.stopped {
+            // An answer and a sender lost in a panic say the same: it is over.
+            Some(stopped) => {
+                let _over = stopped.await;
+                self.stopped = None;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
     /// Takes no new connection, lets running queries end for a few seconds, then stops.
     pub async fn shutdown(mut self) {
         if let (Some(stop), Some(stopped)) = (self.stop.take(), self.stopped.take())
@@ -95,11 +110,14 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
         .worker_threads(plan.threads)
         .max_blocking_threads(plan.threads * 4 + 4)
         .thread_name("analytics")
+        .thread_stack_size(STACK_BYTES)
         .on_thread_start(lower_priority)
         .enable_all()
         .build()
         .map_err(StartError::Threads)?;
     let engine = Arc::new(Engine::new(plan, folder)?);
+    let verifier = Arc::clone(&engine);
+    runtime.spawn(async move { verifier.verify_files().await });
     let app = Router::new()
         .route("/sql", get(by_get).post(by_post))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -4,12 +4,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider,
+};
 use datafusion::common::Result;
 use datafusion::datasource::ViewTable;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::optimizer::Analyzer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
@@ -30,8 +33,8 @@ const SCHEMA: &str = "public";
 /// Makes sessions.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    runtime: Arc<RuntimeEnv>,
-    config: SessionConfig,
+    /// Functions, rules, options and runtime, without any table.
+    base: SessionState,
     settings: crate::AnalyticsConfig,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) history: Arc<History>,
@@ -67,8 +70,7 @@ impl Sessions {
         options.sql_parser.map_string_types_to_utf8view = true;
         options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         Ok(Self {
-            runtime,
-            config,
+            base: base(config, runtime)?,
             settings: plan.config.clone(),
             catalog: Arc::new(Catalog::new(folder.clone())),
             history: Arc::new(History::new(plan.config.history_max as usize)),
@@ -82,22 +84,10 @@ impl Sessions {
         snapshot: Arc<Snapshot>,
         statement: &Statement,
     ) -> Result<SessionContext> {
-        let mut rules = Analyzer::new().rules;
-        // Before types are coerced.
-        rules.insert(0, Arc::new(IdsInText));
-        let state = SessionStateBuilder::new_with_default_features()
-            .with_config(self.config.clone())
-            .with_runtime_env(Arc::clone(&self.runtime))
-            .with_analyzer_rules(rules)
-            .with_optimizer_rule(Arc::new(functions::ShareSketches::new()))
+        let state = SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
             .build();
         let context = SessionContext::new_with_state(state);
-        for aggregate in functions::aggregates() {
-            context.register_udaf(aggregate);
-        }
-        for scalar in functions::scalars() {
-            context.register_udf(scalar);
-        }
         let (public, system) = (Arc::new(MemorySchemaProvider::new()), Arc::new(MemorySchemaProvider::new()));
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema(SCHEMA, Arc::<MemorySchemaProvider>::clone(&public))?;
@@ -131,6 +121,33 @@ impl Sessions {
         }
         Ok(context)
     }
+}
+
+/// Functions that make much out of little, outside of the memory that is counted.
+const LEFT_OUT: [&str; 7] =
+    ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
+
+fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<SessionState> {
+    let mut rules = Analyzer::new().rules;
+    // Before types are coerced.
+    rules.insert(0, Arc::new(IdsInText));
+    let mut state = SessionStateBuilder::new_with_default_features()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_analyzer_rules(rules)
+        .with_optimizer_rule(Arc::new(functions::ShareSketches::new()))
+        .build();
+    state.register_expr_planner(Arc::new(IdsInText))?;
+    for aggregate in functions::aggregates() {
+        state.register_udaf(Arc::new(aggregate))?;
+    }
+    for scalar in functions::scalars() {
+        state.register_udf(Arc::new(scalar))?;
+    }
+    for name in LEFT_OUT {
+        state.deregister_udf(name)?;
+    }
+    Ok(state)
 }
 
 struct Named {

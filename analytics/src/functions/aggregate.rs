@@ -14,7 +14,7 @@ use datafusion::common::cast::as_binary_array;
 use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
+    Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, TypeSignature, Volatility,
 };
 use datafusion::physical_expr::expressions::Literal;
 
@@ -29,11 +29,12 @@ pub(super) struct LatencyAggregate {
 
 impl LatencyAggregate {
     pub(super) fn percentile() -> Self {
-        Self { percentile: true, signature: Signature::user_defined(Volatility::Immutable) }
+        let each = COUNTABLE.map(|number| TypeSignature::Exact(vec![number, DataType::Float64]));
+        Self { percentile: true, signature: Signature::one_of(each.into(), Volatility::Immutable) }
     }
 
     pub(super) fn sketch() -> Self {
-        Self { percentile: false, signature: Signature::user_defined(Volatility::Immutable) }
+        Self { percentile: false, signature: Signature::uniform(1, COUNTABLE.into(), Volatility::Immutable) }
     }
 
     fn sketches(&self, args: &AccumulatorArgs) -> Result<Sketches> {
@@ -63,15 +64,6 @@ impl AggregateUDFImpl for LatencyAggregate {
         &self.signature
     }
 
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        let wanted = if self.percentile { 2 } else { 1 };
-        if types.len() != wanted || !types.iter().all(|kind| kind.is_numeric() || kind.is_null()) {
-            return plan_err!("{} takes {wanted} number(s)", self.name());
-        }
-        let number = if countable(&types[0]) { types[0].clone() } else { DataType::Float64 };
-        Ok(if self.percentile { vec![number, DataType::Float64] } else { vec![number] })
-    }
-
     fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
         Ok(if self.percentile { DataType::Float64 } else { DataType::Binary })
     }
@@ -93,11 +85,15 @@ impl AggregateUDFImpl for LatencyAggregate {
     }
 }
 
-/// Whether a column of this type is counted as it is.
-fn countable(kind: &DataType) -> bool {
-    use DataType::{Float64, Int32, Int64, UInt16, UInt32, UInt64};
-    matches!(kind, UInt16 | UInt32 | UInt64 | Int32 | Int64 | Float64)
-}
+/// Types that are counted as they are; other numbers become the first of them that holds them.
+const COUNTABLE: [DataType; 6] = [
+    DataType::UInt16,
+    DataType::UInt32,
+    DataType::UInt64,
+    DataType::Int32,
+    DataType::Int64,
+    DataType::Float64,
+];
 
 /// The bucket of each value; [`NO_BUCKET`] where it is null or filtered out.
 fn buckets_of(column: &ArrayRef, filter: Option<&BooleanArray>, buckets: &mut Vec<u16>) -> Result<()> {

@@ -3,7 +3,9 @@
 //! Allowed: a query (SELECT, WITH, VALUES), EXPLAIN [ANALYZE] of one, SHOW TABLES | COLUMNS | FUNCTIONS and DESCRIBE.
 //! Within a query: no INTO, no writing body, no table function outside a short list. Planning checks once more that
 //! the logical plan holds no DDL, DML or session statement ([`plan_options`]), and the session's catalog knows no
-//! files, so that a quoted path is an unknown table.
+//! files, so that a quoted path is an unknown table. [`budget`] bounds what may be planned.
+
+mod budget;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -26,8 +28,16 @@ const DEPTH_MAX: usize = 50;
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The text is no SQL.
-    #[error(transparent)]
-    Syntax(Box<DataFusionError>),
+    #[error("{error}")]
+    Syntax {
+        /// What the parser said.
+        error: Box<DataFusionError>,
+        /// Line and column behind the last character, where a statement stops that stops too early.
+        end: (u64, u64),
+    },
+    /// It would cost too much to plan.
+    #[error("the statement has more than {1} {0}")]
+    TooMuch(&'static str, u64),
     /// No statement, or more than one.
     #[error("exactly one statement is allowed, found {0}")]
     Count(usize),
@@ -41,7 +51,8 @@ pub enum Refused {
 /// # Errors
 /// [`Refused`] with the reason.
 pub fn check(text: &str) -> Result<Statement, Refused> {
-    let syntax = |error| Refused::Syntax(Box::new(error));
+    budget::operators(text)?;
+    let syntax = |error| Refused::Syntax { error: Box::new(error), end: end(text) };
     let mut parser = DFParserBuilder::new(text)
         .with_dialect(&PostgreSqlDialect {})
         .with_recursion_limit(DEPTH_MAX)
@@ -62,6 +73,12 @@ pub fn check(text: &str) -> Result<Statement, Refused> {
 #[must_use]
 pub fn plan_options() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
+}
+
+fn end(text: &str) -> (u64, u64) {
+    let text = text.trim_end();
+    let last = text.rsplit('\n').next().unwrap_or_default();
+    (text.matches('\n').count() as u64 + 1, last.chars().count() as u64 + 1)
 }
 
 fn forbidden(what: &str) -> Refused {
@@ -96,13 +113,16 @@ fn sql_reads_only(sql: &Sql) -> Result<(), Refused> {
             return Err(forbidden(&verb.to_uppercase()));
         }
     }
-    match sql.visit(&mut Reader) {
+    match sql.visit(&mut Reader::default()) {
         ControlFlow::Break(refused) => Err(refused),
         ControlFlow::Continue(()) => Ok(()),
     }
 }
 
-struct Reader;
+#[derive(Default)]
+struct Reader {
+    relations: budget::Relations,
+}
 
 impl Visitor for Reader {
     type Break = Refused;
@@ -114,14 +134,24 @@ impl Visitor for Reader {
         if query.settings.is_some() || query.format_clause.is_some() || query.for_clause.is_some() {
             return ControlFlow::Break(forbidden("SETTINGS, FORMAT or FOR in a query"));
         }
+        self.relations.enter(query);
         body_reads_only(&query.body)
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Refused> {
+        self.relations.leave(query)
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Refused> {
+        self.relations.table(relation);
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Refused> {
         if select.into.is_some() {
             return ControlFlow::Break(forbidden("SELECT INTO"));
         }
-        ControlFlow::Continue(())
+        budget::groupings(select)
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Refused> {
@@ -241,8 +271,34 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_ends_in_an_error() {
+    fn a_short_text_with_a_long_plan_is_refused() {
         let sql = format!("SELECT {}1{}", "(".repeat(20_000), ")".repeat(20_000));
-        assert!(matches!(check(&sql), Err(Refused::Syntax(_))));
+        assert!(matches!(check(&sql), Err(Refused::Syntax { .. })));
+        let laughs = |levels: usize| {
+            let steps = (1..levels)
+                .map(|n| format!(", t{n} AS (SELECT * FROM t{0} UNION ALL SELECT * FROM T{0})", n - 1));
+            format!(
+                "WITH t0 AS (SELECT * FROM requests){} SELECT * FROM t{}",
+                steps.collect::<String>(),
+                levels - 1
+            )
+        };
+        let cube = |columns: usize| {
+            format!("SELECT 1 FROM requests GROUP BY CUBE ({})", vec!["status"; columns].join(", "))
+        };
+        let sum = |times: usize| format!("SELECT {} 1", "1 + ".repeat(times));
+        let tables = |times: usize| format!("SELECT 1 FROM {}", vec!["requests"; times].join(", "));
+        for fits in [laughs(7), cube(8), sum(2_000), tables(64)] {
+            assert!(check(&fits).is_ok(), "{fits}: {:?}", check(&fits).err());
+        }
+        for exceeds in [laughs(8), laughs(60), cube(9), cube(70), sum(2_001), tables(65)] {
+            assert!(matches!(check(&exceeds), Err(Refused::TooMuch(..))), "{exceeds}");
+        }
+    }
+
+    #[test]
+    fn a_statement_that_stops_too_early_ends_at_its_end() {
+        assert_eq!(end("SELECT 1 +"), (1, 11));
+        assert_eq!(end("SELECT\n  é,\n\n"), (2, 5));
     }
 }
