@@ -1,20 +1,31 @@
 //! The one place where the parts are put together, and the one order in which they end.
 //!
-//! Up: crypto, log, data folder, spool, gateway, collector, analytics. Down: the gateway drains, the spool closes, the
-//! collector stores what is left, the analytics stop; each hands over to the next before it goes.
+//! Up: crypto, log, data folder, spool, collector, analytics, gateway; a request is taken once all that stands behind
+//! it does. Down, in the order of a request's journey: the gateway drains, the spool closes, the collector stores what
+//! is left, the analytics stop; each hands over to the next before it goes.
+//!
+//! In between the process waits for a signal, or for a part that dies. Without its gateway a process has no use: it
+//! drains and exits with 1, for a supervisor to start it anew, and so does a process that is only the part that died.
+//! A collector or analytics that die beside a gateway change no request: it goes on, the events wait in the spool, the
+//! log says so until the end, and the exit code is 1.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use event::layout::{DataFolder, LedgerRow};
-use event::spool::Spool;
+use event::spool::{Spool, Writer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{PartArgs, RunArgs};
 use crate::config::{self, Config, LogConfig, LogFormat, Plans, Role, Sources};
 use crate::failure::Failure;
 use crate::sources;
+
+/// How often the keeper of the spool is looked after.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the log repeats that a part has died.
+const REMIND_INTERVAL: Duration = Duration::from_secs(60);
 
 /// `run` and `proxy`.
 pub fn gateway(args: &RunArgs, role: Role) -> Result<ExitCode, Failure> {
@@ -56,26 +67,97 @@ async fn live(config: &Config, plans: Plans) -> Result<ExitCode, Failure> {
         let reason = format!("{error}\nchoose a folder you may write with --data DIR or `data:`");
         Failure::part("cannot use the data folder", reason)
     })?;
-    let parts = start(config, plans, &folder)?;
+    let mut parts = start(config, plans, &folder)?;
     announce(&parts).map_err(|error| Failure::part("cannot write to standard output", error))?;
 
-    signals.first().await;
+    let whole = stay(&mut parts, &mut signals).await;
     tokio::spawn(async move {
         let code = signals.second().await;
         tracing::warn!("second signal: leaving at once; what is in the spool is stored by the next start");
         std::process::exit(code);
     });
     let books = drain(parts, config).await;
+    if let Err(error) = account(&books) {
+        tracing::warn!(%error, "the last books were not printed");
+    }
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for a signal or for the death of a part without which the process is of no use. Says whether all parts live.
+async fn stay(parts: &mut Parts, signals: &mut Signals) -> bool {
+    let alone = parts.gateway.is_none();
+    let mut dead: Vec<String> = Vec::new();
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    let mut remind = tokio::time::interval(REMIND_INTERVAL);
+    loop {
+        let died = tokio::select! {
+            () = signals.first() => return dead.is_empty(),
+            thread = gateway_ended(&mut parts.gateway) => {
+                tracing::error!(thread, "the gateway has lost a thread: draining the others, then exit with 1");
+                return false;
+            }
+            thread = collector_ended(&mut parts.collector) => format!("collector ({thread})"),
+            () = analytics_ended(&mut parts.analytics) => "analytics".to_owned(),
+            _ = look.tick() => match &parts.gateway {
+                Some((_, spool)) if !spool.is_kept() && !dead.iter().any(|part| part == "spool keeper") => {
+                    "spool keeper".to_owned()
+                }
+                _ => continue,
+            },
+            _ = remind.tick() => {
+                if !dead.is_empty() {
+                    tracing::error!(dead = dead.join(", "), "the gateway goes on without a part: restart it soon");
+                }
+                continue;
+            }
+        };
+        tracing::error!(part = died, "a part has died; the cause stands above");
+        if alone {
+            return false;
+        }
+        tracing::error!(
+            "requests are served as before; what is recorded waits in the spool, which is bounded"
+        );
+        dead.push(died);
+    }
+}
+
+/// Ready with the name of a thread of the gateway that has ended; never, when there is no gateway.
+async fn gateway_ended(gateway: &mut Option<(proxy::Running, Spool)>) -> String {
+    match gateway {
+        Some((running, _)) => running.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn collector_ended(collector: &mut Option<collector::Running>) -> &'static str {
+    match collector {
+        Some(running) => running.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn analytics_ended(analytics: &mut Option<analytics::Running>) {
+    match analytics {
+        Some(running) => running.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The last line of a process that ran a collector.
+fn account(books: &[LedgerRow]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
     for row in books {
         let balanced = row.produced + row.recovered == row.stored + row.dropped + row.in_flight;
-        println!(
+        writeln!(
+            out,
             "stopped: {} requests recorded, {} dropped, ledger {}",
             row.stored,
             row.dropped,
             if balanced && row.in_flight == 0 { "balanced" } else { "NOT balanced" }
-        );
+        )?;
     }
-    Ok(ExitCode::SUCCESS)
+    out.flush()
 }
 
 /// The parts that run.
@@ -88,18 +170,15 @@ pub struct Parts {
     pub analytics: Option<analytics::Running>,
 }
 
-/// Starts the parts that have a plan, in the order of a request's journey. To be called on a runtime.
+/// Starts the parts that have a plan: the spool, which holds the folder's lock, then what reads it, then the gateway.
+/// To be called on a runtime.
 pub fn start(config: &Config, plans: Plans, folder: &DataFolder) -> Result<Parts, Failure> {
-    let gateway = match plans.proxy {
-        Some(plan) => {
-            let opened = Spool::open(&config.spool, &folder.spool(), &config.node(), plan.threads());
-            let (spool, writers) = opened.map_err(|error| Failure::part("cannot open the spool", error))?;
-            let running = proxy::start(plan, writers)
-                .map_err(|error| Failure::start("cannot start the gateway", &error))?;
-            Some((running, spool))
-        }
-        None => None,
+    let open = |plan: proxy::Plan| -> Result<(proxy::Plan, Spool, Vec<Writer>), Failure> {
+        let opened = Spool::open(&config.spool, &folder.spool(), &config.node(), plan.threads());
+        let (spool, writers) = opened.map_err(|error| Failure::part("cannot open the spool", error))?;
+        Ok((plan, spool, writers))
     };
+    let spool = plans.proxy.map(open).transpose()?;
     let collector = plans
         .collector
         .map(|plan| {
@@ -112,6 +191,13 @@ pub fn start(config: &Config, plans: Plans, folder: &DataFolder) -> Result<Parts
         .map(|plan| {
             analytics::start(plan, folder)
                 .map_err(|error| Failure::start("cannot start the analytics", &error))
+        })
+        .transpose()?;
+    let gateway = spool
+        .map(|(plan, spool, writers)| {
+            proxy::start(plan, writers)
+                .map(|running| (running, spool))
+                .map_err(|error| Failure::start("cannot start the gateway", &error))
         })
         .transpose()?;
     Ok(Parts { gateway, collector, analytics })
@@ -164,17 +250,28 @@ pub async fn drain(parts: Parts, config: &Config) -> Vec<LedgerRow> {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
+    /// A terminal that closes, or an operator who expects a reload, does not end a gateway.
     async fn first(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP changes nothing: the configuration is read at start, so restart to apply it");
+                }
+            }
         }
     }
 

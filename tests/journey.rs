@@ -1,4 +1,4 @@
-//! One request is one row, one increment and one response, with equal values in each.
+//! One request is one response, one row, one increment and one span, with equal values in each.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -6,26 +6,31 @@ mod support;
 use serde_json::Value;
 use support::client;
 use support::eventually;
+use support::jaeger::{Jaeger, of_kind, tag};
 use support::origin::Origin;
 use support::site::{ALICE_KEY, BOB_KEY, Site};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[test]
-fn row_metric_and_response_agree() {
+fn response_row_metric_and_span_agree() {
     let origin = Origin::start();
     let site = Site::new(origin.addr);
+    let jaeger = Jaeger::start(site.folder());
+    let site = site.set(&["collector", "otlp"], jaeger.otlp("grpc"));
     let house = site.run();
     let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
-    let headers = [("apikey", ALICE_KEY), ("traceparent", parent.as_str())];
+    let headers = [("apikey", ALICE_KEY), ("traceparent", parent.as_str()), ("User-Agent", "journey/1")];
     let reply = client::exchange(house.gateway(), "POST", "/private/echo", &headers, b"five!").unwrap();
     assert_eq!((reply.status, reply.text().as_str()), (200, "five!"));
     house.rows(1);
 
     let rows = house.sql(
         "SELECT encode(request_id, 'hex') AS request_id, encode(trace_id, 'hex') AS trace_id, \
-         encode(parent_span_id, 'hex') AS parent, method, path, status, service, route, consumer, outcome, source, \
-         request_bytes, response_bytes, duration_us, gateway_us, upstream_us FROM requests",
+         encode(parent_span_id, 'hex') AS parent, encode(span_id, 'hex') AS span, \
+         CAST(arrow_cast(time, 'Int64') AS BIGINT) AS time_us, method, path, status, service, route, consumer, \
+         outcome, source, client_ip, user_agent, request_bytes, response_bytes, duration_us, gateway_us, \
+         upstream_us, attempts FROM requests",
     );
     let row = &rows[0];
     assert_eq!(row["request_id"], reply.request_id().as_str());
@@ -70,6 +75,42 @@ fn row_metric_and_response_agree() {
         (seconds - duration_us as f64 / 1e6).abs() < 1e-6,
         "{seconds} s in metrics, {duration_us} µs in the row"
     );
+
+    let spans = jaeger.spans(TRACE, 2);
+    let (server, attempt) = (of_kind(&spans, "server"), of_kind(&spans, "client"));
+    for (what, span, row) in [
+        ("trace id", &server["traceID"], &row["trace_id"]),
+        ("span id", &server["spanID"], &row["span"]),
+        ("parent", &server["references"][0]["spanID"], &row["parent"]),
+        ("start", &server["startTime"], &row["time_us"]),
+        ("duration", &server["duration"], &row["duration_us"]),
+        ("request id", tag(server, "tollhouse.request_id"), &row["request_id"]),
+        ("method", tag(server, "http.request.method"), &row["method"]),
+        ("path", tag(server, "url.path"), &row["path"]),
+        ("status", tag(server, "http.response.status_code"), &row["status"]),
+        ("service", tag(server, "tollhouse.service"), &row["service"]),
+        ("route", tag(server, "http.route"), &row["route"]),
+        ("consumer", tag(server, "tollhouse.consumer"), &row["consumer"]),
+        ("outcome", tag(server, "tollhouse.outcome"), &row["outcome"]),
+        ("client", tag(server, "client.address"), &row["client_ip"]),
+        ("user agent", tag(server, "user_agent.original"), &row["user_agent"]),
+        ("request bytes", tag(server, "http.request.body.size"), &row["request_bytes"]),
+        ("response bytes", tag(server, "http.response.body.size"), &row["response_bytes"]),
+        ("upstream's duration", &attempt["duration"], &row["attempts"][0]["duration_us"]),
+        ("upstream's status", tag(attempt, "http.response.status_code"), &row["attempts"][0]["status"]),
+    ] {
+        assert!(!row.is_null(), "the row has no {what}: {rows:?}");
+        assert_eq!(span, row, "{what}: in the span, in the row");
+    }
+    assert_eq!(attempt["references"][0]["spanID"], server["spanID"]);
+    // The metric's example of such a request is this one.
+    let page = client::get(house.addr("metrics"), "/metrics", &[("Accept", "application/openmetrics-text")]);
+    let page = page.unwrap().text();
+    let bucket = |line: &&str| {
+        line.starts_with("tollhouse_http_request_duration_seconds_bucket{") && line.contains(TRACE)
+    };
+    let exemplar = page.lines().find(bucket).unwrap_or_else(|| panic!("no exemplar of the trace in\n{page}"));
+    assert!(labels[..3].iter().all(|label| exemplar.contains(label)), "{exemplar}");
 }
 
 #[test]

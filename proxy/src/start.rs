@@ -6,8 +6,10 @@ use crate::plan::Plan;
 use event::spool::Writer;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
@@ -66,7 +68,9 @@ pub struct Running {
 
 #[derive(Debug)]
 struct Thread {
-    done: oneshot::Receiver<u64>,
+    name: String,
+    /// `None` once it has ended before its time.
+    done: Option<oneshot::Receiver<u64>>,
     handle: std::thread::JoinHandle<()>,
 }
 
@@ -82,6 +86,8 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
     let mut sockets: Vec<Vec<std::net::TcpListener>> = writers.iter().map(|_| Vec::new()).collect();
     for listen in &plan.listeners {
         let mut addr = listen.addr;
+        let failed = |source| StartError::Bind { name: listen.name.clone(), addr, source };
+        refuse_shared(addr).map_err(failed)?;
         for sockets in &mut sockets {
             let failed = |source| StartError::Bind { name: listen.name.clone(), addr, source };
             let socket = bind(addr).map_err(failed)?;
@@ -99,8 +105,9 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (plan, phase) = (Arc::clone(&plan), phase.subscribe());
         let (report, done) = oneshot::channel();
+        let name = format!("proxy-{}", writer.core());
         let handle = std::thread::Builder::new()
-            .name(format!("proxy-{}", writer.core()))
+            .name(name.clone())
             .spawn(move || {
                 let local = tokio::task::LocalSet::new();
                 let cut = local.block_on(&runtime, run(Core::new(plan, writer), sockets, phase));
@@ -111,9 +118,17 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
                 let _asked = report.send(cut);
             })
             .map_err(StartError::Thread)?;
-        threads.push(Thread { done, handle });
+        threads.push(Thread { name, done: Some(done), handle });
     }
     Ok(Running { listeners, phase, threads })
+}
+
+/// The threads share their address by SO_REUSEPORT, and so could another process, which would then take half of the
+/// connections without anybody being told. A socket that does not share finds it out.
+fn refuse_shared(addr: SocketAddr) -> std::io::Result<()> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())
 }
 
 fn bind(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
@@ -128,13 +143,17 @@ fn bind(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
 
 /// The life of one thread. Says how many requests were cut.
 async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: watch::Receiver<Phase>) -> u64 {
-    let clock = tokio::task::spawn_local(Rc::clone(&core.clock).run());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn_local(Rc::clone(&core.clock).run());
     for (listener, socket) in sockets.into_iter().enumerate() {
         match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => {
-                tokio::task::spawn_local(accept::accept(Rc::clone(&core), listener, socket));
+                tasks.spawn_local(accept::accept(Rc::clone(&core), listener, socket));
             }
-            Err(error) => tracing::error!(%error, "cannot listen"),
+            Err(error) => {
+                tracing::error!(%error, "cannot listen");
+                return 0;
+            }
         }
     }
     let mut sweep = tokio::time::interval(Duration::from_secs(1));
@@ -152,6 +171,13 @@ async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: wat
                     break;
                 }
             }
+            ended = tasks.join_next(), if core.phase.get() == Phase::Serving => {
+                // Neither the clock nor an accept loop ends while the thread serves.
+                let error = ended.and_then(Result::err);
+                tracing::error!(?error, "a task that the thread cannot do without has ended");
+                cut = core.exchanges.get() as u64;
+                break;
+            }
             _ = sweep.tick() => core.pool.sweep(&core),
             () = tokio::time::sleep(Duration::from_millis(5)), if core.phase.get() == Phase::Draining => {
                 if core.connections.get() == 0 && core.exchanges.get() == 0 {
@@ -160,7 +186,7 @@ async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: wat
             }
         }
     }
-    clock.abort();
+    tasks.abort_all();
     for _ in 0..100 {
         if core.connections.get() == 0 {
             break;
@@ -171,26 +197,47 @@ async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: wat
 }
 
 impl Running {
+    /// Ready with a thread's name when that thread has ended before any drain: its connections are gone, and their
+    /// share of new ones is not taken any more.
+    pub async fn ended(&mut self) -> String {
+        std::future::poll_fn(|cx| {
+            for thread in &mut self.threads {
+                if let Some(done) = &mut thread.done
+                    && Pin::new(done).poll(cx).is_ready()
+                {
+                    thread.done = None;
+                    return Poll::Ready(thread.name.clone());
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Takes no more connections, lets requests finish for `grace`, then cuts what is left.
     pub async fn drain(self, grace: Duration) -> DrainReport {
         self.phase.send_replace(Phase::Draining);
         let deadline = tokio::time::Instant::now() + grace;
         let mut report = DrainReport::default();
         let mut late = Vec::new();
-        for mut thread in self.threads {
-            match tokio::time::timeout_at(deadline, &mut thread.done).await {
+        for thread in self.threads {
+            let Some(mut done) = thread.done else {
+                join(thread.handle);
+                continue;
+            };
+            match tokio::time::timeout_at(deadline, &mut done).await {
                 Ok(cut) => {
                     report.requests_cut += cut.unwrap_or(0);
                     join(thread.handle);
                 }
-                Err(_) => late.push(thread),
+                Err(_) => late.push((done, thread.handle)),
             }
         }
         self.phase.send_replace(Phase::Cut);
-        for thread in late {
-            if let Ok(cut) = tokio::time::timeout(CUT_GRACE, thread.done).await {
+        for (done, handle) in late {
+            if let Ok(cut) = tokio::time::timeout(CUT_GRACE, done).await {
                 report.requests_cut += cut.unwrap_or(0);
-                join(thread.handle);
+                join(handle);
             }
         }
         report
@@ -201,5 +248,50 @@ impl Running {
 fn join(handle: std::thread::JoinHandle<()>) {
     if handle.join().is_err() {
         tracing::error!("a proxy thread panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(bodies: Vec<fn(watch::Receiver<Phase>) -> u64>) -> Running {
+        let (phase, _) = watch::channel(Phase::Serving);
+        let threads = bodies.into_iter().enumerate().map(|(core, body)| {
+            let (report, done) = oneshot::channel();
+            let phase = phase.subscribe();
+            let handle = std::thread::spawn(move || {
+                let cut = body(phase);
+                report.send(cut).unwrap();
+            });
+            Thread { name: format!("proxy-{core}"), done: Some(done), handle }
+        });
+        let threads = threads.collect();
+        Running { listeners: Vec::new(), phase, threads }
+    }
+
+    fn serve(mut phase: watch::Receiver<Phase>) -> u64 {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(phase.wait_for(|phase| *phase == Phase::Draining)).unwrap();
+        2
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_dies_is_named_and_the_others_still_drain() {
+        let mut running = running(vec![serve, |_| panic!("as a bug would")]);
+        assert_eq!(running.ended().await, "proxy-1");
+        let again = tokio::time::timeout(Duration::from_millis(20), running.ended()).await;
+        assert!(again.is_err(), "a dead thread is named once, a living one never");
+        assert_eq!(running.drain(Duration::from_secs(10)).await, DrainReport { requests_cut: 2 });
+    }
+
+    #[test]
+    fn an_address_that_others_share_is_refused() {
+        let shared = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = shared.local_addr().unwrap();
+        assert!(bind(addr).is_ok(), "the kernel would share it");
+        assert_eq!(refuse_shared(addr).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+        drop(shared);
+        refuse_shared(addr).unwrap();
     }
 }

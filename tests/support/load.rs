@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::client::Connection;
 use super::site::Tollhouse;
@@ -16,6 +16,8 @@ use super::site::Tollhouse;
 pub struct Ledger {
     /// Id of each response received whole, and when its last byte was read.
     pub received: Vec<(String, Instant)>,
+    /// When each of them was asked for, and how long it took.
+    pub took: Vec<(Instant, Duration)>,
     /// Exchanges that broke, or that were answered with something other than 200.
     pub failed: Vec<String>,
 }
@@ -62,9 +64,21 @@ impl Load {
         for client in self.clients {
             let mut ledger = client.join().expect("a load client does not panic");
             all.received.append(&mut ledger.received);
+            all.took.append(&mut ledger.took);
             all.failed.append(&mut ledger.failed);
         }
         all
+    }
+}
+
+impl Ledger {
+    /// The 99th percentile of the exchanges that began in a span of time.
+    pub fn p99(&self, from: Instant, until: Instant) -> Duration {
+        let within = self.took.iter().filter(|(asked, _)| (from..until).contains(asked));
+        let mut took: Vec<_> = within.map(|(_, took)| *took).collect();
+        assert!(took.len() >= 500, "{} exchanges are too few for a percentile", took.len());
+        took.sort_unstable();
+        took[took.len() * 99 / 100]
     }
 }
 
@@ -80,9 +94,12 @@ fn work(addr: SocketAddr, target: &str, stop: &AtomicBool, done: &AtomicU64) -> 
             }
         };
         while !stop.load(Relaxed) {
+            let asked = Instant::now();
             match connection.exchange("GET", target, &[], b"") {
                 Ok(reply) if reply.status == 200 => {
-                    ledger.received.push((reply.request_id(), Instant::now()));
+                    let now = Instant::now();
+                    ledger.received.push((reply.request_id(), now));
+                    ledger.took.push((asked, now - asked));
                     done.fetch_add(1, Relaxed);
                     if reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
                         continue 'connections;

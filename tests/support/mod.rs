@@ -7,6 +7,8 @@
 
 pub mod client;
 
+pub mod jaeger;
+
 pub mod load;
 
 pub mod origin;

@@ -4,7 +4,7 @@
 //! The last two segments of the path decide: `/echo` (the request body back), `/headers` (the request's head as JSON),
 //! `/status/503`, `/slow/200` (milliseconds), `/bytes/1000`, `/chunks/3`, `/count` (bytes of the request body),
 //! `/reset/100` (announces twice as many bytes, then closes), `/endless` (until the peer goes away), `/upgrade` (101,
-//! then echoes bytes).
+//! then echoes bytes), `/deaf` (does not read the request's body until [`Origin::hear`]).
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -23,9 +23,12 @@ pub struct Seen {
     pub requests: AtomicU64,
     /// Bytes of request bodies.
     pub body_bytes: AtomicU64,
+    /// Bytes of large answers that the gateway's side has taken.
+    pub filled_bytes: AtomicU64,
     /// Endless answers that ended because the peer went away.
     pub cancelled: AtomicU64,
     closed: AtomicBool,
+    hears: AtomicBool,
 }
 
 /// A running origin. Its listener closes when it is dropped.
@@ -52,6 +55,11 @@ impl Origin {
             }
         });
         Self { addr, seen }
+    }
+
+    /// Lets all that are `/deaf` read on.
+    pub fn hear(&self) {
+        self.seen.hears.store(true, Relaxed);
     }
 }
 
@@ -95,6 +103,12 @@ fn serve(stream: TcpStream, seen: &Seen) -> io::Result<()> {
             }
         }
 
+        while last == "deaf" && !seen.hears.load(Relaxed) {
+            if seen.closed.load(Relaxed) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let echoes = last == "echo";
         let mut body = Vec::new();
         let mut counted = 0;
@@ -115,7 +129,7 @@ fn serve(stream: TcpStream, seen: &Seen) -> io::Result<()> {
             ("bytes", _) => {
                 head(&mut writer, 200, number)?;
                 if method != "HEAD" {
-                    fill(&mut writer, number)?;
+                    fill(&mut writer, number, seen)?;
                 }
             }
             ("chunks", _) => {
@@ -127,7 +141,7 @@ fn serve(stream: TcpStream, seen: &Seen) -> io::Result<()> {
             }
             ("reset", _) => {
                 head(&mut writer, 200, number * 2)?;
-                return fill(&mut writer, number);
+                return fill(&mut writer, number, seen);
             }
             (_, "endless") => {
                 writer.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
@@ -137,7 +151,7 @@ fn serve(stream: TcpStream, seen: &Seen) -> io::Result<()> {
                 seen.cancelled.fetch_add(1, Relaxed);
                 return Ok(());
             }
-            (_, "count") => answer(&mut writer, method, 200, counted.to_string().as_bytes())?,
+            (_, "count" | "deaf") => answer(&mut writer, method, 200, counted.to_string().as_bytes())?,
             (_, "headers") => {
                 let text = json!({ "target": target, "method": method, "headers": headers }).to_string();
                 answer(&mut writer, method, 200, text.as_bytes())?;
@@ -163,11 +177,12 @@ fn answer(writer: &mut impl Write, method: &str, status: u64, body: &[u8]) -> io
     writer.write_all(&whole)
 }
 
-fn fill(writer: &mut impl Write, mut left: u64) -> io::Result<()> {
+fn fill(writer: &mut impl Write, mut left: u64, seen: &Seen) -> io::Result<()> {
     let block = vec![b'x'; 256 * 1024];
     while left > 0 {
         let piece = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         writer.write_all(&block[..piece])?;
+        seen.filled_bytes.fetch_add(piece as u64, Relaxed);
         left -= piece as u64;
     }
     Ok(())

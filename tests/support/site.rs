@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::client::{self, Reply};
+use super::tool::Running;
 use super::{DEADLINE, eventually};
 
 /// The key of the consumer `alice`.
@@ -76,22 +77,48 @@ impl Site {
 
     /// One role: `run`, `proxy`, `collector` or `analytics`. Returns when it says that it is ready.
     pub fn start(&self, role: &str) -> Tollhouse {
+        self.launch(role, self.command(role))
+    }
+
+    /// Starts a role that must refuse to start: its exit code and what it said on standard error.
+    pub fn refused(&self, role: &str) -> (i32, String) {
+        self.ends(role, self.command(role))
+    }
+
+    /// Runs what `command` made, which must end by itself: its exit code and what it said on standard error.
+    pub fn ends(&self, role: &str, mut command: Command) -> (i32, String) {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut running = Running(child);
+        // What it says is short enough for a pipe, so nobody need read while it runs.
+        let status =
+            eventually(&format!("`tollhouse {role}` to refuse"), || match running.0.try_wait().unwrap() {
+                Some(status) => Ok(status),
+                None => Err("it runs".to_owned()),
+            });
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        running.0.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        running.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!(stdout, "", "a process that does not start announces nothing");
+        let code =
+            status.code().unwrap_or_else(|| panic!("`tollhouse {role}` was killed: {status}, {stderr}"));
+        (code, stderr)
+    }
+
+    /// The command line of a role, with its configuration written.
+    pub fn command(&self, role: &str) -> Command {
         let config = self.folder.path().join("tollhouse.yaml");
         // JSON is YAML.
         std::fs::write(&config, self.config.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
+        command.arg(role).arg("--config").arg(&config).arg("--data").arg(self.data()).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts what `command` made, perhaps with more variables, and returns when it says that it is ready.
+    pub fn launch(&self, role: &str, mut command: Command) -> Tollhouse {
         let log = self.folder.path().join(format!("{role}.log"));
         let log_file = File::options().create(true).append(true).open(&log).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tollhouse"))
-            .arg(role)
-            .arg("--config")
-            .arg(&config)
-            .arg("--data")
-            .arg(self.data())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log_file)
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log_file).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (sender, lines) = mpsc::sync_channel(1024);
         std::thread::spawn(move || {
@@ -212,15 +239,29 @@ impl Tollhouse {
     /// Asks the process to end, and waits until it has.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal(libc::SIGTERM);
-        eventually("end after SIGTERM", || {
+        self.wait()
+    }
+
+    /// Waits until the process has ended.
+    pub fn ended(mut self) -> ExitStatus {
+        self.wait()
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        eventually("the end of the process", || {
             self.child.try_wait().unwrap().ok_or_else(|| "still runs".to_owned())
         })
     }
 
     /// Memory resident in the process, in bytes.
     pub fn rss_bytes(&self) -> u64 {
+        self.memory_bytes("VmRSS")
+    }
+
+    /// One line of the process's memory in `/proc`, in bytes.
+    pub fn memory_bytes(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
