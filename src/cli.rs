@@ -40,6 +40,7 @@ pub enum Command {
     #[command(after_help = QUERY_EXAMPLES)]
     Query(QueryArgs),
     /// Start a gateway with sample services and traffic, and show it live.
+    #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
     /// Describe the configuration itself.
     #[command(subcommand)]
@@ -101,6 +102,13 @@ const QUERY_EXAMPLES: &str = "Examples:
   echo 'SELECT count(*) FROM requests' | tollhouse query -
 
 Exit codes: 0 answered, 1 the query was refused or failed, 2 wrong usage, 3 no server answers.";
+
+const DEMO_EXAMPLES: &str = "Examples:
+  tollhouse demo                                     until q or Ctrl-C
+  tollhouse demo --duration 30s --json > report.json
+  tollhouse demo --data ./look                       keep files and configuration, to look at
+
+Exit code 0 when what the clients counted and what Tollhouse recorded agree to the row, 1 when not.";
 
 /// A question and how to show its answer.
 #[derive(Clone, Debug, Args)]

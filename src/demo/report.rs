@@ -243,9 +243,9 @@ mod tests {
             "Aborted by the client: 7",
             "And 3 of your own.",
             "acme         1,200      12       1.0 %  3.4 MB  2.1 ms  40.0 ms  1.20 s",
-            "4xx    404: 12          12   1.0 %",
+            "4xx    404: 12                                 12   1.0 %",
             "none   the client left before an answer         3   0.2 %",
-            "acme    ───▶ shop            9     0 %   10 µs",
+            "acme    ───▶ shop           9     0 %  10 µs",
             "✔ requests sent by the clients = rows in SQL       1,200 = 1,200",
             "The books balance, to the row.",
         ] {

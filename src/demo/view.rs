@@ -116,8 +116,10 @@ fn ledger_line(paint: Paint, ledger: &[LedgerLine]) -> String {
 
 /// Room for a name, so that two tables fit side by side into 80 columns.
 const NAME_COLUMNS: usize = 13;
-/// Between the two tables.
-const GUTTER: usize = 2;
+/// Between the two tables, where there is room.
+const GUTTER: usize = 5;
+/// Where there is less, they stand below one another.
+const GUTTER_MIN: usize = 2;
 
 fn short_table(paint: Paint, head: &str, lines: &[Line]) -> Vec<String> {
     let rows: Vec<Vec<String>> = lines
@@ -139,8 +141,10 @@ fn short_table(paint: Paint, head: &str, lines: &[Line]) -> Vec<String> {
 fn tables(paint: Paint, snapshot: &Snapshot, columns: usize) -> Vec<String> {
     let left = short_table(paint, "top consumers", &snapshot.consumers);
     let right = short_table(paint, "top routes", &snapshot.routes);
-    let wide = left.iter().map(|line| width(line)).max().unwrap_or(0) + GUTTER;
-    if wide + right.iter().map(|line| width(line)).max().unwrap_or(0) > columns {
+    let widest = |lines: &[String]| lines.iter().map(|line| width(line)).max().unwrap_or(0);
+    let room = columns.saturating_sub(widest(&left) + widest(&right));
+    let wide = widest(&left) + room.min(GUTTER);
+    if room < GUTTER_MIN {
         return left.into_iter().chain([String::new()]).chain(right).collect();
     }
     let height = left.len().max(right.len());

@@ -1,10 +1,10 @@
-//! An Arrow stream as a table for people: numbers to the right, widths from the first rows, rows streamed.
+//! An Arrow stream as a table for people: numbers to the right and rounded, widths from the first rows, rows streamed.
 
 use std::io::Write;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Float64Type, SchemaRef};
 use arrow::ipc::reader::StreamDecoder;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
@@ -13,8 +13,10 @@ use super::Stop;
 
 /// Rows that are held back to measure the columns; later rows may be wider and then stand out.
 const MEASURED_ROWS_MAX: usize = 1_000;
-/// Longest text of one cell, in characters; the rest is cut with `…`.
+/// Longest line of one cell, in characters; the rest is cut with `…`.
 const CELL_CHARS_MAX: usize = 200;
+/// Most lines of one cell: a query's plan has as many.
+const CELL_LINES_MAX: usize = 500;
 
 /// A table on its way.
 #[derive(Default)]
@@ -69,7 +71,7 @@ impl Table {
     fn begin(&mut self, schema: SchemaRef, out: &mut impl Write) -> Result<(), Stop> {
         let names: Vec<String> = schema.fields().iter().map(|field| clean(field.name())).collect();
         let width = |column: usize| {
-            let held = self.held.iter().map(|row| row[column].chars().count());
+            let held = self.held.iter().flat_map(|row| row[column].lines()).map(|line| line.chars().count());
             held.chain([names[column].chars().count()]).max().unwrap_or(0)
         };
         let layout = Layout {
@@ -89,17 +91,21 @@ impl Table {
 impl Layout {
     fn print(&self, rows: &[Vec<String>], out: &mut impl Write) -> Result<(), Stop> {
         for row in rows {
-            let mut line = String::new();
-            for (column, cell) in row.iter().enumerate() {
-                let width = self.widths[column];
-                let padded = if self.right[column] {
-                    format!("{cell:>width$}  ")
-                } else {
-                    format!("{cell:<width$}  ")
-                };
-                line.push_str(&padded);
+            let mut cells: Vec<_> = row.iter().map(|cell| cell.lines()).collect();
+            let height = row.iter().map(|cell| cell.lines().count()).max().unwrap_or(0).max(1);
+            for _ in 0..height {
+                let mut line = String::new();
+                for (column, cell) in cells.iter_mut().enumerate() {
+                    let (cell, width) = (cell.next().unwrap_or_default(), self.widths[column]);
+                    let padded = if self.right[column] {
+                        format!("{cell:>width$}  ")
+                    } else {
+                        format!("{cell:<width$}  ")
+                    };
+                    line.push_str(&padded);
+                }
+                writeln!(out, "{}", line.trim_end())?;
             }
-            writeln!(out, "{}", line.trim_end())?;
         }
         Ok(())
     }
@@ -107,27 +113,41 @@ impl Layout {
 
 fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>, Stop> {
     let options = FormatOptions::default().with_null("");
-    let columns: Vec<ArrayFormatter<'_>> = batch
+    let exact: Vec<ArrayFormatter<'_>> = batch
         .columns()
         .iter()
         .map(|column| ArrayFormatter::try_new(column.as_ref(), &options).map_err(malformed))
         .collect::<Result<_, _>>()?;
+    let cell = |(column, exact): (&ArrayRef, &ArrayFormatter<'_>), row| match column.data_type() {
+        DataType::Float64 if column.is_valid(row) => rounded(column.as_primitive::<Float64Type>().value(row)),
+        _ => clean(&exact.value(row).to_string()),
+    };
     Ok((0..batch.num_rows())
-        .map(|row| columns.iter().map(|column| clean(&column.value(row).to_string())).collect())
+        .map(|row| batch.columns().iter().zip(&exact).map(|column| cell(column, row)).collect())
         .collect())
 }
 
-/// Values come from the network: control characters would drive the terminal.
-fn clean(text: &str) -> String {
-    let mut out: String = text
-        .chars()
-        .take(CELL_CHARS_MAX)
-        .map(|letter| if letter.is_control() { '\u{fffd}' } else { letter })
-        .collect();
-    if text.chars().nth(CELL_CHARS_MAX).is_some() {
-        out.push('…');
+/// Three decimals, or three significant digits of what is smaller: the other formats have all of them.
+fn rounded(number: f64) -> String {
+    match number.abs() {
+        size if size.fract() == 0.0 && size < 1e15 => format!("{number:.0}"),
+        size if (0.001..1e15).contains(&size) => format!("{number:.3}"),
+        _ => format!("{number:.2e}"),
     }
-    out
+}
+
+/// Values come from the network: control characters would drive the terminal. Only the end of a line is kept.
+fn clean(text: &str) -> String {
+    let line = |line: &str| {
+        let shown = line.chars().take(CELL_CHARS_MAX);
+        let mut out: String =
+            shown.map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+        if line.chars().nth(CELL_CHARS_MAX).is_some() {
+            out.push('…');
+        }
+        out
+    };
+    text.split('\n').take(CELL_LINES_MAX).map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn malformed(error: arrow::error::ArrowError) -> Stop {
@@ -176,6 +196,27 @@ mod tests {
         ];
         let text: Vec<&str> = text.lines().collect();
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn fractions_are_rounded_and_a_cell_may_have_lines() {
+        let numbers = [0.026_760_563, 82.428_8, 0.000_012_345, 0.0, 100.0, f64::NAN].map(super::rounded);
+        assert_eq!(numbers, ["0.027", "82.429", "1.23e-5", "0", "100", "NaN"]);
+        let plans = StringArray::from(vec!["Projection\n  Scan", "Filter"]);
+        let kinds = StringArray::from(vec!["logical", "physical"]);
+        let batch = RecordBatch::try_from_iter([
+            ("kind", Arc::new(kinds) as arrow::array::ArrayRef),
+            ("plan", Arc::new(plans)),
+        ])
+        .unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        let (mut table, mut out) = (Table::default(), Vec::new());
+        table.take(writer.into_inner().unwrap().into(), &mut out).unwrap();
+        table.end(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let rows: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(rows, ["logical   Projection", "            Scan", "physical  Filter", "(2 rows)"]);
     }
 
     #[test]
