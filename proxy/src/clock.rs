@@ -14,6 +14,8 @@ pub(crate) struct Clock {
     now_ms: Cell<u64>,
     /// One instant, and the same moment in microseconds since 1970.
     anchor: Cell<(Instant, i64)>,
+    /// The date as HTTP writes it, and its second since 1970.
+    date: Cell<(i64, [u8; 29])>,
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<usize>>,
 }
@@ -37,6 +39,7 @@ impl Clock {
             begun,
             now_ms: Cell::new(0),
             anchor: Cell::new((begun, wall_us())),
+            date: Cell::new((i64::MIN, [b' '; 29])),
             slots: RefCell::default(),
             free: RefCell::default(),
         })
@@ -46,6 +49,18 @@ impl Clock {
     pub fn wall_us(&self, at: Instant) -> i64 {
         let (instant, wall_us) = self.anchor.get();
         wall_us + i64::try_from(at.saturating_duration_since(instant).as_micros()).unwrap_or(i64::MAX / 2)
+    }
+
+    /// The date, as of the last sweep (RFC 9110, 5.6.7).
+    pub fn date(&self) -> [u8; 29] {
+        let second = self.anchor.get().1.div_euclid(1_000_000);
+        let (written, text) = self.date.get();
+        if written == second {
+            return text;
+        }
+        let text = date_text(second);
+        self.date.set((second, text));
+        text
     }
 
     /// Milliseconds since this clock began, as of the last sweep.
@@ -92,6 +107,32 @@ impl Clock {
             self.sweep();
         }
     }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`. The days of the calendar by Howard Hinnant's `civil_from_days`.
+fn date_text(second: i64) -> [u8; 29] {
+    const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
+    const MONTHS: [&[u8; 3]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+    let (days, of_day) = (second.div_euclid(86_400), second.rem_euclid(86_400));
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 2 } else { from_march - 10 };
+    let year = year_of_era + era * 400 + i64::from(month < 2);
+    let mut text = *b"Sun, 06 Nov 1994 08:49:37 GMT";
+    text[..3].copy_from_slice(DAYS[days.rem_euclid(7) as usize]);
+    text[8..11].copy_from_slice(MONTHS[month as usize]);
+    let year = [(12, year / 100), (14, year % 100)];
+    let rest = [(5, day), (17, of_day / 3_600), (20, of_day / 60 % 60), (23, of_day % 60)];
+    for (at, number) in year.into_iter().chain(rest) {
+        text[at] = b'0' + (number / 10 % 10) as u8;
+        text[at + 1] = b'0' + (number % 10) as u8;
+    }
+    text
 }
 
 fn wall_us() -> i64 {
@@ -146,5 +187,22 @@ impl Drop for Deadline {
         };
         drop(waker);
         self.clock.free.borrow_mut().push(self.slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn dates_are_as_http_writes_them() {
+        for (second, text) in [
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 GMT"),
+            (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 GMT"),
+            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&super::date_text(second)), text);
+        }
     }
 }

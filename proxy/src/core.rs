@@ -15,6 +15,9 @@ use std::time::Instant;
 /// Most drafts kept for reuse.
 const FREE_DRAFTS_MAX: usize = 1024;
 
+/// Bytes that a connection reads at a time while it waits for a request.
+const SCRATCH_BYTES: usize = 16 << 10;
+
 /// Where a thread is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -35,6 +38,8 @@ pub(crate) struct Core {
     pub connections: Cell<usize>,
     /// Requests under way.
     pub exchanges: Cell<usize>,
+    /// Where reads go whose length nobody knows; nothing in it outlives a poll.
+    pub scratch: RefCell<Box<[u8]>>,
     writer: RefCell<Writer>,
     #[expect(clippy::vec_box, reason = "a draft moves with its request; its box is what is recycled")]
     free: RefCell<Vec<Box<Draft>>>,
@@ -52,6 +57,7 @@ impl Core {
             phase: Cell::new(Phase::Serving),
             connections: Cell::new(0),
             exchanges: Cell::new(0),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             writer: RefCell::new(writer),
             free: RefCell::default(),
             random: RefCell::new(StdRng::from_os_rng()),

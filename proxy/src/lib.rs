@@ -16,6 +16,10 @@ mod core;
 
 mod clock;
 
+mod chunked;
+
+mod pieces;
+
 mod accept;
 
 mod exchange;

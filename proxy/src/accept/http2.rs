@@ -1,9 +1,11 @@
 //! An HTTP/2 connection: hyper's server, its streams as tasks of this thread.
 
 use super::stream::Stream;
-use super::{Conn, Hold};
+use super::{ClientBody, Conn, Hold};
 use crate::core::{Core, Phase};
 use crate::exchange;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use std::future::Future;
 use std::pin::Pin;
@@ -46,7 +48,8 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
     let limits = &core.plan.limits;
     let service = {
         let (core, conn) = (Rc::clone(&core), Rc::clone(&conn));
-        service_fn(move |request| {
+        service_fn(move |request: Request<Incoming>| {
+            let request = request.map(ClientBody::H2);
             let hold = Hold::Stream(Busy::new(&conn));
             exchange::serve(Rc::clone(&core), Rc::clone(&conn), request, hold)
         })

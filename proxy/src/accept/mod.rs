@@ -4,10 +4,13 @@ mod strict;
 
 mod stream;
 
+mod body;
+
 mod http1;
 
 mod http2;
 
+pub(crate) use body::ClientBody;
 pub(crate) use http2::Busy;
 pub(crate) use strict::{Exchange, StrictHandle, TRAILERS_FORBIDDEN};
 
@@ -187,7 +190,8 @@ async fn connection(
     };
     drop(deadline);
     if h2 {
-        http2::serve(core, conn, stream).await;
+        // Boxed: a connection of the other kind need not have room for it.
+        Box::pin(http2::serve(core, conn, stream)).await;
     } else {
         http1::serve(core, conn, stream).await;
     }

@@ -28,13 +28,11 @@ pub(crate) struct Stream {
     given: usize,
     /// Whether the last write could not go on: the client does not read.
     pub blocked: Rc<Cell<bool>>,
-    /// Whether hyper's end is not yet ours: HTTP/1 takes the stream back, for a refusal or a tunnel.
-    pub outlives_hyper: bool,
 }
 
 impl Stream {
     pub fn new(wire: Wire) -> Self {
-        Self { wire, ahead: Vec::new(), given: 0, blocked: Rc::default(), outlives_hyper: false }
+        Self { wire, ahead: Vec::new(), given: 0, blocked: Rc::default() }
     }
 
     /// Whether the client begins with the preface of HTTP/2. Reads no more than it takes to tell.
@@ -53,6 +51,17 @@ impl Stream {
             if read == 0 {
                 return Ok(false);
             }
+        }
+    }
+
+    /// Closes with a reset, so that what was sent does not look whole.
+    pub fn reset(&mut self) {
+        let socket = match &self.wire {
+            Wire::Plain(io) => io,
+            Wire::Tls(io) => io.get_ref().0,
+        };
+        if let Err(error) = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO)) {
+            tracing::debug!(%error, "cannot reset a connection");
         }
     }
 
@@ -175,9 +184,6 @@ impl Write for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.outlives_hyper {
-            return AsyncWrite::poll_flush(self, cx);
-        }
         AsyncWrite::poll_shutdown(self, cx)
     }
 

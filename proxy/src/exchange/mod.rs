@@ -9,7 +9,7 @@ mod refuse;
 
 pub(crate) use refuse::record_refused;
 
-use crate::accept::{Conn, Hold};
+use crate::accept::{ClientBody, Conn, Hold};
 use crate::auth::Identity;
 use crate::core::{Core, Phase};
 use crate::error::Fault;
@@ -22,8 +22,6 @@ use event::{AuthMethod, Protocol, Text};
 use futures::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::Body;
-use hyper::body::Incoming;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -34,7 +32,7 @@ use std::time::Instant;
 pub(crate) async fn serve(
     core: Rc<Core>,
     conn: Rc<Conn>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     hold: Hold,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let mut record = Record::open(&core, Instant::now());
@@ -69,7 +67,7 @@ async fn pass(
     core: &Rc<Core>,
     conn: &Rc<Conn>,
     parts: &mut Parts,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     record: &mut Record,
 ) -> Result<Answer, Fault> {
     let claims = identify::request(core, conn, parts, record);
@@ -97,7 +95,7 @@ async fn pass(
         record.draft().head.protocol = Protocol::Websocket as u8;
     }
     let limit = core.plan.limits.body_bytes_max;
-    let declared = body.as_ref().and_then(|body| body.size_hint().exact());
+    let declared = body.as_ref().and_then(ClientBody::length);
     if limit > 0 && declared.is_some_and(|bytes| bytes > limit) {
         return Err(Fault::BodyTooLarge);
     }

@@ -1,36 +1,34 @@
 //! What the gateway does with a request that it answers by itself: read the rest of its body, within a bound, and record
 //! those that never became a request.
 
-use crate::accept::Conn;
+use crate::accept::{ClientBody, Conn};
 use crate::core::Core;
 use crate::error::Fault;
 use crate::record::Record;
 use event::{Outcome, Protocol, Scheme, Source, Text};
-use http_body::Body;
-use hyper::body::Incoming;
 use std::rc::Rc;
 use std::time::Instant;
 
 /// Reads what is left of a refused request's body, within a bound, so that the connection can go on.
-pub(super) async fn drain(core: &Core, body: Option<Incoming>, fault: Fault) -> bool {
+pub(super) async fn drain(core: &Core, body: Option<ClientBody>, fault: Fault) -> bool {
     let Some(mut body) = body else {
         return !matches!(
             fault,
             Fault::ClientClosed | Fault::Violation { .. } | Fault::BodyTooLarge | Fault::RequestTimeout
         );
     };
-    if body.is_end_stream() {
+    if body.is_end() {
         return true;
     }
     let limit = core.plan.limits.drain_bytes_max as u64;
-    if body.size_hint().lower() > limit {
+    if body.length().is_some_and(|bytes| bytes > limit) {
         return false;
     }
     let mut read = 0;
     let deadline = core.clock.deadline();
     let all = deadline.within(core.plan.timeouts.linger_timeout_ms, async {
         loop {
-            let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await;
+            let frame = std::future::poll_fn(|cx| body.poll_frame(cx)).await;
             match frame {
                 None => return true,
                 Some(Err(_)) => return false,

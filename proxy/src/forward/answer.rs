@@ -1,8 +1,8 @@
 //! The head of an upstream's response: read in one pass, in which what is between the two neighbours stays behind, and
 //! the conclusions drawn from it: how the body is framed, whether the connection can serve another request.
 
-use super::chunked::{Chunks, Piece};
 use super::headers::{Names, is_hop, tokens};
+use crate::chunked::{Chunks, Piece};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::mem::MaybeUninit;
@@ -34,16 +34,12 @@ pub(crate) struct Malformed;
 pub(crate) enum Download {
     /// This many bytes.
     Sized(u64),
-    Chunked(Chunked),
+    Chunked(Chunks),
     /// Until the upstream closes.
     Close,
     /// It closed.
     Closed,
 }
-
-/// See [`Chunks`]; its own type so that the module keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Chunked(Chunks);
 
 /// A piece of a body.
 #[derive(Debug)]
@@ -58,7 +54,7 @@ pub(super) enum Part {
 impl Download {
     /// Whether nothing more comes.
     pub fn is_end(&self) -> bool {
-        matches!(self, Self::Sized(0) | Self::Closed | Self::Chunked(Chunked(Chunks::End)))
+        matches!(self, Self::Sized(0) | Self::Closed | Self::Chunked(Chunks::End))
     }
 
     /// Takes the next piece out of what has come.
@@ -72,7 +68,7 @@ impl Download {
                 Part::Data(from.split_to(length).freeze())
             }
             Self::Close => Part::Data(from.split().freeze()),
-            Self::Chunked(Chunked(chunks)) => match chunks.read(from) {
+            Self::Chunked(chunks) => match chunks.read(from) {
                 Piece::Data(data) => Part::Data(data),
                 Piece::Trailers(map) => Part::Trailers(map),
                 Piece::End => Part::End,
@@ -189,7 +185,7 @@ fn conclude(
         (true, Some(_)) => return Err(Malformed),
         (true, None) if !http_11 => return Err(Malformed),
         _ if bodiless => Download::Sized(0),
-        (true, None) => Download::Chunked(Chunked(Chunks::Size)),
+        (true, None) => Download::Chunked(Chunks::Size),
         (false, Some(length)) => Download::Sized(length),
         (false, None) => Download::Close,
     };
@@ -220,7 +216,7 @@ mod tests {
         left.sort();
         assert_eq!(left, ["empty=", "set-cookie=a", "set-cookie=b", "x-b=2"]);
         assert!(head.keeps);
-        assert_eq!(head.body, Download::Chunked(Chunked(Chunks::Size)));
+        assert_eq!(head.body, Download::Chunked(Chunks::Size));
     }
 
     #[test]

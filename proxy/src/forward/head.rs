@@ -7,6 +7,7 @@ use crate::accept::Conn;
 use crate::auth::Identity;
 use crate::core::Core;
 use crate::host::Host;
+use crate::pieces::line;
 use crate::trace::{self, Parent};
 use http::{HeaderMap, HeaderName, Method, header};
 use std::io::Write;
@@ -222,12 +223,4 @@ impl Outgoing<'_> {
 
 fn means_content(method: &Method) -> bool {
     [Method::POST, Method::PUT, Method::PATCH].contains(method)
-}
-
-fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }

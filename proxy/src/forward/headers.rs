@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 pub(super) type Names = SmallVec<[HeaderName; 2]>;
 
 /// Whether a header is between two neighbours only (RFC 9110, 7.6.1).
-pub(super) fn is_hop(name: &str) -> bool {
+pub(crate) fn is_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"
@@ -52,7 +52,7 @@ pub(super) fn is_trailer(name: &str) -> bool {
 }
 
 /// The elements of a list.
-pub(super) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 

@@ -11,8 +11,6 @@ mod head;
 
 mod upload;
 
-mod chunked;
-
 mod answer;
 
 mod relay;
@@ -22,7 +20,7 @@ mod tunnel;
 pub(crate) use answer::Head;
 pub(crate) use balance::Balance;
 pub(crate) use head::{Outgoing, Target};
-pub(crate) use headers::{client_of, upgrade_of};
+pub(crate) use headers::{client_of, is_hop, tokens, upgrade_of};
 pub(crate) use pool::Pool;
 pub(crate) use relay::Relay;
 pub(crate) use tunnel::Tunnel;

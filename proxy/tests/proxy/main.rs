@@ -9,6 +9,8 @@ mod upstream;
 
 mod client;
 
+mod http1;
+
 mod protocol;
 
 mod strict;

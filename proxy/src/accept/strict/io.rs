@@ -78,12 +78,8 @@ impl StrictHandle {
         self.shared.head_started_at.get().filter(|_| self.shared.exchanges.get() == 0)
     }
 
-    /// Whether an exchange is open.
-    pub fn is_answering(&self) -> bool {
-        self.shared.exchanges.get() > 0
-    }
-
     /// How many clean heads there were; a refused one is not counted.
+    #[cfg(test)]
     pub fn heads_seen(&self) -> u64 {
         self.shared.heads_seen.get()
     }
@@ -135,6 +131,11 @@ impl<IO> StrictIo<IO> {
         let read_ahead =
             if self.shared.tunnel.get() { self.pending.split_off(self.given) } else { Vec::new() };
         (self.io, read_ahead)
+    }
+
+    /// The guarded stream, to be ended.
+    pub fn get_mut(&mut self) -> &mut IO {
+        &mut self.io
     }
 
     /// How many bytes wait here.

@@ -1,5 +1,6 @@
-//! The chunked framing of an upstream's response (RFC 9112, 7.1). What is not exactly that is refused: a response whose
-//! end two readers see at different places would hand one client's bytes to the next.
+//! Reading the chunked framing (RFC 9112, 7.1), of an upstream's response and of a request whose bytes the guard has let
+//! through. What is not exactly that is refused: a response whose end two readers see at different places would hand one
+//! client's bytes to the next.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -13,7 +14,7 @@ const TRAILERS_MAX: usize = 64;
 
 /// Where the reader stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Chunks {
+pub(crate) enum Chunks {
     /// Before a chunk-size line.
     Size,
     /// Bytes still to come of a chunk.
@@ -28,7 +29,7 @@ pub(super) enum Chunks {
 
 /// What [`Chunks::read`] found.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Data(Bytes),
     Trailers(HeaderMap),
     End,
@@ -136,7 +137,7 @@ fn trailers(section: &[u8]) -> Option<HeaderMap> {
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
         // Framing and routing were acted on when the head was read (RFC 9110, 6.5.1).
-        if super::headers::is_hop(name.as_str()) || matches!(name.as_str(), "content-length" | "host") {
+        if crate::forward::is_hop(name.as_str()) || matches!(name.as_str(), "content-length" | "host") {
             continue;
         }
         map.append(name, HeaderValue::from_bytes(field.value).ok()?);
