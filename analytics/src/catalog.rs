@@ -7,8 +7,7 @@
 //! A sealed file is looked at once for its length and its magic marks. All of its bytes are compared with the checksum
 //! of the manifest in the background, at a bounded pace, and at once when a query fails on what it reads.
 //!
-//! A hot file is mapped and decoded when its commit log has grown, not for each query. Its checksums are looked at
-//! when it is first seen and once more when the next one has begun; in between its writer is still at work.
+//! Of a hot file only what was committed since the last query is mapped, decoded and compared with its checksums.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -72,8 +71,15 @@ pub struct HotFile {
     pub reader: HotReader,
     /// Least and greatest `time` of each batch of it; none for a batch without rows.
     pub ranges: Vec<Option<(i64, i64)>>,
-    log_bytes: u64,
-    checked_whole: bool,
+}
+
+impl HotFile {
+    /// `ranges` are those of the first batches, which are known.
+    fn new(reader: HotReader, mut ranges: Vec<Option<(i64, i64)>>) -> Self {
+        let new: Vec<_> = reader.batches.iter().skip(ranges.len()).map(time_range).collect();
+        ranges.extend(new);
+        Self { reader, ranges }
+    }
 }
 
 /// Makes snapshots of one data folder; keeps the parsed manifest, the verdict on each sealed file, and the hot files.
@@ -134,8 +140,7 @@ impl Catalog {
         let mut known = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|number, _| numbers.binary_search(number).is_ok());
         for &number in &numbers {
-            let closed = Some(&number) != numbers.last();
-            match self.hot_file(number, closed, known.get(&number)) {
+            match self.hot_file(number, known.get(&number)) {
                 Ok(Some(file)) => {
                     known.insert(number, Arc::clone(&file));
                     hot.push(file);
@@ -163,31 +168,15 @@ impl Catalog {
     }
 
     /// A hot file as far as it is committed now; `known` is what an earlier query saw of it.
-    fn hot_file(
-        &self,
-        number: u64,
-        closed: bool,
-        known: Option<&Arc<HotFile>>,
-    ) -> Result<Option<Arc<HotFile>>, HotError> {
-        // Before the log is read: at worst the file is opened once more than needed.
-        let log_bytes = std::fs::metadata(self.folder.hot_commits(number)).map_or(0, |meta| meta.len());
-        if let Some(known) = known
-            && known.log_bytes == log_bytes
-            && (known.checked_whole || !closed)
-        {
-            return Ok(Some(Arc::clone(known)));
-        }
-        let check = closed || known.is_none();
-        let reader = match check {
-            true => HotReader::open(&self.folder, number)?,
-            false => HotReader::open_unchecked(&self.folder, number)?,
+    fn hot_file(&self, number: u64, known: Option<&Arc<HotFile>>) -> Result<Option<Arc<HotFile>>, HotError> {
+        let Some(known) = known else {
+            let reader = HotReader::open(&self.folder, number)?;
+            return Ok(reader.map(|reader| Arc::new(HotFile::new(reader, Vec::new()))));
         };
-        let Some(reader) = reader else { return Ok(None) };
-        let mut ranges = known.map_or_else(Vec::new, |known| known.ranges.clone());
-        ranges.truncate(reader.batches.len());
-        let new = reader.batches.iter().skip(ranges.len());
-        ranges.extend(new.map(time_range).collect::<Vec<_>>());
-        Ok(Some(Arc::new(HotFile { reader, ranges, log_bytes, checked_whole: closed && check })))
+        Ok(known.reader.read_on(&self.folder)?.map(|reader| match reader.bytes == known.reader.bytes {
+            true => Arc::clone(known),
+            false => Arc::new(HotFile::new(reader, known.ranges.clone())),
+        }))
     }
 
     fn manifest(&self) -> Result<Arc<Manifest>, LayoutError> {

@@ -27,10 +27,10 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
-use event::hot::unpack;
 use event::layout::FileEntry;
 
 use crate::catalog::Snapshot;
+use crate::hot::HotSource;
 
 /// One snapshot as a table.
 #[derive(Debug)]
@@ -139,16 +139,11 @@ impl Requests {
             all.filter_map(|(batch, range)| Some((batch, (*range)?))).unzip();
         let keep = self.matching(state, filters, &TimeRanges(ranges))?;
         let kept = batches.into_iter().zip(keep).filter(|(_, keep)| *keep);
-        let columns = projection.map(Vec::as_slice);
-        let batches: Vec<RecordBatch> =
-            kept.map(|(batch, _)| Ok(unpack(batch, columns)?)).collect::<Result<_>>()?;
+        let batches: Vec<RecordBatch> = kept.map(|(batch, _)| batch.clone()).collect();
         if batches.is_empty() {
             return Ok(None);
         }
-        let each = batches.len().div_ceil(state.config().target_partitions().max(1));
-        let partitions: Vec<Vec<RecordBatch>> = batches.chunks(each).map(<[RecordBatch]>::to_vec).collect();
-        // The batches were unpacked to the columns that the query names: there are no others to leave out.
-        let source = MemorySourceConfig::try_new(&partitions, batches[0].schema(), None)?;
+        let source = HotSource::new(batches, state.config().target_partitions(), projection.cloned())?;
         Ok(Some(DataSourceExec::from_data_source(source)))
     }
 }

@@ -8,8 +8,12 @@
 //!
 //! `cargo bench --bench analytics -- --rows 20000000 --rounds 5 --json FILE`. Needs Python with the package `duckdb`
 //! (`--python`, by default the one that `tests/run` installs). `--data DIR` keeps the files and uses them again.
+//!
+//! `-- --freshness 500 --rate 5000` measures something else: how soon a row can be queried.
 
 mod duckdb;
+
+mod freshness;
 
 mod house;
 
@@ -41,12 +45,15 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let options = Options::parse(std::env::args().skip(1))?;
+    if options.freshness > 0 {
+        return freshness::run(options.freshness, options.rate, options.threads);
+    }
     let temporary = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let root = options.data.clone().unwrap_or_else(|| temporary.path().to_owned());
     let house = house::open(&root, options.rows)?;
     eprintln!("{} rows, {} files, {} MiB", house.rows, house.files.len(), house.bytes >> 20);
 
-    let mut ours = tollhouse::Tollhouse::open(&house, options.threads)?;
+    let mut ours = tollhouse::Tollhouse::over(&house.folder, options.threads)?;
     let mut theirs = duckdb::DuckDb::open(&options.python, &house, options.threads)?;
     let mut lines = Vec::new();
     for question in questions::all(&house) {

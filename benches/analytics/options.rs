@@ -18,10 +18,15 @@ pub struct Options {
     pub python: PathBuf,
     /// Part of the name of the questions to ask.
     pub only: Option<String>,
+    /// Rows whose freshness is measured; 0 asks the questions instead.
+    pub freshness: usize,
+    /// Other requests per second meanwhile.
+    pub rate: u32,
 }
 
 impl Options {
-    /// Reads `--rows N --rounds N --threads N --json FILE --data DIR --python FILE --only TEXT`.
+    /// Reads `--rows N --rounds N --threads N --json FILE --data DIR --python FILE --only TEXT --freshness N
+    /// --rate N`.
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
         let mut options = Self {
@@ -32,6 +37,8 @@ impl Options {
             data: None,
             python: home.join(".cache/tollhouse-tests/python/bin/python"),
             only: None,
+            freshness: 0,
+            rate: 5_000,
         };
         while let Some(arg) = args.next() {
             if arg == "--bench" {
@@ -46,10 +53,12 @@ impl Options {
                 "--json" => options.json = Some(value.into()),
                 "--data" => options.data = Some(value.into()),
                 "--python" => options.python = value.into(),
+                "--freshness" => options.freshness = number()? as usize,
+                "--rate" => options.rate = number()?,
                 "--only" => options.only = Some(value),
                 _ => {
                     return Err(format!(
-                        "unknown argument {arg}: --rows, --rounds, --threads, --json, --data, --python, --only"
+                        "unknown argument {arg}: --rows, --rounds, --threads, --json, --data, --python, --only, --freshness, --rate"
                     ));
                 }
             }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use analytics::AnalyticsConfig;
 use arrow::json::ArrayWriter;
+use event::layout::DataFolder;
 use serde_json::Value;
 
-use crate::house::House;
 use crate::questions::{Answer, Cost, Engine};
 
 /// The engine with a runtime of its own.
@@ -16,10 +16,10 @@ pub struct Tollhouse {
 }
 
 impl Tollhouse {
-    pub fn open(house: &House, threads: u16) -> Result<Self, String> {
+    pub fn over(folder: &DataFolder, threads: u16) -> Result<Self, String> {
         let config = AnalyticsConfig { threads, ..AnalyticsConfig::default() };
         let plan = analytics::validate(&config).map_err(|problems| format!("{problems:?}"))?;
-        let engine = analytics::query::Engine::new(plan, &house.folder).map_err(|error| error.to_string())?;
+        let engine = analytics::query::Engine::new(plan, folder).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads.into())
             .enable_all()

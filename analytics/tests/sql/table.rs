@@ -176,7 +176,7 @@ fn hot_batches_out_of_the_time_range_are_not_read() {
     let filter = "WHERE time >= '1970-01-01T00:00:00.250Z' AND time < '1970-01-01T00:00:00.350Z'";
     assert_eq!(sql(running.addr, &format!("SELECT count(*) AS n FROM requests {filter}"))[0]["n"], 100);
     let plan = sql(running.addr, &format!("EXPLAIN SELECT path FROM requests {filter}")).to_string();
-    assert!(plan.contains("partition_sizes=[1, 1]"), "{plan}");
+    assert!(plan.contains("hot_batches=[1, 1]"), "{plan}");
 }
 
 #[test]

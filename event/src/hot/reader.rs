@@ -7,7 +7,7 @@ use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
 use memmap2::Mmap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct HotReader {
     pub bytes: u64,
     /// How far each lane is stored with them.
     pub watermarks: Watermarks,
+    /// Bytes of the commit log that they are read from.
+    log_bytes: u64,
 }
 
 impl HotReader {
@@ -34,7 +36,7 @@ impl HotReader {
     /// # Errors
     /// When it cannot be read, or a committed batch is damaged.
     pub fn open(folder: &DataFolder, number: u64) -> Result<Option<Self>, HotError> {
-        Self::open_with(folder, number, true)
+        Self::empty(number).read(folder, true)
     }
 
     /// The same without a look at the checksums: for the many reads of a file that its writer is still filling.
@@ -42,24 +44,40 @@ impl HotReader {
     /// # Errors
     /// When it cannot be read.
     pub fn open_unchecked(folder: &DataFolder, number: u64) -> Result<Option<Self>, HotError> {
-        Self::open_with(folder, number, false)
+        Self::empty(number).read(folder, false)
     }
 
-    fn open_with(folder: &DataFolder, number: u64, check: bool) -> Result<Option<Self>, HotError> {
-        let path = folder.hot_file(number);
-        let commits = match commits(folder, number)? {
-            Some(commits) if commits.is_empty() => {
-                let watermarks = Watermarks::new();
-                return Ok(Some(Self { number, batches: Vec::new(), rows: 0, bytes: 0, watermarks }));
-            }
-            Some(commits) => commits,
-            None => return Ok(None),
+    /// The file as it is now: the batches that are known are taken over, and only what was committed since is read.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a new batch is damaged.
+    pub fn read_on(&self, folder: &DataFolder) -> Result<Option<Self>, HotError> {
+        let log = std::fs::metadata(folder.hot_commits(self.number));
+        match log {
+            // A torn tail was cut off by a new start of the writer: nothing of it counts.
+            Ok(log) if log.len() < self.log_bytes => Self::open(folder, self.number),
+            _ => self.clone().read(folder, true),
+        }
+    }
+
+    fn empty(number: u64) -> Self {
+        let watermarks = Watermarks::new();
+        Self { number, batches: Vec::new(), rows: 0, bytes: 0, watermarks, log_bytes: 0 }
+    }
+
+    fn read(mut self, folder: &DataFolder, check: bool) -> Result<Option<Self>, HotError> {
+        let Some((commits, log_bytes)) = commits(folder, self.number, self.log_bytes)? else {
+            return Ok(None);
         };
+        if commits.is_empty() {
+            return Ok(Some(self));
+        }
+        let path = folder.hot_file(self.number);
         let Some(all) = map(&path)? else { return Ok(None) };
         let damaged = |reason: &str| HotError::Damaged { path: path.clone(), reason: reason.to_owned() };
-        let (mut begin, mut rows, mut batches) = (0, 0, Vec::with_capacity(commits.len()));
         for commit in &commits {
-            let end = usize::try_from(commit.end).map_err(|_| damaged("it is too long"))?;
+            let place = |at| usize::try_from(at).map_err(|_| damaged("it is too long"));
+            let (begin, end) = (place(self.bytes)?, place(commit.end)?);
             if end > all.len() || end < begin {
                 return Err(damaged("it is shorter than its commit log says"));
             }
@@ -69,33 +87,39 @@ impl HotReader {
             }
             let mut decoder = StreamDecoder::new();
             while !piece.is_empty() {
-                batches.extend(decoder.decode(&mut piece)?);
+                self.batches.extend(decoder.decode(&mut piece)?);
             }
-            (begin, rows) = (end, rows + commit.rows);
+            (self.bytes, self.rows) = (commit.end, self.rows + commit.rows);
         }
-        let bytes = u64::try_from(begin).expect("usize fits in u64");
-        let watermarks = commits.into_iter().next_back().map(|commit| commit.watermarks).unwrap_or_default();
-        Ok(Some(Self { number, batches, rows, bytes, watermarks }))
+        if let Some(last) = commits.into_iter().next_back() {
+            self.watermarks = last.watermarks;
+        }
+        self.log_bytes = log_bytes;
+        Ok(Some(self))
     }
 }
 
-/// The whole lines of a commit log; none when there is no log.
-fn commits(folder: &DataFolder, number: u64) -> Result<Option<Vec<Commit>>, HotError> {
+/// The whole lines of a commit log after its first `from` bytes, and how many bytes the log has with them; none when
+/// there is no log.
+fn commits(folder: &DataFolder, number: u64, from: u64) -> Result<Option<(Vec<Commit>, u64)>, HotError> {
     let path = folder.hot_commits(number);
-    let text = match std::fs::read(&path) {
+    let mut text = Vec::new();
+    let read = File::open(&path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(from))?;
+        file.read_to_end(&mut text)
+    });
+    match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(|source| HotError::Io { doing: "read", path: path.clone(), source })?,
+        read => read.map_err(|source| HotError::Io { doing: "read", path: path.clone(), source })?,
     };
-    whole_lines(&text)
-        .map(|line| {
-            let damaged = |error: serde_json::Error| HotError::Damaged {
-                path: path.clone(),
-                reason: error.to_string(),
-            };
-            serde_json::from_slice(line).map_err(damaged)
-        })
-        .collect::<Result<_, _>>()
-        .map(Some)
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let commits = whole_lines(&text).map(|line| {
+        let damaged =
+            |error: serde_json::Error| HotError::Damaged { path: path.clone(), reason: error.to_string() };
+        serde_json::from_slice(line).map_err(damaged)
+    });
+    let bytes = from + u64::try_from(whole).expect("usize fits in u64");
+    commits.collect::<Result<_, _>>().map(|commits| Some((commits, bytes)))
 }
 
 /// The lines of a commit log that end.

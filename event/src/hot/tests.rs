@@ -55,6 +55,41 @@ fn what_is_committed_is_read_and_a_torn_tail_is_not() {
     std::fs::write(folder.hot_file(1), &data[..last]).unwrap();
     assert!(matches!(HotReader::open(&folder, 1), Err(HotError::Damaged { .. })));
 }
+
+#[test]
+fn reading_on_takes_over_what_is_known() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(root.path()).unwrap();
+    let mut writer = HotWriter::create(&folder, 1).unwrap();
+    let mark = |n| Watermarks::from([("n/0".into(), Position { sequence: n, life_us: 0, ordinal: n })]);
+    let mut known = HotReader::open(&folder, 1).unwrap().unwrap();
+    for n in 1..5 {
+        writer.append(&batch(3), &mark(n)).unwrap();
+        let before = known.batches.clone();
+        known = known.read_on(&folder).unwrap().unwrap();
+        assert_eq!((known.rows, known.bytes, &known.watermarks), (3 * n, writer.bytes(), &mark(n)));
+        let kept = before.iter().zip(&known.batches).all(|(a, b)| Arc::ptr_eq(a.column(0), b.column(0)));
+        assert!(kept && known.batches.len() == before.len() + 1);
+        let same = known.read_on(&folder).unwrap().unwrap();
+        assert_eq!((same.rows, same.batches.len(), same.watermarks), (3 * n, n as usize, mark(n)));
+    }
+    let anew = HotReader::open(&folder, 1).unwrap().unwrap();
+    assert_eq!(anew.batches, known.batches);
+
+    let log = std::fs::read(folder.hot_commits(1)).unwrap();
+    let end = log[..log.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    std::fs::write(folder.hot_commits(1), &log[..end]).unwrap();
+    assert_eq!(known.read_on(&folder).unwrap().unwrap().rows, 9, "a cut log is read anew");
+    std::fs::write(folder.hot_commits(1), &log).unwrap();
+    assert_eq!(known.read_on(&folder).unwrap().unwrap().rows, 12);
+    writer.append(&batch(3), &mark(5)).unwrap();
+    let mut data = std::fs::read(folder.hot_file(1)).unwrap();
+    let last = data.len() - 20;
+    data[last] ^= 1;
+    std::fs::write(folder.hot_file(1), &data).unwrap();
+    assert!(matches!(known.read_on(&folder), Err(HotError::Damaged { .. })));
+}
+
 #[test]
 fn a_tail_that_was_never_durable_is_cut_and_other_damage_is_not() {
     let root = tempfile::tempdir().unwrap();
