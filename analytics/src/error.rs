@@ -5,6 +5,7 @@ use std::time::Duration;
 use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -128,7 +129,8 @@ fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
     }
 }
 
-fn message(error: &DataFusionError) -> String {
+/// What people read: the cause, without the engine's own words around it. The place is told apart.
+pub(crate) fn message(error: &DataFusionError) -> String {
     match error.find_root() {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
             SchemaError::FieldNotFound { field, .. } => {
@@ -136,6 +138,15 @@ fn message(error: &DataFusionError) -> String {
             }
             other => other.to_string(),
         },
+        DataFusionError::SQL(parser, _) => {
+            let (ParserError::ParserError(text) | ParserError::TokenizerError(text)) = parser.as_ref() else {
+                return "the statement is nested too deeply".to_owned();
+            };
+            text.split(" at Line: ").next().unwrap_or(text).to_owned()
+        }
+        root @ (DataFusionError::Plan(_) | DataFusionError::Execution(_)) => {
+            root.message().split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned()
+        }
         root => root.strip_backtrace(),
     }
 }

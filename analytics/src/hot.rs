@@ -19,10 +19,25 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, Partitioning};
 use event::hot::unpack;
 
+use crate::catalog::HotFile;
+
+/// One batch of a hot file.
+#[derive(Debug, Clone)]
+pub(crate) struct HotBatch {
+    pub(crate) file: Arc<HotFile>,
+    pub(crate) index: usize,
+}
+
+impl HotBatch {
+    fn packed(&self) -> &RecordBatch {
+        &self.file.reader.batches[self.index]
+    }
+}
+
 /// Packed batches in partitions.
 #[derive(Debug)]
 pub(crate) struct HotSource {
-    partitions: Vec<Vec<RecordBatch>>,
+    partitions: Vec<Arc<[HotBatch]>>,
     /// Indices into the schema of the table; all of it without.
     columns: Option<Vec<usize>>,
     schema: SchemaRef,
@@ -31,7 +46,7 @@ pub(crate) struct HotSource {
 impl HotSource {
     /// Deals batches out to partitions.
     pub(crate) fn new(
-        batches: Vec<RecordBatch>,
+        batches: Vec<HotBatch>,
         partitions: usize,
         columns: Option<Vec<usize>>,
     ) -> Result<Self> {
@@ -45,7 +60,7 @@ impl HotSource {
         for (turn, batch) in batches.into_iter().enumerate() {
             dealt[turn % count].push(batch);
         }
-        Ok(Self { partitions: dealt, columns, schema })
+        Ok(Self { partitions: dealt.into_iter().map(Arc::from).collect(), columns, schema })
     }
 }
 
@@ -53,13 +68,14 @@ impl DataSource for HotSource {
     fn open(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let batches = self.partitions.get(partition).cloned().unwrap_or_default();
         let columns = self.columns.clone();
-        let unpacked = batches.into_iter().map(move |batch| Ok(unpack(&batch, columns.as_deref())?));
+        let unpacked =
+            (0..batches.len()).map(move |index| Ok(unpack(batches[index].packed(), columns.as_deref())?));
         let stream = futures::stream::iter(unpacked);
         Ok(Box::pin(cooperative(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream))))
     }
 
     fn fmt_as(&self, _kind: DisplayFormatType, f: &mut Formatter) -> fmt::Result {
-        let sizes: Vec<usize> = self.partitions.iter().map(Vec::len).collect();
+        let sizes: Vec<usize> = self.partitions.iter().map(|batches| batches.len()).collect();
         write!(f, "hot_batches={sizes:?}")
     }
 
@@ -80,7 +96,8 @@ impl DataSource for HotSource {
             Some(partition) => self.partitions.get(partition..=partition).unwrap_or_default(),
             None => &self.partitions,
         };
-        let rows = counted.iter().flatten().map(RecordBatch::num_rows).sum();
+        let rows =
+            counted.iter().flat_map(|batches| batches.iter()).map(|batch| batch.packed().num_rows()).sum();
         let statistics = Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(rows));
         Ok(Arc::new(statistics))
     }

@@ -8,7 +8,7 @@
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::common::{DFSchema, Diagnostic, Result, ScalarValue, Spans, plan_err};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
@@ -79,10 +79,15 @@ fn rewrite(sides: Vec<&mut Expr>, schema: &DFSchema) -> Result<bool> {
         _ => None,
     });
     let Some(bytes) = bytes else { return Ok(false) };
+    // Literals do not know their place; the column beside them does.
+    let span = sides.iter().find_map(|side| side.spans().and_then(Spans::first));
     for side in sides {
         if let Some(text) = text_of(side) {
-            let id = ScalarValue::FixedSizeBinary(bytes, Some(parse(text, bytes)?));
-            *side = Expr::Literal(id, None);
+            let id = parse(text, bytes).map_err(|error| {
+                let diagnostic = Diagnostic::new_error(error.message().into_owned(), span);
+                error.with_diagnostic(diagnostic)
+            })?;
+            *side = Expr::Literal(ScalarValue::FixedSizeBinary(bytes, Some(id)), None);
         }
     }
     Ok(true)

@@ -30,7 +30,7 @@ use datafusion::physical_plan::union::UnionExec;
 use event::layout::FileEntry;
 
 use crate::catalog::Snapshot;
-use crate::hot::HotSource;
+use crate::hot::{HotBatch, HotSource};
 
 /// One snapshot as a table.
 #[derive(Debug)]
@@ -133,13 +133,14 @@ impl Requests {
         filters: &[Expr],
         projection: Option<&Vec<usize>>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let files = &self.snapshot.hot;
-        let all = files.iter().flat_map(|file| file.reader.batches.iter().zip(&file.ranges));
-        let (batches, ranges): (Vec<&RecordBatch>, Vec<(i64, i64)>) =
-            all.filter_map(|(batch, range)| Some((batch, (*range)?))).unzip();
+        let all = self.snapshot.hot.iter().flat_map(|file| {
+            let batches = file.ranges.iter().enumerate();
+            batches.filter_map(|(index, range)| Some((HotBatch { file: Arc::clone(file), index }, (*range)?)))
+        });
+        let (batches, ranges): (Vec<HotBatch>, Vec<(i64, i64)>) = all.unzip();
         let keep = self.matching(state, filters, &TimeRanges(ranges))?;
-        let kept = batches.into_iter().zip(keep).filter(|(_, keep)| *keep);
-        let batches: Vec<RecordBatch> = kept.map(|(batch, _)| batch.clone()).collect();
+        let batches: Vec<HotBatch> =
+            batches.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(batch, _)| batch).collect();
         if batches.is_empty() {
             return Ok(None);
         }

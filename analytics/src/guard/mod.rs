@@ -28,7 +28,7 @@ const DEPTH_MAX: usize = 50;
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The text is no SQL.
-    #[error("{error}")]
+    #[error("{}", crate::error::message(error))]
     Syntax {
         /// What the parser said.
         error: Box<DataFusionError>,

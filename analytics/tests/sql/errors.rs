@@ -41,12 +41,17 @@ fn errors_point_at_their_place() {
         ("SELECT status, count(*) FROM requests", 1, 8, "status"),
         ("SELECT no_such_function(1)", 1, 8, "no_such_function"),
         ("SELECT 'open", 1, 8, "string"),
+        ("SELECT 1 FROM requests\nWHERE trace_id = 'xyz'", 2, 7, "32 hexadecimal digits"),
     ] {
         let (status, error) = refusal(running.addr, text);
         assert_eq!(status, 400, "{text}: {error}");
         assert_eq!((&error["line"], &error["column"]), (&line.into(), &column.into()), "{text}: {error}");
         let message = error["message"].as_str().unwrap();
         assert!(message.to_lowercase().contains(&says.to_lowercase()), "{text}: {message}");
+        let inner = ["ParserError", "Error during", "Line:", "DataFusion"]
+            .iter()
+            .find(|word| message.contains(**word));
+        assert_eq!(inner, None, "{text}: {message}");
     }
 }
 
