@@ -9,6 +9,7 @@ use collector::{CollectorConfig, Running};
 use event::layout::{DataFolder, Manifest};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -51,11 +52,21 @@ pub fn live(rate: u64, seconds: u64) -> Result<Collected, String> {
     let mut gateway = Gateway::new(writer);
     let (begun, begun_here, clock) = (process_ns(), thread_ns(), Instant::now());
     let (mut done, events) = (0, rate * seconds);
+    let mut lateness = Lateness::default();
     while done < events {
         std::thread::sleep(TICK);
         let due = (clock.elapsed().as_micros() as u64 * rate / 1_000_000).min(events);
         gateway.record(&traffic, done..due)?;
         done = due;
+        lateness.recorded(done);
+        lateness.look(&folder)?;
+    }
+    while !lateness.waiting.is_empty() {
+        if clock.elapsed() > PATIENCE {
+            return Err("not every event became visible".into());
+        }
+        std::thread::sleep(TICK);
+        lateness.look(&folder)?;
     }
     let hot_path_ns = gateway.spent_ns;
     let here = thread_ns() - begun_here;
@@ -68,7 +79,42 @@ pub fn live(rate: u64, seconds: u64) -> Result<Collected, String> {
     let done = process_ns();
     let each = |total: u64| total as f64 / events as f64;
     let others = |until: u64| each(until - begun - here);
-    finish(&folder, events, each(hot_path_ns), others(hot), others(done), each(hot_bytes))
+    let found = finish(&folder, events, each(hot_path_ns), others(hot), others(done), each(hot_bytes))?;
+    Ok(Collected { visible_ms: lateness.percentile(0.99), ..found })
+}
+
+/// How long events take from the gateway's append to being rows that a query would see.
+#[derive(Default)]
+struct Lateness {
+    /// Events recorded by when, as long as they are not visible.
+    waiting: VecDeque<(Instant, u64)>,
+    found_ms: Vec<f64>,
+}
+
+impl Lateness {
+    fn recorded(&mut self, events: u64) {
+        self.waiting.push_back((Instant::now(), events));
+    }
+
+    /// Counts the rows of the hot file's commit log.
+    fn look(&mut self, folder: &DataFolder) -> Result<(), String> {
+        let log = match std::fs::read_to_string(folder.hot_commits(1)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            log => log.map_err(|error| error.to_string())?,
+        };
+        let whole = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let rows: u64 = whole.filter_map(|line| line["rows"].as_u64()).sum();
+        while let Some((since, _)) = self.waiting.front().filter(|(_, events)| *events <= rows) {
+            self.found_ms.push(since.elapsed().as_secs_f64() * 1e3);
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
+
+    fn percentile(mut self, share: f64) -> Option<f64> {
+        self.found_ms.sort_by(f64::total_cmp);
+        self.found_ms.get((self.found_ms.len() as f64 * share) as usize).copied()
+    }
 }
 
 fn new_folder() -> Result<(tempfile::TempDir, DataFolder), String> {
@@ -159,6 +205,7 @@ fn finish(
     }
     let each = |total: u64| total as f64 / events as f64;
     Ok(Collected {
+        visible_ms: None,
         hot_path_ns,
         hot_ns,
         sealed_ns,

@@ -79,6 +79,8 @@ pub struct Collected {
     pub parquet_bytes: f64,
     /// Without the random ids and their bloom filters.
     pub parquet_bytes_without_ids: f64,
+    /// From the append to a row in a hot file, in milliseconds: the 99th percentile. Of the live arm only.
+    pub visible_ms: Option<f64>,
 }
 
 impl Figures {

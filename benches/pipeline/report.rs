@@ -36,6 +36,14 @@ fn rows(options: &Options) -> Vec<Row> {
         cpu("collected, to Parquet", None, |round| round.stored.sealed_ns),
         cpu("collected, to Parquet and metrics", Some(1_000.0), |round| round.observed.sealed_ns),
         cpu(&live, None, |round| round.live.sealed_ns),
+        Row {
+            name: "live: from append to visible row, p99".to_owned(),
+            unit: "ms",
+            goal: Some(250.0),
+            ours: |round| round.live.visible_ms.unwrap_or(f64::NAN),
+            plain: None,
+            zstd: None,
+        },
         bytes(
             "hot file",
             None,

@@ -16,6 +16,9 @@ pub struct CollectorConfig {
     pub batch_rows_max: u32,
     /// Most bytes of different texts in one batch; beyond it the batch is flushed at once.
     pub batch_bytes_max: u32,
+    /// Longest that stored rows are in memory of the system only, in milliseconds; 0 puts each batch on disk at once. The
+    /// spool keeps their events until then; what is on disk within `spool.sync_interval_ms` is never written from there.
+    pub sync_interval_ms: u32,
     /// Longest wait between two attempts while the disk refuses writes, in milliseconds.
     pub retry_interval_ms: u32,
     /// How long a stopping collector may take to store and seal what is left, in milliseconds. The rest waits on
@@ -84,6 +87,7 @@ impl Default for CollectorConfig {
             flush_interval_ms: 100,
             batch_rows_max: 8_192,
             batch_bytes_max: 16 << 20,
+            sync_interval_ms: 0,
             retry_interval_ms: 1_000,
             drain_timeout_ms: 20_000,
             seal: SealConfig::default(),
@@ -131,6 +135,7 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
     range("flush_interval_ms", config.flush_interval_ms.into(), 1, 250);
     range("batch_rows_max", config.batch_rows_max.into(), 1, 65_536);
     range("batch_bytes_max", config.batch_bytes_max.into(), 1 << 16, 1 << 28);
+    range("sync_interval_ms", config.sync_interval_ms.into(), 0, 60_000);
     range("retry_interval_ms", config.retry_interval_ms.into(), 10, 4_000);
     range("drain_timeout_ms", config.drain_timeout_ms.into(), 100, 3_600_000);
     range("seal.interval_s", config.seal.interval_s.into(), 1, 86_400);

@@ -1,8 +1,8 @@
 //! The thread that reads the spool: every event becomes a row, a count and perhaps a span.
 //!
 //! A round reads what the lanes hold, in turn, shows each event to the adapters and appends it to the batch. A batch
-//! that is full or old enough is put on disk by `store`; only then do the lanes release their segments. While the
-//! disk refuses, nothing more is read: events wait in the spool, which is bounded, and the gateway is untouched.
+//! that is full or old enough goes into the table by `store`; once it is on disk too, the lanes release their segments.
+//! While the disk refuses, nothing more is read: events wait in the spool, which is bounded, and the gateway is untouched.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ const TURN_EVENTS: usize = 1_024;
 const ROUNDS_PER_FLUSH: u32 = 4;
 /// How often new lanes and a new life of the gateway are looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// The books are brought up to date at each flush, and at least so often.
-const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
+/// The books are brought up to date with what is stored, at most and at least so often.
+const LEDGER_INTERVALS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 /// Shortest pause after a failed write; it doubles up to `retry_interval_ms`.
 const RETRY_MIN: Duration = Duration::from_millis(10);
 
@@ -47,7 +47,7 @@ struct Lane {
     reader: LaneReader,
     /// `node/core`, known from the first event.
     key: Option<String>,
-    /// What is durable.
+    /// What is in the table.
     stored: Option<Position>,
     /// Rows of earlier lives of the gateway that this intake stored.
     recovered: u64,
@@ -76,6 +76,8 @@ pub(crate) struct Intake {
     ledger_failing: bool,
     /// When the books were last written.
     accounted: Instant,
+    /// Whether something was stored since then.
+    unaccounted: bool,
 }
 
 impl Intake {
@@ -107,6 +109,7 @@ impl Intake {
             failures: 0,
             ledger_failing: false,
             accounted: Instant::now(),
+            unaccounted: false,
         }
     }
 
@@ -126,19 +129,23 @@ impl Intake {
             let (read, more) = if self.pending.is_none() { self.read() } else { (0, false) };
             self.flush(stopping && read == 0)?;
             self.adapters.flush();
-            self.store.rotate_if_due();
-            if self.accounted.elapsed() >= LEDGER_INTERVAL {
+            let at_end = stopping && read == 0 && self.pending.is_none() && self.rows.len() == 0;
+            let kept = self.keep(at_end);
+            let interval = if self.unaccounted { LEDGER_INTERVALS.0 } else { LEDGER_INTERVALS.1 };
+            if self.accounted.elapsed() >= interval {
                 let counts = self.adapters.counts();
                 self.write_ledger(&counts);
             }
-            if stopping && read == 0 && self.pending.is_none() && self.rows.len() == 0 {
+            if at_end && kept {
                 break true;
             }
             if !more && (read == 0 || !stopping) {
                 std::thread::sleep(pace);
             }
         };
-        self.store.rotate();
+        if !drained && let Err(error) = self.store.rotate() {
+            tracing::warn!(%error, "the last rows are read again from the spool at the next start");
+        }
         let counts = self.adapters.counts();
         self.write_ledger(&counts);
         let drain = Duration::from_millis(self.plan.config.drain_timeout_ms.into());
@@ -237,7 +244,7 @@ impl Intake {
         (total, more)
     }
 
-    /// Puts the batch on disk if it is time, and releases what is then stored.
+    /// Puts the batch into the table if it is time.
     fn flush(&mut self, last: bool) -> Result<(), ColumnsError> {
         let config = &self.plan.config;
         if self.pending.is_none() {
@@ -264,16 +271,43 @@ impl Intake {
             Ok(()) => {
                 self.total_rows += batch.num_rows() as u64;
                 self.pending = None;
+                self.unaccounted = true;
                 if self.retry.take().is_some() {
                     tracing::info!("events are stored again");
                 }
-                self.release();
-                let counts = self.adapters.counts();
-                self.write_ledger(&counts);
             }
             Err(error) => self.pause(&error),
         }
+        self.note_stored();
         Ok(())
+    }
+
+    /// Makes rows durable where it is time, releases the spool behind them, and says whether all are durable. `all`
+    /// for the end: the file is closed too.
+    fn keep(&mut self, all: bool) -> bool {
+        if self.pending.is_some() || self.retry.is_some_and(|(at, _)| Instant::now() < at) {
+            return false;
+        }
+        let releasable =
+            |lane: &Lane| lane.stored.is_some_and(|stored| lane.reader.can_release(stored.sequence));
+        let kept = if self.store.has_waiting() {
+            self.store.store_again()
+        } else if all || self.store.rotation_is_due() {
+            self.store.rotate()
+        } else if self.store.sync_is_due() || self.lanes.values().any(releasable) {
+            self.store.sync()
+        } else {
+            return false;
+        };
+        match &kept {
+            Ok(()) => {
+                self.retry = None;
+                self.release();
+            }
+            Err(error) => self.pause(error),
+        }
+        self.note_stored();
+        kept.is_ok() && self.store.is_durable()
     }
 
     fn pause(&mut self, error: &StoreError) {
@@ -290,10 +324,24 @@ impl Intake {
         self.retry = Some((Instant::now() + pause, pause));
     }
 
+    /// Takes over how far the lanes are in the table.
+    fn note_stored(&mut self) {
+        for lane in self.lanes.values_mut() {
+            let committed = lane.key.as_ref().and_then(|key| self.store.committed().get(key));
+            lane.stored = committed.copied();
+        }
+    }
+
+    /// Gives the spool back what is durable.
     fn release(&mut self) {
         for lane in self.lanes.values_mut() {
-            let Some(position) = lane.reader.position() else { continue };
-            lane.stored = Some(position);
+            let durable = lane.key.as_ref().and_then(|key| self.store.durable().get(key));
+            let Some(position) = durable else { continue };
+            if let Some(counters) = &self.counters
+                && counters.life_us() == position.life_us
+            {
+                counters.set_stored(lane.reader.core(), position.ordinal);
+            }
             if let Err(error) = lane.reader.release(position.sequence) {
                 tracing::warn!(core = lane.reader.core(), %error, "a stored segment cannot be unlinked");
             }
@@ -302,6 +350,7 @@ impl Intake {
 
     fn write_ledger(&mut self, counts: &[AdapterCount]) {
         self.accounted = Instant::now();
+        self.unaccounted = false;
         let rows = self.ledger(counts);
         publish(&self.shared, &rows);
         let stored = Ledger { at_us: crate::now_us(), rows }.store(&self.folder);

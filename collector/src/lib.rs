@@ -8,6 +8,8 @@
 
 mod config;
 
+mod lock;
+
 mod recover;
 
 mod intake;
@@ -28,6 +30,7 @@ pub mod ledger;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +41,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use event::hot::Watermarks;
 use event::layout::{DataFolder, LedgerRow};
 use tokio::sync::oneshot;
+
+use lock::Lock;
 
 pub use columns::ColumnsError;
 pub use config::{CollectorConfig, ParquetConfig, Plan, RetentionConfig, SealConfig, validate};
@@ -52,6 +57,20 @@ const NICENESS: libc::c_int = 10;
 /// Why the collector cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Another collector is at work on the data folder.
+    #[error("the data folder {folder} has a collector already: stop it, or choose another folder")]
+    InUse {
+        /// The data folder.
+        folder: PathBuf,
+    },
+    /// The lock that keeps two collectors apart cannot be taken.
+    #[error("cannot lock {path}: {source}")]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// What an earlier run left cannot be put in order.
     #[error("cannot recover the data folder: {0}")]
     Recover(#[from] RecoverError),
@@ -86,6 +105,8 @@ pub struct Running {
     pub metrics_addr: SocketAddr,
     ledger: ledger::Shared,
     threads: Option<Threads>,
+    /// Held until the threads have ended.
+    _lock: Option<Lock>,
 }
 
 #[derive(Debug)]
@@ -113,6 +134,7 @@ struct Flags {
 /// # Errors
 /// If the folder cannot be recovered, the metrics address cannot be bound, or the system gives no thread.
 pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
+    let lock = Lock::take(folder)?;
     let found = recover::recover(folder)?;
     let queue = seal::Queue::default();
     found.hot.into_iter().for_each(|number| queue.push(number));
@@ -129,7 +151,14 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
         let flags = Arc::clone(&flags);
         spawn("sealing", &mut lives, move || sealer.run(&flags.abandon))?
     };
-    let store = store::Store::new(folder.clone(), config.seal.clone(), queue.clone(), found.next);
+    let store = store::Store::new(
+        folder.clone(),
+        config.seal.clone(),
+        Duration::from_millis(config.sync_interval_ms.into()),
+        queue.clone(),
+        found.next,
+        found.marks.clone(),
+    );
     let intake = {
         let (flags, folder, shared) = (Arc::clone(&flags), folder.clone(), Arc::clone(&shared));
         spawn("intake", &mut lives, move || {
@@ -139,7 +168,7 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
     };
     let intake = intake.inspect_err(|_| queue.close())?;
     let threads = Some(Threads { intake, sealing, queue, flags, drain, lives });
-    Ok(Running { metrics_addr, ledger: shared, threads })
+    Ok(Running { metrics_addr, ledger: shared, threads, _lock: Some(lock) })
 }
 
 impl Running {
@@ -286,7 +315,8 @@ mod lives {
             lives,
         };
         let metrics_addr = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut running = Running { metrics_addr, ledger: ledger::Shared::default(), threads: Some(threads) };
+        let ledger = ledger::Shared::default();
+        let mut running = Running { metrics_addr, ledger, threads: Some(threads), _lock: None };
         assert_eq!(running.ended().await, "intake");
         let again = tokio::time::timeout(Duration::from_millis(20), running.ended()).await;
         assert!(again.is_err(), "a living thread is not named");

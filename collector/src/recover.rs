@@ -5,10 +5,11 @@
 //! (hot files that are not).
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use event::hot::{HotReader, Watermarks};
+use event::hot::{HotReader, Watermarks, cut_torn_tail};
 use event::layout::{DataFolder, LayoutError, Manifest};
 
 use crate::seal::unlink_hot;
@@ -54,6 +55,8 @@ pub(crate) fn recover(folder: &DataFolder) -> Result<Found, RecoverError> {
             unlink_hot(folder, number);
             continue;
         }
+        let torn = torn_tail(folder, number);
+        torn.map_err(|source| RecoverError::Io { path: folder.hot_file(number), source })?;
         // A file that cannot be read now is reported by sealing.
         if let Ok(Some(reader)) = HotReader::open(folder, number) {
             merge(&mut marks, &reader.watermarks);
@@ -65,6 +68,21 @@ pub(crate) fn recover(folder: &DataFolder) -> Result<Found, RecoverError> {
     let known: BTreeSet<PathBuf> = known.map(|path| folder.root().join(path)).collect();
     remove_strays(&folder.requests(), &known)?;
     Ok(Found { manifest, hot, next, marks })
+}
+
+/// Cuts off what a power loss left of a hot file, and makes the rest durable: the spool is released behind it.
+fn torn_tail(folder: &DataFolder, number: u64) -> io::Result<()> {
+    let cut = cut_torn_tail(folder, number).map_err(io::Error::other)?;
+    if cut > 0 {
+        tracing::warn!(number, cut, "rows that were not on disk yet are read again from the spool");
+    }
+    for path in [folder.hot_file(number), folder.hot_commits(number)] {
+        match File::open(path).and_then(|file| file.sync_data()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Numbers of the hot files of a folder, in order.

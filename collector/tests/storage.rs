@@ -11,19 +11,8 @@ use std::process::{Command, Stdio};
 
 use arrow::array::{Array, AsArray};
 use common::*;
-use event::hot::HotReader;
 use event::layout::{DataFolder, Manifest};
 use event::{Draft, Text};
-
-/// Rows in hot files that are not sealed.
-fn hot_rows(folder: &DataFolder) -> u64 {
-    let sealed = Manifest::load(folder).unwrap().sealed_through;
-    let numbers = folder.hot_numbers().unwrap().into_iter().filter(|number| *number > sealed);
-    numbers
-        .filter_map(|number| HotReader::open(folder, number).ok().flatten())
-        .map(|reader| reader.rows)
-        .sum()
-}
 
 fn new_folder() -> (tempfile::TempDir, DataFolder) {
     let root = tempfile::tempdir().unwrap();
@@ -282,6 +271,36 @@ fn while_the_disk_refuses_events_wait_and_then_all_are_stored() {
     assert_eq!((report.rows, report.hot_left), (20_000, 0));
     assert_balanced(&report);
     assert_eq!(identities(&table(&folder)).len(), 20_000);
+}
+
+#[test]
+fn beyond_the_bound_in_bytes_the_oldest_files_go() {
+    let (_root, folder) = new_folder();
+    let (spool, mut writers) = open_spool(&folder, 1);
+    let mut draft = Draft::new();
+    // Four hours, and one file of more than a mebibyte for each.
+    for hour in 0..4 {
+        for number in hour * 20_000..(hour + 1) * 20_000 {
+            fill(&mut draft, number);
+            draft.head.time_us = HOUR_START_US + 3_600_000_000 * i64::try_from(hour).unwrap() + 1;
+            wait("room in the spool", || writers[0].append(&draft).is_ok());
+        }
+    }
+    drop(writers);
+    spool.close();
+    let mut config = config();
+    shutdown(start(&config, &folder));
+    let all = Manifest::load(&folder).unwrap().files;
+    let bytes: Vec<u64> = all.iter().map(|file| file.bytes).collect();
+    assert!(all.len() == 4 && bytes.iter().all(|bytes| *bytes > 1 << 20), "{bytes:?}");
+    config.retention.bytes_max = Some(bytes[2] + bytes[3]);
+    let running = start(&config, &folder);
+    wait("the end of two files", || files_ending(&folder.requests(), "parquet") == 2);
+    wait("the end of their names", || Manifest::load(&folder).unwrap().removed.is_empty());
+    drop(running);
+    let left = Manifest::load(&folder).unwrap().files;
+    assert_eq!(left, all[2..]);
+    assert_eq!(identities(&table(&folder)).len(), 40_000);
 }
 
 #[test]

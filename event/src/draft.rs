@@ -105,6 +105,7 @@ impl Draft {
     }
 
     /// Sets a text, cut at [`TEXT_BYTES_MAX`]. The last value set is the one that counts.
+    #[inline]
     pub fn text(&mut self, text: Text, value: &[u8]) {
         self.entry(text as u8, &[&value[..value.len().min(TEXT_BYTES_MAX)]]);
     }
@@ -141,6 +142,7 @@ impl Draft {
         &self.parts
     }
 
+    #[inline]
     fn entry(&mut self, tag: u8, pieces: &[&[u8]]) {
         if self.muted {
             return;
@@ -148,16 +150,66 @@ impl Draft {
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         let short = u16::try_from(length).expect("pieces are cut well below 64 KiB");
         let [low, high] = short.to_le_bytes();
+        self.parts.reserve(4 + length);
         let begin = self.parts.len();
-        // Room once, then plain copies: the usual `extend_from_slice` would look at the capacity for each piece.
-        self.parts.resize(begin + 4 + length, 0);
-        let entry = &mut self.parts[begin..];
-        entry[..4].copy_from_slice(&[tag, 0, low, high]);
-        let mut rest = &mut entry[4..];
-        for piece in pieces {
-            let (to, behind) = rest.split_at_mut(piece.len());
-            to.copy_from_slice(piece);
-            rest = behind;
+        // SAFETY: there is room for the four bytes and all pieces just behind the present end, and each of those bytes
+        // is written before the length says so.
+        unsafe {
+            let mut to = self.parts.as_mut_ptr().add(begin);
+            to.cast::<[u8; 4]>().write([tag, 0, low, high]);
+            to = to.add(4);
+            for piece in pieces {
+                copy(piece, to);
+                to = to.add(piece.len());
+            }
+            self.parts.set_len(begin + 4 + length);
+        }
+    }
+}
+
+/// Copies a value, which mostly is a name: two words that may overlap cost less than a call of `memcpy`.
+///
+/// # Safety
+/// There is room for `from.len()` bytes at `to`, which is no part of `from`.
+#[inline]
+unsafe fn copy(from: &[u8], to: *mut u8) {
+    let length = from.len();
+    // SAFETY: every range is inside the first `length` bytes of either side.
+    unsafe {
+        match length {
+            8..=16 => {
+                let (first, last) = (from.as_ptr(), from.as_ptr().add(length - 8));
+                to.cast::<[u8; 8]>().write(first.cast::<[u8; 8]>().read());
+                to.add(length - 8).cast::<[u8; 8]>().write(last.cast::<[u8; 8]>().read());
+            }
+            17..=32 => {
+                let (first, last) = (from.as_ptr(), from.as_ptr().add(length - 16));
+                to.cast::<[u8; 16]>().write(first.cast::<[u8; 16]>().read());
+                to.add(length - 16).cast::<[u8; 16]>().write(last.cast::<[u8; 16]>().read());
+            }
+            _ => std::ptr::copy_nonoverlapping(from.as_ptr(), to, length),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RequestEvent;
+
+    #[test]
+    fn values_of_every_length_are_copied_whole() {
+        let letters: Vec<u8> = (0..=255).cycle().take(80).collect();
+        let mut draft = Draft::new();
+        for length in 0..letters.len() {
+            draft.reset(1);
+            draft.text(Text::Path, &letters[..length]);
+            draft.text(Text::Host, &letters[80 - length..]);
+            draft.extra(b"k", &letters[..length]);
+            let event = RequestEvent::of_draft("n", 0, 1, &draft);
+            assert_eq!(event.text(Text::Path), Some(&letters[..length]));
+            assert_eq!(event.text(Text::Host), Some(&letters[80 - length..]));
+            assert_eq!(event.extra().next(), Some((&b"k"[..], &letters[..length])));
         }
     }
 }

@@ -163,3 +163,41 @@ fn a_full_spool_drops_and_counts_and_goes_on_when_there_is_room() {
         assert!(Instant::now() < deadline);
     }
 }
+
+#[test]
+fn holes_of_a_power_loss_are_counted_unless_they_were_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, mut writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+    let first: Vec<u64> = (0..100).map(|n| append(&mut writers[0], n)).collect();
+    drop(writers);
+    spool.close();
+    // Of the only segment in use, some pages never reached the disk: the records in the middle, and the end mark.
+    let path = &segments(folder.path())[0];
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[8_192..16_384].fill(0);
+    let tail = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    // A mark ends with its count, of which only the lowest byte is not zero.
+    bytes[tail - 16..].fill(0);
+    std::fs::write(path, &bytes).unwrap();
+    let (spool, mut writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+    let second: Vec<u64> = (100..200).map(|n| append(&mut writers[0], n)).collect();
+    let read_after = |after: Option<u64>| {
+        let mut reader = LaneReader::open(folder.path(), 0, after).unwrap();
+        let mut read = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while read.last() != second.last() {
+            assert!(Instant::now() < deadline, "the reader stays before the hole");
+            read.extend(read_all(&mut reader).into_iter().map(|(sequence, _)| sequence));
+        }
+        (read, reader.corrupt_records())
+    };
+    let (read, lost) = read_after(None);
+    assert!(lost > 10, "{lost} records are lost");
+    assert_eq!(read.len() as u64 + lost, 200);
+    // What the collector stored by itself is not lost, though the spool lacks it.
+    let (read, lost) = read_after(Some(first[90]));
+    assert_eq!((&read[..9], lost), (&first[91..], 0));
+    assert_eq!(read[9..], second);
+    drop(writers);
+    spool.close();
+}

@@ -14,7 +14,7 @@ pub(super) fn numbers<T: ArrowPrimitiveType>(
 ) -> Option<ArrayRef> {
     let taken = take(values);
     let nulls = match absent {
-        Some(absent) => nulls(present(&taken, absent))?,
+        Some(absent) => nulls(&taken, absent)?,
         None => None,
     };
     Some(Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(taken), nulls)))
@@ -39,7 +39,7 @@ pub(super) fn booleans(values: &mut Vec<u8>) -> ArrayRef {
 /// Never with ids of one length.
 pub(super) fn ids<const N: usize>(values: &mut Vec<[u8; N]>) -> Result<Option<ArrayRef>, ArrowError> {
     let taken = take(values);
-    let Some(nulls) = nulls(present(&taken, [0; N])) else { return Ok(None) };
+    let Some(nulls) = nulls(&taken, [0; N]) else { return Ok(None) };
     let size = i32::try_from(N).expect("an id has few bytes");
     let bytes = Buffer::from_vec(taken.into_flattened());
     Ok(Some(Arc::new(FixedSizeBinaryArray::try_new(size, bytes, nulls)?)))
@@ -50,12 +50,14 @@ pub(super) fn present<T: PartialEq>(values: &[T], absent: T) -> NullBuffer {
     NullBuffer::new(BooleanBuffer::collect_bool(values.len(), |row| values[row] != absent))
 }
 
-/// The mask of a column with both; `Some(None)` if no value is absent, none if all are.
-fn nulls(present: NullBuffer) -> Option<Option<NullBuffer>> {
-    match present.null_count() {
+/// The mask of a column with both; `Some(None)` if no value is absent, none if all are. Most columns are one or the
+/// other, which a plain look tells before any mask is made.
+fn nulls<T: PartialEq>(values: &[T], absent: T) -> Option<Option<NullBuffer>> {
+    let holes = values.iter().filter(|value| **value == absent).count();
+    match holes {
         0 => Some(None),
-        absent if absent == present.len() => None,
-        _ => Some(Some(present)),
+        _ if holes == values.len() => None,
+        _ => Some(Some(present(values, absent))),
     }
 }
 

@@ -99,7 +99,7 @@ impl TextColumn {
     fn code(&mut self, value: &[u8], text: impl FnOnce(&[u8]) -> Cow<'_, str>) -> u32 {
         // Most columns often have the value of the row before.
         let index = match self.known.get(self.last) {
-            Some(last) if self.raw(last) == value => self.last,
+            Some(last) if is_same(self.raw(last), value) => self.last,
             _ => self.find(value, text),
         };
         self.last = index;
@@ -127,7 +127,7 @@ impl TextColumn {
         while self.table[place] != FREE {
             let index = self.table[place] as usize;
             let known = &self.known[index];
-            if known.hash == hash && self.raw(known) == value {
+            if known.hash == hash && is_same(self.raw(known), value) {
                 return index;
             }
             place = (place + 1) & mask;
@@ -233,6 +233,25 @@ fn coded<K: ArrowDictionaryKeyType>(
     // SAFETY: each code was given out for a place in the dictionary; that of a null is 0, and where all are null there
     // is no array.
     Arc::new(unsafe { DictionaryArray::new_unchecked(keys, Arc::new(values)) })
+}
+
+/// Whether two values are the same. They are short: a few words compared in place cost less than a call of `memcmp`.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let (a_words, a_rest) = a.as_chunks::<8>();
+    let (b_words, b_rest) = b.as_chunks::<8>();
+    let differ = |a: &[u8; 8], b: &[u8; 8]| u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+    if a_words.iter().zip(b_words).any(|(a, b)| differ(a, b) != 0) {
+        return false;
+    }
+    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        // The last word, which may overlap the one before, covers the rest.
+        (Some(a), Some(b)) => differ(a, b) == 0,
+        _ => a_rest.iter().zip(b_rest).all(|(a, b)| a == b),
+    }
 }
 
 /// Bounded by the bytes of a batch and by what is remembered.

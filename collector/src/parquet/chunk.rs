@@ -39,13 +39,16 @@ pub(super) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// An empty chunk of a column whose data pages all have one encoding; compressed if there is a compressor.
+    /// An empty chunk of a column whose data pages all have one encoding; compressed if there is a compressor. `memory`
+    /// is what to write to.
     pub(super) fn new(
         descr: &ColumnDescPtr,
         encoding: Encoding,
         codec: Compression,
         compressor: Option<&'a mut Compressor<'static>>,
+        mut memory: Vec<u8>,
     ) -> Self {
+        memory.clear();
         let codec = if compressor.is_some() { codec } else { Compression::UNCOMPRESSED };
         // Of ids the bounds of a page say nothing: they are random.
         let indexed = descr.physical_type() != Type::FIXED_LEN_BYTE_ARRAY;
@@ -53,7 +56,7 @@ impl<'a> Chunk<'a> {
             descr: descr.clone(),
             compressor,
             codec,
-            sink: TrackedWrite::new(Vec::new()),
+            sink: TrackedWrite::new(memory),
             dictionary_bytes: 0,
             encoding,
             pages: 0,

@@ -36,7 +36,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use event::layout::sync_folder;
 use twox_hash::XxHash3_64;
-use zstd::bulk::Compressor;
 
 use crate::config::ParquetConfig;
 pub(crate) use rows::{Row, order};
@@ -95,7 +94,7 @@ fn properties(codec: Compression, schema: &SchemaRef) -> WriterProperties {
 /// Writes rows of packed batches, which are in order of time, as the file `path`.
 ///
 /// # Errors
-/// When the disk refuses; a temporary file may be left, which the next start removes.
+/// When the disk refuses; nothing is left then of what was begun.
 pub(crate) fn write(
     path: &Path,
     config: &ParquetConfig,
@@ -103,6 +102,26 @@ pub(crate) fn write(
     rows: &[Row],
 ) -> Result<Written, ParquetFileError> {
     let temporary = temporary(path);
+    let written = write_as(&temporary, path, config, batches, rows);
+    if written.is_err() {
+        // A full disk is not to be kept full by half a file. The next start removes what cannot be removed now.
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %temporary.display(), %error, "cannot remove half a file");
+            }
+            _ => {}
+        }
+    }
+    written
+}
+
+fn write_as(
+    temporary: &Path,
+    path: &Path,
+    config: &ParquetConfig,
+    batches: &[RecordBatch],
+    rows: &[Row],
+) -> Result<Written, ParquetFileError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let io_error = |at: &Path| {
         let path = at.to_owned();
@@ -110,14 +129,14 @@ pub(crate) fn write(
     };
     let parquet_error = |source| ParquetFileError::Parquet { path: path.to_owned(), source };
     create_folders(folder).map_err(io_error(folder))?;
-    let file = File::create(&temporary).map_err(io_error(&temporary))?;
+    let file = File::create(temporary).map_err(io_error(temporary))?;
     let sink = BufWriter::with_capacity(1 << 18, Summed::new(file));
     let sink = encode(sink, config, batches, rows).map_err(parquet_error)?;
-    let summed = sink.into_inner().map_err(|error| io_error(&temporary)(error.into_error()))?;
-    summed.file.sync_all().map_err(io_error(&temporary))?;
+    let summed = sink.into_inner().map_err(|error| io_error(temporary)(error.into_error()))?;
+    summed.file.sync_all().map_err(io_error(temporary))?;
     let written = Written { bytes: summed.bytes, checksum: summed.checksum() };
     drop(summed);
-    std::fs::rename(&temporary, path).map_err(io_error(path))?;
+    std::fs::rename(temporary, path).map_err(io_error(path))?;
     sync_folder(folder).map_err(io_error(folder))?;
     Ok(written)
 }
@@ -132,7 +151,7 @@ fn encode<W: Write + Send>(
     let schema = event::columns::schema();
     let level = i32::from(config.zstd_level);
     let codec = Compression::ZSTD(ZstdLevel::try_new(level)?);
-    let mut encoder = Encoder { codec, compressor: Compressor::new(level)? };
+    let mut encoder = Encoder::new(codec, level)?;
     let descr = ArrowSchemaConverter::new().convert(&schema)?;
     let properties = Arc::new(properties(codec, &schema));
     let mut writer = SerializedFileWriter::new(sink, descr.root_schema_ptr(), properties)?;

@@ -139,17 +139,19 @@ pub(super) struct Gathered<T> {
     pub(super) valid: Option<Vec<bool>>,
 }
 
-/// Gathers the values of arrays. `slice` is the plain values of an array.
-pub(super) fn gather<T: Copy + Default, U: Copy + Default>(
+/// Gathers the values of arrays. `slice` is the plain values of an array; `values` is memory to use.
+pub(super) fn gather<T: Copy, U: Copy + Default>(
     places: &[Place],
     columns: &[Option<ArrayRef>],
     slice: impl Fn(&ArrayRef) -> &[T],
     to: impl Fn(T) -> U,
+    mut values: Vec<U>,
 ) -> Gathered<U> {
+    values.clear();
     let slices: Vec<&[T]> = columns.iter().map(|column| column.as_ref().map_or(&[][..], &slice)).collect();
     let whole = |column: &Option<ArrayRef>| column.as_ref().is_some_and(|column| column.null_count() == 0);
     if columns.iter().all(whole) {
-        let values = places.iter().map(|(batch, at)| to(slices[*batch as usize][*at as usize])).collect();
+        values.extend(places.iter().map(|(batch, at)| to(slices[*batch as usize][*at as usize])));
         return Gathered { values, valid: None };
     }
     let there = |(batch, at): &Place| {
@@ -160,7 +162,7 @@ pub(super) fn gather<T: Copy + Default, U: Copy + Default>(
         true => to(slices[*batch as usize][*at as usize]),
         false => U::default(),
     };
-    let values = places.iter().zip(&valid).map(value).collect();
+    values.extend(places.iter().zip(&valid).map(value));
     let valid = valid.contains(&false).then_some(valid);
     Gathered { values, valid }
 }

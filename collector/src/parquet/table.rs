@@ -36,7 +36,10 @@ pub(super) fn row_group<W: Write + Send>(
     let mut append = |field: &Field, places: &Places, columns| {
         let leaf = leaves.next().ok_or_else(|| ParquetError::General("too few columns".to_owned()))?;
         let (bytes, close) = column(encoder, leaf, field, rows.len(), places, columns, bloom_ids)?;
-        group.append_column(&bytes, close)
+        group.append_column(&bytes, close)?;
+        // Nobody else holds the bytes any more, so this copies nothing.
+        encoder.memory().bytes = bytes.into();
+        Ok::<(), ParquetError>(())
     };
     for field in schema.fields() {
         let found = columns(batches, field.name());
@@ -73,21 +76,29 @@ fn column(
     let blank = is_blank(&columns) && (leaf.max_rep_level() == 0 || places.all.is_empty());
     let nulls = Some(rows as u64);
     match field.data_type() {
-        DataType::Utf8View if blank => Encoder::blank(leaf, rows, no_text(rows as u64)),
+        DataType::Utf8View if blank => encoder.blank(leaf, rows, no_text(rows as u64)),
         DataType::Utf8View => encoder.text(leaf, places, &Texts::unite(&columns)?),
         DataType::FixedSizeBinary(_) if blank => {
             let none = Statistics::fixed_len_byte_array(None, None, None, nulls, false);
-            Encoder::blank(leaf, rows, none)
+            encoder.blank(leaf, rows, none)
         }
         DataType::FixedSizeBinary(16) => {
             let bloom = bloom_ids && LOOKED_UP.contains(&field.name().as_str());
-            Encoder::ids::<16>(leaf, places, &gather(&places.all, &columns, ids, |id| id), bloom)
+            let memory = std::mem::take(&mut encoder.memory().long_ids);
+            let gathered = gather(&places.all, &columns, ids, |id| id, memory);
+            let column = encoder.ids::<16>(leaf, places, &gathered, bloom);
+            encoder.memory().long_ids = gathered.values;
+            column
         }
         DataType::FixedSizeBinary(8) => {
-            Encoder::ids::<8>(leaf, places, &gather(&places.all, &columns, ids, |id| id), false)
+            let memory = std::mem::take(&mut encoder.memory().short_ids);
+            let gathered = gather(&places.all, &columns, ids, |id| id, memory);
+            let column = encoder.ids::<8>(leaf, places, &gathered, false);
+            encoder.memory().short_ids = gathered.values;
+            column
         }
         DataType::Boolean if blank => {
-            Encoder::blank(leaf, rows, Statistics::boolean(None, None, None, nulls, false))
+            encoder.blank(leaf, rows, Statistics::boolean(None, None, None, nulls, false))
         }
         DataType::Boolean => encoder.bools(leaf, places, &bools(places, &columns)),
         data_type => {
@@ -97,20 +108,24 @@ fn column(
                 rising: RISING.contains(&field.name().as_str()),
             };
             if blank {
-                return Encoder::blank(leaf, rows, kind.statistics(None, nulls));
+                return encoder.blank(leaf, rows, kind.statistics(None, nulls));
             }
             let columns = cast_all(columns, data_type)?;
+            let memory = std::mem::take(&mut encoder.memory().numbers);
+            let all = &places.all;
             let gathered = match data_type {
-                DataType::UInt16 => gather(&places.all, &columns, values::<UInt16Type>, u64::from),
-                DataType::UInt32 => gather(&places.all, &columns, values::<UInt32Type>, u64::from),
-                DataType::UInt64 => gather(&places.all, &columns, values::<UInt64Type>, |value| value),
-                DataType::Int64 => gather(&places.all, &columns, values::<Int64Type>, i64::cast_unsigned),
+                DataType::UInt16 => gather(all, &columns, values::<UInt16Type>, u64::from, memory),
+                DataType::UInt32 => gather(all, &columns, values::<UInt32Type>, u64::from, memory),
+                DataType::UInt64 => gather(all, &columns, values::<UInt64Type>, |value| value, memory),
+                DataType::Int64 => gather(all, &columns, values::<Int64Type>, i64::cast_unsigned, memory),
                 DataType::Timestamp(..) => {
-                    gather(&places.all, &columns, values::<TimestampMicrosecondType>, i64::cast_unsigned)
+                    gather(all, &columns, values::<TimestampMicrosecondType>, i64::cast_unsigned, memory)
                 }
                 other => return Err(ParquetError::NYI(format!("column {} of {other}", field.name()))),
             };
-            encoder.numbers(leaf, places, &gathered, kind)
+            let column = encoder.numbers(leaf, places, &gathered, kind);
+            encoder.memory().numbers = gathered.values;
+            column
         }
     }
 }

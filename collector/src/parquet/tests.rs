@@ -42,43 +42,22 @@ fn fill(draft: &mut Draft, number: u64) {
     draft.text(Text::Path, format!("/items/{random}/\u{e9}").as_bytes());
     draft.text(Text::Host, b"always the same");
     if one_of(21, 4) > 0 {
-        draft.text(
-            Text::Consumer,
-            format!("consumer-{}", one_of(23, 300)).as_bytes(),
-        );
-        draft.text(
-            Text::UserAgent,
-            &b"a long one \xff ".repeat(1 + one_of(25, 12) as usize),
-        );
+        draft.text(Text::Consumer, format!("consumer-{}", one_of(23, 300)).as_bytes());
+        draft.text(Text::UserAgent, &b"a long one \xff ".repeat(1 + one_of(25, 12) as usize));
     }
     for attempt in 0..[0, 1, 1, 1, 2, 16][one_of(27, 6) as usize] {
         draft.attempt(&Attempt {
             addr: format!("10.0.0.{attempt}:80").as_bytes(),
-            status: if one_of(29, 3) == 0 {
-                event::ABSENT_U16
-            } else {
-                200 + attempt
-            },
-            error: if attempt == 1 {
-                AttemptError::Reset
-            } else {
-                AttemptError::None
-            },
+            status: if one_of(29, 3) == 0 { event::ABSENT_U16 } else { 200 + attempt },
+            error: if attempt == 1 { AttemptError::Reset } else { AttemptError::None },
             start_us: random as u32 >> 7,
             duration_us: u32::from(attempt),
             reused: attempt % 2 == 0,
-            span_id: if attempt == 2 {
-                [0; 8]
-            } else {
-                random.to_le_bytes()
-            },
+            span_id: if attempt == 2 { [0; 8] } else { random.to_le_bytes() },
         });
     }
     for pair in 0..[0, 0, 3][one_of(31, 3) as usize] {
-        draft.extra(
-            format!("key-{pair}").as_bytes(),
-            &random.to_le_bytes()[..pair as usize],
-        );
+        draft.extra(format!("key-{pair}").as_bytes(), &random.to_le_bytes()[..pair as usize]);
     }
 }
 
@@ -103,79 +82,44 @@ fn round_trip(batches: &[RecordBatch], config: &ParquetConfig) -> (tempfile::Tem
     let rows = order(batches);
     let written = write(&path, config, batches, &rows).unwrap();
     let bytes = std::fs::read(&path).unwrap();
-    assert_eq!(
-        (written.bytes, written.checksum),
-        (bytes.len() as u64, event::layout::checksum(&bytes))
-    );
+    assert_eq!((written.bytes, written.checksum), (bytes.len() as u64, event::layout::checksum(&bytes)));
 
     let schema = event::columns::schema();
-    let unpacked: Vec<_> = batches
-        .iter()
-        .map(|batch| event::hot::unpack(batch, None).unwrap())
-        .collect();
+    let unpacked: Vec<_> = batches.iter().map(|batch| event::hot::unpack(batch, None).unwrap()).collect();
     let begins: Vec<u32> = unpacked
         .iter()
-        .scan(0, |begin, batch| {
-            Some(std::mem::replace(begin, *begin + batch.num_rows() as u32))
-        })
+        .scan(0, |begin, batch| Some(std::mem::replace(begin, *begin + batch.num_rows() as u32)))
         .collect();
-    let places: UInt32Array = rows
-        .iter()
-        .map(|row| begins[row.batch as usize] + row.row)
-        .collect();
-    let expected =
-        take_record_batch(&concat_batches(&schema, &unpacked).unwrap(), &places).unwrap();
+    let places: UInt32Array = rows.iter().map(|row| begins[row.batch as usize] + row.row).collect();
+    let expected = take_record_batch(&concat_batches(&schema, &unpacked).unwrap(), &places).unwrap();
     let options = ArrowReaderOptions::new()
         .with_schema(schema.clone())
         .with_page_index_policy(PageIndexPolicy::Required);
-    let reader =
-        ParquetRecordBatchReaderBuilder::try_new_with_options(File::open(&path).unwrap(), options);
-    let read: Vec<_> = reader
-        .unwrap()
-        .build()
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(File::open(&path).unwrap(), options);
+    let read: Vec<_> = reader.unwrap().build().unwrap().map(Result::unwrap).collect();
     let read = concat_batches(&schema, &read).unwrap();
     assert_eq!(read.num_rows(), expected.num_rows());
     for (index, field) in schema.fields().iter().enumerate() {
-        assert_eq!(
-            read.column(index),
-            expected.column(index),
-            "{}",
-            field.name()
-        );
+        assert_eq!(read.column(index), expected.column(index), "{}", field.name());
     }
     (folder, path)
 }
 
 #[test]
 fn rows_of_every_kind_come_back_in_order_of_time() {
-    let config = ParquetConfig {
-        row_group_rows: 27_000,
-        ..ParquetConfig::default()
-    };
+    let config = ParquetConfig { row_group_rows: 27_000, ..ParquetConfig::default() };
     let varied = batches(&[8_192, 1, 40_000, 300], 0, fill);
     let (_folder, path) = round_trip(&varied, &config);
     let options = ReadOptionsBuilder::new()
-        .with_reader_properties(
-            ReaderProperties::builder()
-                .set_read_bloom_filter(true)
-                .build(),
-        )
+        .with_reader_properties(ReaderProperties::builder().set_read_bloom_filter(true).build())
         .build();
-    let reader =
-        SerializedFileReader::new_with_options(File::open(path).unwrap(), options).unwrap();
+    let reader = SerializedFileReader::new_with_options(File::open(path).unwrap(), options).unwrap();
     assert_eq!(reader.metadata().num_row_groups(), 2);
     let all: usize = varied.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(reader.metadata().file_metadata().num_rows(), all as i64);
     for batch in &varied {
         let ids = batch["request_id"].as_fixed_size_binary();
-        for id in (0..ids.len())
-            .filter(|row| ids.is_valid(*row))
-            .take(1_000)
-            .map(|row| ids.value(row))
-        {
+        for id in (0..ids.len()).filter(|row| ids.is_valid(*row)).take(1_000).map(|row| ids.value(row)) {
             let in_group = |group| {
                 let group = reader.get_row_group(group).unwrap();
                 group.get_column_bloom_filter(4).unwrap().check(id)
@@ -184,21 +128,10 @@ fn rows_of_every_kind_come_back_in_order_of_time() {
         }
     }
     for group in reader.metadata().row_groups() {
-        let column = |name: &str| {
-            group
-                .columns()
-                .iter()
-                .find(|column| column.column_path().string() == name)
-                .unwrap()
-        };
-        assert!(
-            column("workspace").statistics().unwrap().null_count_opt()
-                == Some(group.num_rows() as u64)
-        );
-        assert_eq!(
-            column("path").statistics().unwrap().null_count_opt(),
-            Some(0)
-        );
+        let column =
+            |name: &str| group.columns().iter().find(|column| column.column_path().string() == name).unwrap();
+        assert!(column("workspace").statistics().unwrap().null_count_opt() == Some(group.num_rows() as u64));
+        assert_eq!(column("path").statistics().unwrap().null_count_opt(), Some(0));
         let time = column("time").statistics().unwrap();
         assert!(time.min_bytes_opt().is_some() && time.max_bytes_opt().is_some());
         assert_eq!(group.sorting_columns().unwrap().len(), 1);
@@ -231,9 +164,7 @@ fn rows_that_lack_nearly_everything_come_back() {
 
 #[test]
 fn batches_that_are_not_packed_are_taken_too() {
-    let unpacked: Vec<_> = batches(&[500], 0, fill)
-        .iter()
-        .map(|batch| event::hot::unpack(batch, None).unwrap())
-        .collect();
+    let unpacked: Vec<_> =
+        batches(&[500], 0, fill).iter().map(|batch| event::hot::unpack(batch, None).unwrap()).collect();
     round_trip(&unpacked, &ParquetConfig::default());
 }

@@ -1,10 +1,9 @@
 //! The texts of a column from all batches: one sorted dictionary, and each batch's codes in it.
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{
-    ArrowDictionaryKeyType, ArrowNativeType, DataType, UInt8Type, UInt16Type, UInt32Type,
-};
+use arrow::datatypes::{DataType, UInt8Type, UInt16Type, UInt32Type};
 use arrow::error::ArrowError;
 use std::collections::HashMap;
 
@@ -12,10 +11,17 @@ use super::rows::{Gathered, Place};
 
 /// Texts, each once, in the order of their bytes: codes compare as texts do.
 pub(super) struct Texts {
-    dictionaries: Vec<Option<(StringArray, Vec<u32>)>>,
-    codes: Vec<Vec<u32>>,
+    batches: Vec<Option<Batch>>,
     /// Where each text of the dictionary stands in the batches' dictionaries.
     sources: Vec<(u32, u32)>,
+}
+
+/// The column of one batch.
+struct Batch {
+    column: ArrayRef,
+    dictionary: StringArray,
+    /// The code in all batches of each code in this one.
+    codes: Vec<u32>,
 }
 
 /// Code of a null.
@@ -28,32 +34,21 @@ impl Texts {
     /// When a column cannot be seen as a dictionary of text.
     pub(super) fn unite(columns: &[Option<ArrayRef>]) -> Result<Self, ArrowError> {
         let plain = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
-        let coded = |column: &ArrayRef| match column.data_type() {
-            DataType::Dictionary(key, value)
-                if **value == DataType::Utf8
-                    && matches!(**key, DataType::UInt8 | DataType::UInt16 | DataType::UInt32) =>
-            {
-                Ok(column.clone())
-            }
-            _ => cast(column, &plain),
-        };
-        let (mut dictionaries, mut codes) = (Vec::with_capacity(columns.len()), Vec::new());
-        for column in columns {
-            let Some(column) = column else {
-                dictionaries.push(None);
-                codes.push(Vec::new());
-                continue;
+        let batch = |column: &ArrayRef| {
+            let column = match column.data_type() {
+                DataType::Dictionary(key, value)
+                    if **value == DataType::Utf8
+                        && matches!(**key, DataType::UInt8 | DataType::UInt16 | DataType::UInt32) =>
+                {
+                    column.clone()
+                }
+                _ => cast(column, &plain)?,
             };
-            let column = coded(column)?;
-            let values = column.as_any_dictionary().values().as_string::<i32>().clone();
-            codes.push(match column.data_type() {
-                DataType::Dictionary(key, _) if **key == DataType::UInt8 => keys::<UInt8Type>(&column),
-                DataType::Dictionary(key, _) if **key == DataType::UInt16 => keys::<UInt16Type>(&column),
-                _ => keys::<UInt32Type>(&column),
-            });
-            dictionaries.push(Some((values, Vec::new())));
-        }
-        let mut texts = Self { dictionaries, codes, sources: Vec::new() };
+            let dictionary = column.as_any_dictionary().values().as_string::<i32>().clone();
+            Ok(Batch { column, dictionary, codes: Vec::new() })
+        };
+        let batches = columns.iter().map(|column| column.as_ref().map(batch).transpose());
+        let mut texts = Self { batches: batches.collect::<Result<_, ArrowError>>()?, sources: Vec::new() };
         texts.number();
         Ok(texts)
     }
@@ -64,9 +59,9 @@ impl Texts {
         let mut firsts: Vec<(&str, (u32, u32))> = Vec::new();
         // The place of each local text among those met so far.
         let locals: Vec<Vec<u32>> = (0_u32..)
-            .zip(&self.dictionaries)
-            .map(|(batch, dictionary)| {
-                let Some((values, _)) = dictionary else { return Vec::new() };
+            .zip(&self.batches)
+            .map(|(batch, column)| {
+                let Some(Batch { dictionary: values, .. }) = column else { return Vec::new() };
                 let place = |index: usize| {
                     let text = values.value(index);
                     *places.entry(text).or_insert_with(|| {
@@ -83,9 +78,9 @@ impl Texts {
         (0_u32..).zip(&sorted).for_each(|(code, place)| code_of[*place as usize] = code);
         let sources = sorted.iter().map(|place| firsts[*place as usize].1).collect();
         drop(places);
-        for (dictionary, local) in self.dictionaries.iter_mut().zip(locals) {
-            if let Some((_, codes)) = dictionary {
-                *codes = local.iter().map(|place| code_of[*place as usize]).collect();
+        for (batch, local) in self.batches.iter_mut().zip(locals) {
+            if let Some(batch) = batch {
+                batch.codes = local.iter().map(|place| code_of[*place as usize]).collect();
             }
         }
         self.sources = sources;
@@ -99,42 +94,69 @@ impl Texts {
     /// A text by its code.
     pub(super) fn text(&self, code: u32) -> &str {
         let (batch, index) = self.sources[code as usize];
-        self.dictionaries[batch as usize].as_ref().map_or("", |(values, _)| values.value(index as usize))
+        self.batches[batch as usize].as_ref().map_or("", |batch| batch.dictionary.value(index as usize))
     }
 
-    /// The codes of values in the order of their places.
-    pub(super) fn gather(&self, places: &[Place]) -> Gathered<u32> {
-        let mut absent = false;
-        let values: Vec<u32> = places
+    /// The codes of values in the order of their places. `values` is memory to use.
+    pub(super) fn gather(&self, places: &[Place], mut values: Vec<u32>) -> Gathered<u32> {
+        values.clear();
+        let batches: Vec<Option<(Keys<'_>, &[u32])>> = self
+            .batches
             .iter()
-            .map(|(batch, at)| {
-                let local = match &self.codes[*batch as usize][..] {
-                    [] => NULL,
-                    codes => codes[*at as usize],
-                };
-                match &self.dictionaries[*batch as usize] {
-                    Some((_, codes)) if local != NULL => codes[local as usize],
-                    _ => {
-                        absent = true;
-                        NULL
-                    }
-                }
-            })
+            .map(|batch| batch.as_ref().map(|batch| (batch.keys(), &batch.codes[..])))
             .collect();
+        let mut absent = false;
+        values.extend(places.iter().map(|(batch, at)| {
+            let at = *at as usize;
+            match &batches[*batch as usize] {
+                Some((keys, codes)) if keys.nulls.is_none_or(|nulls| nulls.is_valid(at)) => {
+                    codes[keys.values.at(at)]
+                }
+                _ => {
+                    absent = true;
+                    NULL
+                }
+            }
+        }));
         let valid = absent.then(|| values.iter().map(|code| *code != NULL).collect());
         Gathered { values, valid }
     }
 }
 
-/// The codes of one batch, those of nulls as [`NULL`].
-fn keys<K: ArrowDictionaryKeyType>(column: &ArrayRef) -> Vec<u32> {
-    let keys = column.as_dictionary::<K>().keys();
-    let code = |key: &K::Native| key.as_usize() as u32;
-    match keys.nulls() {
-        None => keys.values().iter().map(code).collect(),
-        Some(nulls) => {
-            let one = |(key, valid)| if valid { code(key) } else { NULL };
-            keys.values().iter().zip(nulls.iter()).map(one).collect()
+/// The codes of one batch.
+struct Keys<'a> {
+    values: Codes<'a>,
+    nulls: Option<&'a NullBuffer>,
+}
+
+enum Codes<'a> {
+    One(&'a [u8]),
+    Two(&'a [u16]),
+    Four(&'a [u32]),
+}
+
+impl Codes<'_> {
+    #[inline]
+    fn at(&self, at: usize) -> usize {
+        match self {
+            Self::One(codes) => usize::from(codes[at]),
+            Self::Two(codes) => usize::from(codes[at]),
+            Self::Four(codes) => codes[at] as usize,
         }
+    }
+}
+
+impl Batch {
+    fn keys(&self) -> Keys<'_> {
+        let values = match self.column.data_type() {
+            DataType::Dictionary(key, _) if **key == DataType::UInt8 => {
+                Codes::One(self.column.as_dictionary::<UInt8Type>().keys().values())
+            }
+            DataType::Dictionary(key, _) if **key == DataType::UInt16 => {
+                Codes::Two(self.column.as_dictionary::<UInt16Type>().keys().values())
+            }
+            _ => Codes::Four(self.column.as_dictionary::<UInt32Type>().keys().values()),
+        };
+        Keys { values, nulls: self.column.nulls() }
     }
 }

@@ -31,8 +31,19 @@ pub(super) type Column = Result<(Bytes, ColumnCloseResult), ParquetError>;
 
 /// What the columns of a file share.
 pub(super) struct Encoder {
-    pub(super) codec: Compression,
-    pub(super) compressor: Compressor<'static>,
+    codec: Compression,
+    compressor: Compressor<'static>,
+    memory: Memory,
+}
+
+/// What one column leaves to the next: fresh memory is paid for page by page.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) numbers: Vec<u64>,
+    pub(super) long_ids: Vec<[u8; 16]>,
+    pub(super) short_ids: Vec<[u8; 8]>,
+    pub(super) bytes: Vec<u8>,
+    codes: Vec<u32>,
 }
 
 /// What numbers are.
@@ -46,23 +57,41 @@ pub(super) struct Number {
 }
 
 impl Encoder {
+    pub(super) fn new(codec: Compression, level: i32) -> Result<Self, ParquetError> {
+        Ok(Self { codec, compressor: Compressor::new(level)?, memory: Memory::default() })
+    }
+
+    /// Memory to use, and to leave to the next column.
+    pub(super) fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
     fn chunk(&mut self, descr: &ColumnDescPtr, encoding: Encoding) -> Chunk<'_> {
-        Chunk::new(descr, encoding, self.codec, Some(&mut self.compressor))
+        let bytes = std::mem::take(&mut self.memory.bytes);
+        Chunk::new(descr, encoding, self.codec, Some(&mut self.compressor), bytes)
+    }
+
+    /// A chunk that is not compressed.
+    fn plain(&mut self, descr: &ColumnDescPtr) -> Chunk<'static> {
+        let bytes = std::mem::take(&mut self.memory.bytes);
+        Chunk::new(descr, Encoding::PLAIN, Compression::UNCOMPRESSED, None, bytes)
     }
 
     /// A column without a value.
-    pub(super) fn blank(descr: &ColumnDescPtr, rows: usize, statistics: Statistics) -> Column {
+    pub(super) fn blank(&mut self, descr: &ColumnDescPtr, rows: usize, statistics: Statistics) -> Column {
         if descr.max_def_level() == 0 {
             return Err(ParquetError::General(format!("column {} has no values", descr.path())));
         }
-        let mut chunk = Chunk::new(descr, Encoding::PLAIN, Compression::UNCOMPRESSED, None);
+        let mut chunk = self.plain(descr);
         chunk.blank(rows)?;
         chunk.close(statistics, None)
     }
 
     /// Text: codes of a dictionary, or plain where nearly every value is another one.
     pub(super) fn text(&mut self, descr: &ColumnDescPtr, places: &Places, texts: &Texts) -> Column {
-        let Gathered { values: codes, valid } = texts.gather(&places.all);
+        let memory = std::mem::take(&mut self.memory.codes);
+        let Gathered { values: gathered, valid } = texts.gather(&places.all, memory);
+        let codes = &gathered[..];
         let length: usize = (0..texts.len() as u32).map(|code| 4 + texts.text(code).len()).sum();
         let few = length <= DICTIONARY_BYTES_MAX && (1..=codes.len() / 2 + 16).contains(&texts.len());
         let encoding = if few { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
@@ -76,7 +105,7 @@ impl Encoder {
         let mut all: Option<(u32, u32)> = None;
         let mut there = Vec::new();
         chunk.pages(places, valid.as_deref(), |range, raw| {
-            let codes = present(&codes, valid.as_deref(), range, &mut there);
+            let codes = present(codes, valid.as_deref(), range, &mut there);
             match few {
                 true => {
                     raw.push(bits);
@@ -92,17 +121,20 @@ impl Encoder {
         let least = all.and_then(|(code, _)| bound(lower(texts.text(code))));
         let greatest = all.and_then(|(_, code)| bound(upper(texts.text(code))));
         let nulls = Some(chunk.nulls());
-        chunk.close(Statistics::byte_array(least, greatest, None, nulls, false), None)
+        let column = chunk.close(Statistics::byte_array(least, greatest, None, nulls, false), None);
+        self.memory.codes = gathered;
+        column
     }
 
     /// Ids, as they are: random, so neither a dictionary nor compression makes them smaller.
     pub(super) fn ids<const N: usize>(
+        &mut self,
         descr: &ColumnDescPtr,
         places: &Places,
         ids: &Gathered<[u8; N]>,
         bloom: bool,
     ) -> Column {
-        let mut chunk = Chunk::new(descr, Encoding::PLAIN, Compression::UNCOMPRESSED, None);
+        let mut chunk = self.plain(descr);
         let valid = ids.valid.as_deref();
         let mut all: Option<([u8; N], [u8; N])> = None;
         let mut there = Vec::new();
@@ -165,17 +197,19 @@ impl Encoder {
         kind: Number,
     ) -> Column {
         let valid = numbers.valid.as_deref();
-        let few = if kind.rising { None } else { dictionary(numbers) };
+        let memory = std::mem::take(&mut self.memory.codes);
+        let few = if kind.rising { Err(memory) } else { dictionary(numbers, memory) };
+        let (few, memory) = few.map_or_else(|memory| (None, memory), |few| (Some(few), Vec::new()));
         let nothing = few.as_ref().is_some_and(|(values, _)| values.is_empty());
-        let few = few.filter(|_| !nothing);
-        let encoding = match &few {
+        let dictionary = few.as_ref().filter(|_| !nothing);
+        let encoding = match dictionary {
             _ if nothing => Encoding::PLAIN,
             Some(_) => Encoding::RLE_DICTIONARY,
             None if kind.rising => Encoding::DELTA_BINARY_PACKED,
             None => Encoding::BYTE_STREAM_SPLIT,
         };
         let mut chunk = self.chunk(descr, encoding);
-        if let Some((values, _)) = &few {
+        if let Some((values, _)) = dictionary {
             let plain = values.iter().flat_map(|value| value.to_le_bytes().into_iter().take(kind.bytes));
             chunk.dictionary(plain.collect(), values.len())?;
         }
@@ -183,9 +217,9 @@ impl Encoder {
         let mut all: Option<(u64, u64)> = None;
         chunk.pages(places, valid, |range, raw| {
             let values = present(&numbers.values, valid, range.clone(), &mut there);
-            match &few {
-                Some((dictionary, codes)) => {
-                    let bits = width(dictionary.len().saturating_sub(1) as u32);
+            match dictionary {
+                Some((values, codes)) => {
+                    let bits = width(values.len().saturating_sub(1) as u32);
                     raw.push(bits);
                     hybrid(present(codes, valid, range, &mut codes_there), bits, raw);
                 }
@@ -201,7 +235,9 @@ impl Encoder {
             Some((bytes(least), bytes(greatest)))
         })?;
         let nulls = Some(chunk.nulls());
-        chunk.close(kind.statistics(all, nulls), None)
+        let column = chunk.close(kind.statistics(all, nulls), None);
+        self.memory.codes = few.map_or(memory, |(_, codes)| codes);
+        column
     }
 }
 
@@ -244,12 +280,14 @@ fn absent(valid: &[bool]) -> u64 {
     valid.iter().filter(|valid| !**valid).count() as u64
 }
 
-/// The different numbers in the order of their coming, and the code of each; none if they are too many.
-fn dictionary(numbers: &Gathered<u64>) -> Option<(Vec<u64>, Vec<u32>)> {
+/// The different numbers in the order of their coming, and the code of each; if they are too many, the memory that was
+/// given for the codes.
+fn dictionary(numbers: &Gathered<u64>, mut codes: Vec<u32>) -> Result<(Vec<u64>, Vec<u32>), Vec<u32>> {
     const FREE: u32 = u32::MAX;
     let mut table = vec![(0_u64, FREE); NUMBER_PLACES];
     let mut values = Vec::new();
-    let mut codes = Vec::with_capacity(numbers.values.len());
+    codes.clear();
+    codes.reserve(numbers.values.len());
     let mut last = (0, FREE);
     for (row, value) in numbers.values.iter().enumerate() {
         if numbers.valid.as_ref().is_some_and(|valid| !valid[row]) {
@@ -264,7 +302,7 @@ fn dictionary(numbers: &Gathered<u64>) -> Option<(Vec<u64>, Vec<u32>)> {
             }
             if table[place].1 == FREE {
                 if values.len() == NUMBERS_MAX {
-                    return None;
+                    return Err(codes);
                 }
                 table[place] = (*value, values.len() as u32);
                 values.push(*value);
@@ -273,7 +311,7 @@ fn dictionary(numbers: &Gathered<u64>) -> Option<(Vec<u64>, Vec<u32>)> {
         }
         codes.push(last.1);
     }
-    Some((values, codes))
+    Ok((values, codes))
 }
 
 fn plain_text(text: &str, out: &mut Vec<u8>) {
@@ -329,9 +367,9 @@ mod tests {
     #[test]
     fn too_many_numbers_have_no_dictionary() {
         let numbers = |count: u64| Gathered { values: (0..count).collect(), valid: None };
-        assert!(dictionary(&numbers(NUMBERS_MAX as u64)).is_some());
-        assert!(dictionary(&numbers(NUMBERS_MAX as u64 + 1)).is_none());
+        assert!(dictionary(&numbers(NUMBERS_MAX as u64), Vec::new()).is_ok());
+        assert!(dictionary(&numbers(NUMBERS_MAX as u64 + 1), Vec::new()).is_err());
         let some = Gathered { values: vec![7, 0, 7, 9], valid: Some(vec![true, false, true, true]) };
-        assert_eq!(dictionary(&some), Some((vec![7, 9], vec![0, 0, 0, 1])));
+        assert_eq!(dictionary(&some, vec![5]), Ok((vec![7, 9], vec![0, 0, 0, 1])));
     }
 }

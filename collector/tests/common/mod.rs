@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{TimestampMicrosecondType, UInt16Type, UInt64Type};
 use collector::{CollectorConfig, Running};
+use event::hot::HotReader;
 use event::layout::{DataFolder, Manifest, checksum};
 use event::spool::{Spool, SpoolConfig, Writer};
 use event::{ABSENT_U16, Attempt, AttemptError, Draft, Text, ip_bytes};
@@ -115,6 +116,27 @@ pub fn write(writers: &mut [Writer], draft: &mut Draft, from: u64, to: u64) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// Rows in hot files that are not sealed.
+pub fn hot_rows(folder: &DataFolder) -> u64 {
+    let sealed = Manifest::load(folder).unwrap().sealed_through;
+    let numbers = folder.hot_numbers().unwrap().into_iter().filter(|number| *number > sealed);
+    numbers
+        .filter_map(|number| HotReader::open(folder, number).ok().flatten())
+        .map(|reader| reader.rows)
+        .sum()
+}
+
+/// How many files below a folder have names that end so.
+pub fn files_ending(folder: &Path, kind: &str) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| match path.is_dir() {
+            true => files_ending(&path, kind),
+            false => usize::from(path.extension().is_some_and(|found| found == kind)),
+        })
+        .sum()
 }
 
 /// Everything that the manifest names, each file checked against its entry.

@@ -23,6 +23,9 @@ pub struct HotWriter {
     encoded: Vec<u8>,
     end: u64,
     durable: u64,
+    /// Length of the commit log, and how much of it is durable.
+    log_end: u64,
+    log_durable: u64,
     rows: u64,
     failed: bool,
 }
@@ -43,8 +46,19 @@ impl HotWriter {
         let commits = new(&folder.hot_commits(number)).map_err(fail("create the commit log of"))?;
         let data = new(&path).map_err(fail("create"))?;
         sync_folder(&folder.hot()).map_err(fail("make durable the name of"))?;
-        let encoded = Vec::new();
-        Ok(Self { number, path, data, commits, encoded, end: 0, durable: 0, rows: 0, failed: false })
+        Ok(Self {
+            number,
+            path,
+            data,
+            commits,
+            encoded: Vec::new(),
+            end: 0,
+            durable: 0,
+            log_end: 0,
+            log_durable: 0,
+            rows: 0,
+            failed: false,
+        })
     }
 
     /// Its number.
@@ -59,9 +73,9 @@ impl HotWriter {
     pub fn bytes(&self) -> u64 {
         self.end
     }
-    /// Whether all that was committed is durable.
-    pub fn is_durable(&self) -> bool {
-        self.durable == self.end
+    /// Bytes of the commit log that were committed, and those of them that are durable.
+    pub fn log_bytes(&self) -> (u64, u64) {
+        (self.log_end, self.log_durable)
     }
 
     /// Commits a batch, which has columns of the table `requests` as they are or packed, and how far the lanes are
@@ -88,6 +102,7 @@ impl HotWriter {
         line.push(b'\n');
         self.commits.write_all(&line).map_err(|error| self.io("append to the commit log of", error))?;
         self.end = end;
+        self.log_end += u64::try_from(line.len()).expect("usize fits in u64");
         self.rows += rows;
         self.failed = false;
         Ok(())
@@ -100,7 +115,7 @@ impl HotWriter {
     pub fn sync(&mut self) -> Result<(), HotError> {
         match self.data.sync_data().and_then(|()| self.commits.sync_data()) {
             Ok(()) => {
-                self.durable = self.end;
+                (self.durable, self.log_durable) = (self.end, self.log_end);
                 Ok(())
             }
             Err(error) => {

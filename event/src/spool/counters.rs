@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const FILE: &str = "counters";
 const MAGIC: u64 = u64::from_le_bytes(*b"TOLLCNT1");
 const LINE_BYTES: usize = 64;
+/// The word of a core's line that the collector writes, the others being the gateway's.
+const STORED: usize = 5;
 
 /// Why an event was dropped instead of recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,18 @@ impl Counters {
         let load = |at| self.word(line, at).load(Ordering::Acquire);
         let (written, dropped) = (load(0), [load(1), load(2), load(3)]);
         CoreCounts { produced: written + dropped.iter().sum::<u64>(), written, dropped }
+    }
+
+    /// The collector's word that the first `records` of this life of a core are on its disk: the spool need not be.
+    pub fn set_stored(&self, core: u16, records: u64) {
+        if core < self.cores {
+            self.word(usize::from(core) + 1, STORED).store(records, Ordering::Release);
+        }
+    }
+
+    /// What the collector said last.
+    pub(super) fn stored(&self, core: u16) -> u64 {
+        self.word(usize::from(core) + 1, STORED).load(Ordering::Acquire)
     }
 
     pub(super) fn wrote(&self, core: u16, written: u64) {

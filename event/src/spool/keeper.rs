@@ -4,6 +4,7 @@ use super::counters::{Counters, DropReason};
 use super::segment::{self, FIRST_RECORD, Segment, Slot};
 use super::writer::Writer;
 use super::{SpoolConfig, SpoolError, lane_folder};
+use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,6 +70,7 @@ impl Spool {
                 no_spare: Arc::clone(&no_spare),
                 live: Vec::new(),
                 synced_at: 0,
+                unsynced: VecDeque::new(),
             };
             lane.lay_spare().map_err(SpoolError::io("create a segment in", &lane.path))?;
             writers.push(Writer {
@@ -139,8 +141,10 @@ struct Lane {
     no_spare: Arc<AtomicU8>,
     /// Segments that may hold records which are not durable yet.
     live: Vec<Arc<Segment>>,
-    /// How many records of this core are durable.
+    /// How many records of this core this keeper made durable.
     synced_at: u64,
+    /// How many records there were at what time, as long as those are not durable; at most one per round of an interval.
+    unsynced: VecDeque<(Instant, u64)>,
 }
 
 impl Lane {
@@ -176,6 +180,27 @@ impl Lane {
         Ok(())
     }
 
+    /// Makes what was written durable, once the oldest of it has waited for `patience` and the collector has not stored
+    /// it by then: what is in its files need not be on disk twice.
+    fn sync_if_due(&mut self, counters: &Counters, patience: Duration) {
+        let (written, stored) = (counters.core(self.core).written, counters.stored(self.core));
+        let durable = stored.max(self.synced_at);
+        while self.unsynced.front().is_some_and(|(_, written)| *written <= durable) {
+            self.unsynced.pop_front();
+        }
+        if written > self.unsynced.back().map_or(durable, |(_, written)| *written) {
+            self.unsynced.push_back((Instant::now(), written));
+        }
+        if self.unsynced.front().is_some_and(|(since, _)| since.elapsed() >= patience) {
+            self.sync(written);
+            self.unsynced.clear();
+        }
+        // A segment whose records are all stored will never be synced.
+        let ends = self.live.iter().skip(1).map(|next| next.is_active().then(|| next.first_ordinal()));
+        let over = ends.take_while(|end| end.is_some_and(|end| end <= stored)).count();
+        self.live.drain(..over);
+    }
+
     /// Makes what was written durable. A segment whose fdatasync failed is given up: what it holds stays readable,
     /// and the writer goes on in another.
     fn sync(&mut self, written: u64) {
@@ -200,16 +225,15 @@ impl Lane {
 }
 
 fn keep(mut lanes: Vec<Lane>, counters: &Counters, sync_interval: Duration, stop: &AtomicBool) {
-    let mut synced = Instant::now();
+    // A round and the sync itself are part of what a record may wait.
+    let patience = sync_interval.saturating_sub(2 * SPARE_INTERVAL).max(SPARE_INTERVAL);
     loop {
         let stopping = stop.load(Ordering::Acquire);
         for lane in &mut lanes {
             // A failure is told by its counter, `disk_error`, and tried again at the next round.
             drop(lane.lay_spare());
-        }
-        if stopping || synced.elapsed() >= sync_interval {
-            synced = Instant::now();
-            for lane in &mut lanes {
+            lane.sync_if_due(counters, patience);
+            if stopping {
                 lane.sync(counters.core(lane.core).written);
             }
         }

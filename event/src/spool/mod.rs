@@ -3,7 +3,8 @@
 //! Each core appends to segments of its own, pre-allocated files mapped into memory, so an append is two copies, a
 //! checksum and one store: no lock, no system call, no allocation. The commit mark of a record is stored last. A
 //! killed process loses nothing that was committed, since the page cache outlives it; the [`Spool`]'s keeper thread
-//! calls fdatasync at an interval, which bounds what a power loss can take. The collector tails the segments with
+//! calls fdatasync at an interval, which bounds what a power loss can take, unless the collector has put the records on
+//! its own disk by then. The collector tails the segments with
 //! [`LaneReader`], also from another process, and unlinks each once all of it is stored.
 //!
 //! A sequence is `segment number << 24 | index in the segment`. Segment numbers are never used twice, so a sequence
@@ -34,7 +35,8 @@ pub struct SpoolConfig {
     pub segment_bytes: u64,
     /// Most bytes of segments on disk, of all cores. When they are full, events are dropped and counted.
     pub bytes_max: u64,
-    /// Interval of fdatasync in milliseconds: the most that a power loss can take. A killed process loses nothing.
+    /// Longest that an event is on no disk, in milliseconds: the most that a power loss can take. A killed process loses
+    /// nothing.
     pub sync_interval_ms: u64,
 }
 

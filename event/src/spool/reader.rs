@@ -7,6 +7,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// An empty place is taken for the end of the lane so often before it is asked whether it is a hole.
+const EMPTY_LOOKS: u32 = 64;
+
 /// How far a lane has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Position {
@@ -43,6 +46,8 @@ pub struct LaneReader {
     done: VecDeque<(u64, u64, PathBuf)>,
     corrupt_records: u64,
     corrupt_at: Option<(u64, usize)>,
+    /// The empty place that was met last, and how often.
+    empty: ((u64, usize), u32),
 }
 
 impl LaneReader {
@@ -83,6 +88,7 @@ impl LaneReader {
             done: VecDeque::new(),
             corrupt_records: 0,
             corrupt_at: None,
+            empty: ((0, 0), 0),
         };
         let after_number = after.map(|sequence| sequence >> INDEX_BITS);
         for (number, path) in reader.list()? {
@@ -113,7 +119,11 @@ impl LaneReader {
             };
             let sequence = segment.sequence(self.index);
             match segment.slot(self.offset, self.index) {
-                Slot::Empty => break,
+                Slot::Empty => {
+                    if !self.is_hole()? || !self.pass_damage()? {
+                        break;
+                    }
+                }
                 Slot::End => {
                     if !self.leave()? {
                         break;
@@ -136,27 +146,59 @@ impl LaneReader {
                     self.position = Some(Position { sequence, life_us: segment.life_us, ordinal });
                 }
                 Slot::Corrupt => {
-                    let found = segment.resync(self.offset, self.index);
-                    let place = (segment.number, self.offset);
-                    if let Some((offset, index)) = found {
-                        // The index tells how many records were lost on the way.
-                        let counted = u64::from(self.corrupt_at == Some(place));
-                        self.corrupt_records += (index - self.index).max(1) - counted;
-                        (self.offset, self.index) = (offset, index);
-                        continue;
-                    }
-                    if self.corrupt_at != Some(place) {
-                        self.corrupt_at = Some(place);
-                        self.corrupt_records += 1;
-                    }
-                    // Nothing whole follows yet. If the writer went on elsewhere, nothing will.
-                    if !self.leave()? {
+                    if !self.pass_damage()? {
                         break;
                     }
                 }
             }
         }
         Ok(given)
+    }
+
+    /// Goes on behind what is damaged, and counts what was lost; false if there is nothing to go on with yet.
+    fn pass_damage(&mut self) -> Result<bool, ReadError> {
+        let Some(segment) = self.current.as_ref() else { return Ok(false) };
+        let place = (segment.number, self.offset);
+        if let Some((offset, index)) = segment.resync(self.offset, self.index) {
+            // The index tells how many records were lost on the way.
+            let counted = u64::from(self.corrupt_at == Some(place));
+            let lost = index.max(self.index + 1).saturating_sub(self.index.max(self.stored_in(segment)));
+            self.corrupt_records += lost.saturating_sub(counted);
+            (self.offset, self.index) = (offset, index);
+            return Ok(true);
+        }
+        if self.corrupt_at != Some(place) {
+            self.corrupt_at = Some(place);
+            self.corrupt_records += 1;
+        }
+        // Nothing whole follows yet. If the writer went on elsewhere, nothing will.
+        self.leave()
+    }
+
+    /// Whether nothing will ever come at this empty place, since the writer has gone on to another segment: a power
+    /// loss took it. That is looked at now and then only, for an empty place is nearly always the end.
+    fn is_hole(&mut self) -> Result<bool, ReadError> {
+        let Some(segment) = self.current.as_ref() else { return Ok(false) };
+        let place = (segment.number, self.offset);
+        self.empty = if self.empty.0 == place { (place, self.empty.1 + 1) } else { (place, 1) };
+        if !self.empty.1.is_multiple_of(EMPTY_LOOKS) {
+            return Ok(false);
+        }
+        let newer = self.list()?.into_iter().filter(|(number, _)| *number > segment.number);
+        let left = newer.into_iter().any(|(_, path)| Segment::open(&path).is_ok_and(|next| next.is_active()));
+        // Looked at again: the writer marks the end of a segment before it takes the next.
+        Ok(left && segment.slot(self.offset, self.index) == Slot::Empty)
+    }
+
+    /// Records at the beginning of a segment that are stored already. They may be damaged: after a power loss the spool
+    /// lacks what the collector had made durable by itself.
+    fn stored_in(&self, segment: &Segment) -> u64 {
+        match self.skip_through {
+            Some(through) if through >> INDEX_BITS == segment.number => {
+                (through & ((1 << INDEX_BITS) - 1)) + 1
+            }
+            _ => 0,
+        }
     }
 
     /// How far this reader has come; none before its first record.
@@ -169,6 +211,11 @@ impl LaneReader {
         self.corrupt_records
     }
 
+    /// Whether [`Self::release`] would unlink a segment.
+    pub fn can_release(&self, through: u64) -> bool {
+        self.done.front().is_some_and(|(number, last, _)| is_stored(*number, *last, through))
+    }
+
     /// Unlinks the segments of which everything up to `through` is stored, and says how many. The one being read
     /// always stays, so numbers are never given out again.
     ///
@@ -177,7 +224,7 @@ impl LaneReader {
     pub fn release(&mut self, through: u64) -> io::Result<usize> {
         let mut released = 0;
         while let Some((number, last, path)) = self.done.front() {
-            if *last > through && *number >= through >> INDEX_BITS {
+            if !is_stored(*number, *last, through) {
                 break;
             }
             match std::fs::remove_file(path) {
@@ -238,4 +285,9 @@ impl LaneReader {
             listed => listed.map_err(|source| ReadError { path: self.folder.clone(), source }),
         }
     }
+}
+
+/// Whether everything of a segment that was read to its end is stored, given that everything up to `through` is.
+fn is_stored(number: u64, last: u64, through: u64) -> bool {
+    last <= through || number < through >> INDEX_BITS
 }
