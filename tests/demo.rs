@@ -166,18 +166,21 @@ fn on_a_terminal_it_draws_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn no_color_is_kept_to() {
-    let mut run = command(&["--duration", "2s"]);
-    run.env("NO_COLOR", "1").env("TERM", "xterm-256color");
-    let mut terminal = Terminal::open(100, 30);
-    terminal.start(run);
-    let (status, text) = terminal.end();
-    assert!(status.success(), "{text}");
-    let colours = text
-        .split("\u{1b}[")
-        .skip(1)
-        .filter(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m'));
-    assert_eq!(colours.count(), 0, "{text:?}");
+fn no_color_and_a_dumb_terminal_are_kept_to() {
+    for (name, value, draws) in [("NO_COLOR", "1", true), ("TERM", "dumb", false)] {
+        let mut run = command(&["--duration", "3s", "--rate", "100"]);
+        run.env_remove("NO_COLOR").env("TERM", "xterm-256color").env(name, value);
+        let mut terminal = Terminal::open(100, 30);
+        terminal.start(run);
+        let (status, text) = terminal.end();
+        assert!(status.success(), "{text}");
+        let colours = text.split("\u{1b}[").skip(1).filter(|rest| {
+            rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
+        });
+        assert_eq!(colours.count(), 0, "{name}: {text:?}");
+        assert_eq!(text.contains('\u{1b}'), draws, "{name}: {text:?}");
+        assert_eq!(text.contains("requests/s  errors"), !draws, "{name}: {text:?}");
+    }
 }
 
 #[test]

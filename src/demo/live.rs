@@ -15,7 +15,7 @@ use crossterm::terminal::{
 use crossterm::{execute, queue};
 use tokio_util::sync::CancellationToken;
 
-use super::paint::Paint;
+use super::paint::{Paint, is_dumb};
 use super::view::Scene;
 
 /// Keys are looked for this often, and so are signals and new numbers.
@@ -80,9 +80,10 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The screen needs a terminal on both sides.
+    /// The screen needs a terminal on both sides, and one that can be drawn on.
     pub fn choose(is_silent: bool) -> Self {
-        match (is_silent, io::stdout().is_terminal() && io::stdin().is_terminal()) {
+        let draws = io::stdout().is_terminal() && io::stdin().is_terminal() && !is_dumb();
+        match (is_silent, draws) {
             (true, _) => Self::Silent,
             (false, true) => Self::Screen,
             (false, false) => Self::Lines,

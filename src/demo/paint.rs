@@ -29,10 +29,10 @@ pub struct Paint {
 }
 
 impl Paint {
-    /// Colour when stdout is a terminal and `NO_COLOR` (no-color.org) is not set to something.
+    /// Colour when stdout is a terminal that can, and `NO_COLOR` (no-color.org) is not set to something.
     pub fn for_stdout() -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: !refused && std::io::stdout().is_terminal() }
+        Self { colour: !refused && !is_dumb() && std::io::stdout().is_terminal() }
     }
 
     /// `text` in `ink`.
@@ -55,6 +55,11 @@ impl Paint {
     pub fn mark(self, good: bool) -> String {
         if good { self.ink(Ink::Green, "✔") } else { self.ink(Ink::Red, "✘") }
     }
+}
+
+/// Editors and build tools call a terminal dumb that only prints.
+pub fn is_dumb() -> bool {
+    env::var_os("TERM").is_some_and(|name| name == "dumb")
 }
 
 /// Columns one terminal cell wide per character, escape sequences left out.
