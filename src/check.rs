@@ -11,23 +11,36 @@ use crate::sources;
 
 /// Exits 0 when `run` would take the configuration.
 pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let sources = sources::for_check(args.config.as_deref(), sources::variables())?;
-    let loaded: Result<Loaded<Config>, _> = config::load(sources);
-    let outcome = loaded.and_then(|loaded| config::validate(&loaded, Role::All).map(|_| loaded));
-    match outcome {
+    match look(args) {
         Ok(loaded) => {
             let file = loaded.file().unwrap_or_default();
+            let note = loaded.value.note();
             if args.json {
-                anstream::println!("{:#}", json!({"ok": true, "file": file, "problems": []}));
+                let answer = json!({"ok": true, "file": file, "problems": [], "note": note});
+                anstream::println!("{answer:#}");
             } else {
-                anstream::println!("{file}: ok");
+                anstream::println!(
+                    "{file}: ok{}",
+                    note.map(|note| format!(", but {note}")).unwrap_or_default()
+                );
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(report) if args.json => {
-            anstream::println!("{:#}", json!({"ok": false, "problems": report.json()}));
-            Ok(ExitCode::from(1))
+        Err(failure) if args.json => {
+            let problems = match &failure {
+                Failure::Configuration(report) => report.json(),
+                other => json!([{"message": other.to_string()}]),
+            };
+            anstream::println!("{:#}", json!({"ok": false, "problems": problems}));
+            Ok(ExitCode::from(failure.code()))
         }
-        Err(report) => Err(report.into()),
+        Err(failure) => Err(failure),
     }
+}
+
+fn look(args: &CheckArgs) -> Result<Loaded<Config>, Failure> {
+    let sources = sources::for_check(args.config.as_deref(), sources::variables()?)?;
+    let loaded = config::load(sources)?;
+    config::validate(&loaded, Role::All)?;
+    Ok(loaded)
 }

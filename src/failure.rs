@@ -17,6 +17,12 @@ pub enum Failure {
     /// The file could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// An override that cannot be read.
+    #[error("the environment variable {name} is not UTF-8 text")]
+    Variable {
+        /// Its name.
+        name: String,
+    },
     /// The configuration is wrong; shown line by line.
     #[error("the configuration has {} problem(s)", .0.count())]
     Configuration(Box<Report>),
@@ -90,7 +96,12 @@ impl Failure {
         match self {
             Self::NoConfiguration { .. } | Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
-            Self::Read(_) | Self::Configuration(_) | Self::Part { .. } | Self::Query(_) | Self::Demo(_) => 1,
+            Self::Read(_)
+            | Self::Variable { .. }
+            | Self::Configuration(_)
+            | Self::Part { .. }
+            | Self::Query(_)
+            | Self::Demo(_) => 1,
         }
     }
 
@@ -99,6 +110,11 @@ impl Failure {
         if let Self::Configuration(report) = self {
             let rich = std::io::stderr().is_terminal();
             anstream::eprint!("{}", if rich { report.snippets() } else { report.lines() });
+        }
+        if let Self::Configuration(report) = self
+            && report.count_hidden() > 0
+        {
+            anstream::eprintln!("... and {} more: `tollhouse check --json` lists all", report.count_hidden());
         }
         let red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
         anstream::eprintln!("{red}error{red:#}: {self}");

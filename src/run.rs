@@ -33,12 +33,12 @@ pub fn gateway(args: &RunArgs, role: Role) -> Result<ExitCode, Failure> {
         return Err(Failure::Usage("--upstream takes the place of a file: leave --config away".into()));
     }
     let (config, data) = (args.config.as_deref(), args.data.as_deref());
-    run(sources::for_gateway(config, data, args.upstream.as_deref(), sources::variables())?, role)
+    run(sources::for_gateway(config, data, args.upstream.as_deref(), sources::variables()?)?, role)
 }
 
 /// `collector` and `analytics`.
 pub fn part(args: &PartArgs, role: Role) -> Result<ExitCode, Failure> {
-    run(sources::for_part(args.config.as_deref(), args.data.as_deref(), sources::variables())?, role)
+    run(sources::for_part(args.config.as_deref(), args.data.as_deref(), sources::variables()?)?, role)
 }
 
 fn run(sources: Sources, role: Role) -> Result<ExitCode, Failure> {
@@ -67,6 +67,9 @@ async fn live(config: &Config, plans: Plans) -> Result<ExitCode, Failure> {
         let reason = format!("{error}\nchoose a folder you may write with --data DIR or `data:`");
         Failure::part("cannot use the data folder", reason)
     })?;
+    if let (Some(note), Some(_)) = (config.note(), &plans.proxy) {
+        tracing::warn!("{note}");
+    }
     let mut parts = start(config, plans, &folder)?;
     announce(&parts).map_err(|error| Failure::part("cannot write to standard output", error))?;
 

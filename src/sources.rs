@@ -5,17 +5,27 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::config::{Sources, read_file};
+use crate::config::{PREFIX, Sources, read_file};
 use crate::failure::Failure;
 
 /// The file that is read when none is named.
 const FILE_DEFAULT: &str = "tollhouse.yaml";
 
-/// All variables of the process that are text.
-pub fn variables() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+/// All variables of the process that are text. One of ours that is not is refused, rather than passed over.
+pub fn variables() -> Result<BTreeMap<String, String>, Failure> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => {
+                variables.insert(name, value);
+            }
+            (Ok(name), Err(_)) if name.starts_with(PREFIX) => {
+                return Err(Failure::Variable { name });
+            }
+            _ => {}
+        }
+    }
+    Ok(variables)
 }
 
 /// For `run` and `proxy`, which need services or an upstream.

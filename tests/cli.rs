@@ -147,3 +147,128 @@ fn a_query_without_a_server_exits_3_and_says_what_to_do() {
     assert!(errors.contains("tollhouse run"), "{errors}");
     assert_eq!(tollhouse(empty.path(), &["query", "SELECT 1", "--url", "ftp://x"], &[]).0, 2);
 }
+
+#[test]
+fn odd_files_are_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("folder.yaml")).unwrap();
+    fs::write(folder.path().join("bytes.yaml"), b"node: a\nlog: \xff\n").unwrap();
+    fs::write(folder.path().join("list.yaml"), "- a\n").unwrap();
+    fs::write(folder.path().join("nul.yaml"), "node: \"a\0b\"\n").unwrap();
+    fs::write(folder.path().join("tab.yaml"), "spool:\n\tbytes_max: 1\n").unwrap();
+    fs::write(folder.path().join("two.yaml"), "node: a\n---\nnode: b\n").unwrap();
+    fs::write(folder.path().join("twice.yaml"), "node: a\nlog:\n  level: info\n  level: warn\nnode: b\n")
+        .unwrap();
+    fs::write(folder.path().join("types.yaml"), "node: [a]\nspool: 3\ngateway:\nservices: {}\n").unwrap();
+    for (file, words) in [
+        ("folder.yaml", "folder.yaml is a folder: name the file in it, such as folder.yaml/tollhouse.yaml"),
+        ("bytes.yaml", "bytes.yaml:2: not UTF-8 text: byte 0xff"),
+        ("/dev/zero", "/dev/zero is larger than 16777216 bytes"),
+        ("list.yaml", "list.yaml:1:1: expected a map of keys, found a list"),
+        ("nul.yaml", "nul.yaml:1:9: not YAML: "),
+        ("tab.yaml", "tab.yaml:2:2: not YAML: tabs"),
+        ("two.yaml", "two.yaml:2:1: a second YAML document"),
+        (
+            "twice.yaml",
+            "twice.yaml:4:3: log.level: `level` is given twice (the first is in line 3; keep one)",
+        ),
+        ("twice.yaml", "twice.yaml:5:1: node: `node` is given twice (the first is in line 1; keep one)"),
+        ("types.yaml", "types.yaml:1:7: node: expected text, found a list"),
+        ("types.yaml", "types.yaml:2:8: spool: expected a map of keys, found the number `3`"),
+        ("types.yaml", "types.yaml:3:8: gateway: expected a map of keys, found nothing (write something"),
+        ("types.yaml", "types.yaml:4:11: services: expected a list, found a map of keys"),
+    ] {
+        let (code, out, errors) = tollhouse(folder.path(), &["check", "--config", file], &[]);
+        assert_eq!((code, out.as_str()), (1, ""), "{file}: {errors}");
+        assert!(errors.contains(words), "{file}: {words:?} is not in: {errors}");
+        let (code, out, errors) = tollhouse(folder.path(), &["check", "--json", "--config", file], &[]);
+        assert_eq!((code, errors.as_str()), (1, ""), "{file}");
+        let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert!(answer["ok"] == false && answer["problems"][0]["message"].is_string(), "{file}: {out}");
+    }
+}
+
+#[test]
+fn an_empty_file_is_taken_with_a_word_about_it() {
+    for text in ["", "# nothing yet\n", "\u{feff}\n"] {
+        let (code, out, errors) = tollhouse(folder_with(text).path(), &["check"], &[]);
+        assert_eq!((code, errors.as_str()), (0, ""), "{text:?}");
+        assert_eq!(out, "tollhouse.yaml: ok, but there is no route: every request is answered 404\n");
+    }
+}
+
+#[test]
+fn values_that_would_fail_at_the_start_fail_the_check() {
+    for (text, words) in [
+        (
+            "spool: {bytes_max: 99999999999999999999}\n",
+            "spool.bytes_max: `99999999999999999999` must be at most 18446744073709551615",
+        ),
+        ("analytics: {threads: 70000000000}\n", "analytics.threads: "),
+        ("node: ''\n", "node: empty"),
+        ("node: \"a\\nb\"\n", "node: holds control characters"),
+        ("data: ''\n", "data: empty"),
+        ("log: {level: loud}\n", "log.level: `loud` is neither a level nor a directive"),
+        ("log: {level: 'info,proxy=noise'}\n", "log.level: not a log filter"),
+        (
+            "analytics: {listen: '127.0.0.1:8100'}\n",
+            "analytics.listen: 127.0.0.1:8100 is taken by `collector.metrics.listen`",
+        ),
+        (
+            "gateway: {listen: [{address: '0.0.0.0:9'}, {name: b, address: '127.0.0.1:9'}]}\n",
+            "gateway.listen[1].address: 127.0.0.1:9 is taken by `gateway.listen[0].address`",
+        ),
+    ] {
+        let (code, _, errors) = tollhouse(folder_with(&format!("{GOOD}{text}")).path(), &["check"], &[]);
+        assert_eq!(code, 1, "{text}{errors}");
+        assert!(errors.contains(words), "{text}: {words:?} is not in: {errors}");
+    }
+}
+
+#[test]
+fn ten_thousand_routes_are_read_and_ten_thousand_mistakes_are_summed_up() {
+    use std::fmt::Write;
+    let mut good = "services:\n  - name: a\n    url: http://127.0.0.1:9000\n    routes:\n".to_owned();
+    for number in 0..10_000 {
+        writeln!(good, "      - {{ name: r{number}, paths: [/p/{number}] }}").unwrap();
+    }
+    let (code, out, errors) = tollhouse(folder_with(&good).path(), &["check"], &[]);
+    assert_eq!((code, out.as_str()), (0, "tollhouse.yaml: ok\n"), "{errors}");
+    let bad = folder_with(&good.replace("paths", "pahts"));
+    let (code, _, errors) = tollhouse(bad.path(), &["check"], &[]);
+    assert_eq!((code, errors.lines().count()), (1, 102), "{errors}");
+    assert!(errors.contains("... and 9900 more: `tollhouse check --json` lists all"), "{errors}");
+    let (_, out, _) = tollhouse(bad.path(), &["check", "--json"], &[]);
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(answer["problems"].as_array().unwrap().len(), 10_000);
+}
+
+#[test]
+fn an_override_that_is_no_text_is_refused_by_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = folder_with(GOOD);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
+    let odd = std::ffi::OsStr::from_bytes(b"\xff");
+    let output =
+        command.arg("check").current_dir(folder.path()).env_clear().env("TOLLHOUSE_NODE", odd).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("TOLLHOUSE_NODE is not UTF-8"));
+}
+
+#[test]
+fn only_the_gateway_listens_to_the_world_by_default() {
+    let empty = tempfile::tempdir().unwrap();
+    let (_, out, _) = tollhouse(empty.path(), &["config", "reference"], &[]);
+    let listeners: Vec<&str> = out
+        .lines()
+        .filter(|line| line.starts_with("| `listen`") || line.starts_with("| `address`"))
+        .filter(|line| !line.contains("required"))
+        .collect();
+    assert!(listeners.len() >= 3, "{listeners:?}");
+    let open: Vec<_> =
+        listeners.iter().filter(|line| line.contains("0.0.0.0") || line.contains("[::]")).collect();
+    assert!(open.iter().all(|line| line.contains("Where clients connect")), "{open:?}");
+    assert!(listeners.iter().any(|line| line.contains("127.0.0.1:8100")), "{listeners:?}");
+    assert!(listeners.iter().any(|line| line.contains("127.0.0.1:8200")), "{listeners:?}");
+}

@@ -304,9 +304,26 @@ fn check_range(rules: &Map<String, Value>, node: &Node, path: &str, findings: &m
     let bound = |name: &str| rules.get(name).and_then(Value::as_f64);
     let low = bound("minimum").filter(|low| value < *low).map(|low| format!("at least {low}"));
     let high = bound("maximum").filter(|high| value > *high).map(|high| format!("at most {high}"));
+    let high = high.or_else(|| {
+        let most = width_max(rules.get("format")?.as_str()?)?;
+        matches!(node.scalar(), Some(Scalar::Int(value)) if value > most).then(|| format!("at most {most}"))
+    });
     let above = bound("exclusiveMinimum").filter(|low| value <= *low).map(|low| format!("more than {low}"));
     if let Some(limit) = low.or(high).or(above) {
         findings.push(Finding::at(node.origin.clone(), path, format!("{} must be {limit}", quoted(node))));
+    }
+}
+
+/// The largest whole number of a type; schemars writes its name as the format, and the bounds of small types only.
+fn width_max(format: &str) -> Option<i128> {
+    match format {
+        "uint8" => Some(u8::MAX.into()),
+        "uint16" => Some(u16::MAX.into()),
+        "uint32" => Some(u32::MAX.into()),
+        "uint64" | "uint" => Some(u64::MAX.into()),
+        "int32" => Some(i32::MAX.into()),
+        "int64" => Some(i64::MAX.into()),
+        _ => None,
     }
 }
 
@@ -385,6 +402,7 @@ fn mismatch(expected: &[&str], node: &Node, path: &str) -> Finding {
         {
             finding.hint(format!("leave the quotes away: {text}"))
         }
+        Some(Scalar::Null) => finding.hint("write something under this key, or leave the key away"),
         _ => finding,
     }
 }

@@ -11,7 +11,7 @@ use super::report::Finding;
 use super::suggest::nearest;
 
 /// What every override begins with.
-pub(crate) const PREFIX: &str = "TOLLHOUSE_";
+pub const PREFIX: &str = "TOLLHOUSE_";
 
 /// Names with the prefix that are read elsewhere: `--config` on the command line.
 const RESERVED: [&str; 1] = ["TOLLHOUSE_CONFIG"];

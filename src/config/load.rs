@@ -4,6 +4,8 @@
 //! reference lists are one thing.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -38,6 +40,12 @@ pub enum ReadError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A folder.
+    #[error("{path} is a folder: name the file in it, such as {path}/tollhouse.yaml", path = path.display())]
+    Folder {
+        /// As the user gave it.
+        path: PathBuf,
+    },
     /// The file is far too large.
     #[error("{path} is larger than {FILE_BYTES_MAX} bytes: this is not a configuration", path = path.display())]
     TooLarge {
@@ -45,22 +53,36 @@ pub enum ReadError {
         path: PathBuf,
     },
     /// Not text.
-    #[error("{path} is not UTF-8 text", path = path.display())]
+    #[error("{path}:{line}: not UTF-8 text: byte {byte:#04x}", path = path.display())]
     NotText {
         /// As the user gave it.
         path: PathBuf,
+        /// The line of the first byte that is none, from 1.
+        line: usize,
+        /// That byte.
+        byte: u8,
     },
 }
 
 /// Reads the text of a configuration file.
 pub fn read_file(path: &Path) -> Result<(String, String), ReadError> {
     let failed = |source| ReadError::Io { path: path.to_owned(), source };
-    let bytes_total = std::fs::metadata(path).map_err(failed)?.len();
-    if bytes_total > FILE_BYTES_MAX {
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(ReadError::Folder { path: path.to_owned() });
+    }
+    // Not by the length that the system names: a pipe or a device has none.
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(ReadError::TooLarge { path: path.to_owned() });
     }
-    let bytes = std::fs::read(path).map_err(failed)?;
-    let text = String::from_utf8(bytes).map_err(|_| ReadError::NotText { path: path.to_owned() })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        let line = 1 + bytes[..good].iter().filter(|byte| **byte == b'\n').count();
+        ReadError::NotText { path: path.to_owned(), line, byte: bytes[good] }
+    })?;
     Ok((path.display().to_string(), text))
 }
 

@@ -15,10 +15,16 @@ mod decode;
 
 mod load;
 
+mod listeners;
+
 mod report;
 
 pub mod reference;
 
+#[cfg(test)]
+mod mutations;
+
+pub use env::PREFIX;
 pub use load::{Loaded, ReadError, Sources, load, read_file};
 pub use report::Report;
 
@@ -121,6 +127,41 @@ impl Config {
         }
     }
 
+    /// What is wrong with the values that belong to no part.
+    fn own_problems(&self) -> Vec<event::Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |path: &str, message: &str, hint: &str| {
+            problems.push(event::Problem::new(path, message).hint(hint));
+        };
+        if self.node.as_ref().is_some_and(String::is_empty) {
+            refuse("node", "empty", "leave the key out for the name of the host");
+        }
+        let node = self.node();
+        if node.len() > event::TEXT_BYTES_MAX.min(255) {
+            refuse("node", "longer than 255 bytes", "a short name tells the gateways apart as well");
+        }
+        if node.chars().any(char::is_control) {
+            refuse("node", "holds control characters", "it stands in every row and every file's name");
+        }
+        if self.data.as_os_str().is_empty() {
+            refuse("data", "empty", "leave the key out for ./tollhouse-data");
+        }
+        if let Some(strange) = strange_directive(&self.log.level) {
+            let message = format!("`{strange}` is neither a level nor a directive such as proxy=debug");
+            refuse("log.level", &message, "levels: off, error, warn, info, debug, trace");
+        } else if let Err(error) = self.log.level.parse::<tracing_subscriber::EnvFilter>() {
+            refuse("log.level", &format!("not a log filter: {error}"), "error, warn, info, debug or trace");
+        }
+        problems
+    }
+
+    /// What is allowed, but hardly meant.
+    pub fn note(&self) -> Option<&'static str> {
+        let routes =
+            self.routes.len() + self.services.iter().map(|service| service.routes.len()).sum::<usize>();
+        (routes == 0).then_some("there is no route: every request is answered 404")
+    }
+
     /// The node's name: as configured, or the host's.
     pub fn node(&self) -> String {
         let host = || {
@@ -129,6 +170,15 @@ impl Config {
         };
         self.node.clone().or_else(host).unwrap_or_else(|| "tollhouse".to_owned())
     }
+}
+
+/// The first part of a log filter that would be taken for the name of a module: a misspelt level, which would switch
+/// the whole log off.
+fn strange_directive(filter: &str) -> Option<&str> {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let known =
+        |part: &str| part.contains(['=', '[']) || levels.iter().any(|level| part.eq_ignore_ascii_case(level));
+    filter.split(',').map(str::trim).find(|part| !known(part))
 }
 
 /// Which parts of Tollhouse a process is.
@@ -166,15 +216,8 @@ pub struct Plans {
 pub fn validate(loaded: &Loaded<Config>, role: Role) -> Result<Plans, Report> {
     let config = &loaded.value;
     let mut problems = Vec::new();
-    if config.node().len() > event::TEXT_BYTES_MAX.min(255) {
-        problems.push(event::Problem::new("node", "longer than 255 bytes"));
-    }
-    if let Err(error) = config.log.level.parse::<tracing_subscriber::EnvFilter>() {
-        problems.push(
-            event::Problem::new("log.level", format!("not a log filter: {error}"))
-                .hint("error, warn, info, debug or trace"),
-        );
-    }
+    problems.extend(config.own_problems());
+    problems.extend(listeners::conflicts(config, role));
     let mut keep = |found: Vec<event::Problem>| problems.extend(found);
     let proxy = role
         .runs(Role::Proxy)

@@ -8,6 +8,9 @@ use serde_json::json;
 
 use super::locate::Origin;
 
+/// Problems that a person is shown; a program gets all of them.
+const SHOWN_MAX: usize = 100;
+
 /// One problem.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
@@ -52,10 +55,11 @@ impl Report {
         Self { file, text, findings }
     }
 
-    /// One line per problem, `file:line:column: path: message (hint)`: what editors and `grep` read.
+    /// One line per problem, `file:line:column: path: message (hint)`: what editors and `grep` read. The first ones, if
+    /// they are very many.
     pub fn lines(&self) -> String {
         let mut out = String::new();
-        for finding in &self.findings {
+        for finding in self.findings.iter().take(SHOWN_MAX) {
             let path = if finding.path.is_empty() { String::new() } else { format!("{}: ", finding.path) };
             let hint = finding.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
             let _ = writeln!(out, "{}: {path}{}{hint}", self.place(finding), finding.message);
@@ -69,7 +73,7 @@ impl Report {
         let blue = Style::new().fg_color(Some(AnsiColor::Blue.into()));
         let bold = Style::new().bold();
         let mut out = String::new();
-        for finding in &self.findings {
+        for finding in self.findings.iter().take(SHOWN_MAX) {
             let _ = writeln!(out, "{red}error{red:#}{bold}: {}{bold:#}", finding.message);
             let path = if finding.path.is_empty() { String::new() } else { format!("  {}", finding.path) };
             let _ = writeln!(out, "  {blue}-->{blue:#} {}{path}", self.place(finding));
@@ -119,6 +123,11 @@ impl Report {
     /// How many problems there are.
     pub fn count(&self) -> usize {
         self.findings.len()
+    }
+
+    /// How many of them `lines` and `snippets` leave out; `json` has them all.
+    pub fn count_hidden(&self) -> usize {
+        self.findings.len().saturating_sub(SHOWN_MAX)
     }
 
     fn place(&self, finding: &Finding) -> String {
