@@ -35,12 +35,12 @@ pub(crate) struct Conn {
     pub trusted: bool,
     pub peer_bytes: [u8; 16],
     pub peer_text: Box<str>,
-    /// Our own.
-    pub port_text: Box<str>,
+    /// Our own port.
+    pub port: u16,
     pub tls: Option<TlsFacts>,
     pub strict: Option<StrictHandle>,
     /// Laid here by the exchange that was answered 101.
-    pub tunnel: RefCell<Option<Tunnel>>,
+    pub tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Requests under way.
     pub open: Cell<usize>,
 }
@@ -138,7 +138,7 @@ async fn connection(
     let header_ms = core.plan.timeouts.header_timeout_ms;
     let (mut stream, tls, mut h2) = match acceptor {
         None => (Stream::new(Wire::Plain(stream)), None, false),
-        Some(acceptor) => match deadline.within(header_ms, acceptor.accept(stream)).await {
+        Some(acceptor) => match Box::pin(deadline.within(header_ms, acceptor.accept(stream))).await {
             Some(Ok(tls)) => {
                 let (_, session) = tls.get_ref();
                 let version = match session.protocol_version() {
@@ -161,7 +161,7 @@ async fn connection(
             .within(header_ms, async {
                 tokio::select! {
                     biased;
-                    spoken = stream.speaks_h2() => spoken,
+                    spoken = stream.speaks_h2(&core.scratch) => spoken,
                     () = cut_or_drained(&core) => Err(std::io::ErrorKind::TimedOut.into()),
                 }
             })
@@ -182,7 +182,7 @@ async fn connection(
         trusted: core.plan.trusted.contains(peer_ip),
         peer_bytes: event::ip_bytes(peer_ip),
         peer_text: peer_ip.to_string().into(),
-        port_text: port.to_string().into(),
+        port,
         tls,
         strict: None,
         tunnel: RefCell::new(None),

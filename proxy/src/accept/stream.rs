@@ -1,12 +1,12 @@
 //! A client's connection, cleartext or TLS, with the bytes that were read to find out its protocol put back in front.
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -35,23 +35,42 @@ impl Stream {
         Self { wire, ahead: Vec::new(), given: 0, blocked: Rc::default() }
     }
 
-    /// Whether the client begins with the preface of HTTP/2. Reads no more than it takes to tell.
-    pub async fn speaks_h2(&mut self) -> io::Result<bool> {
-        loop {
-            let mut buffer = [0; 4096];
-            let read = self.wire.read(&mut buffer).await?;
-            self.ahead.extend_from_slice(&buffer[..read]);
-            let length = self.ahead.len().min(PREFACE.len());
-            if self.ahead[..length] != PREFACE[..length] {
-                return Ok(false);
+    /// Whether the client begins with the preface of HTTP/2. Reads no more than it takes to tell, by way of `scratch`.
+    pub async fn speaks_h2(&mut self, scratch: &RefCell<Box<[u8]>>) -> io::Result<bool> {
+        std::future::poll_fn(|cx| {
+            loop {
+                let mut scratch = scratch.borrow_mut();
+                let mut buffer = ReadBuf::new(&mut scratch);
+                ready!(Pin::new(&mut self.wire).poll_read(cx, &mut buffer))?;
+                let read = buffer.filled();
+                self.ahead.extend_from_slice(read);
+                let length = self.ahead.len().min(PREFACE.len());
+                if self.ahead[..length] != PREFACE[..length] || read.is_empty() {
+                    return Poll::Ready(Ok(false));
+                }
+                if length == PREFACE.len() {
+                    return Poll::Ready(Ok(true));
+                }
             }
-            if length == PREFACE.len() {
-                return Ok(true);
+        })
+        .await
+    }
+
+    /// Reads on and forgets what comes, until the client ends, or up to so many bytes.
+    pub async fn discard(&mut self, scratch: &RefCell<Box<[u8]>>, bytes_max: usize) {
+        let mut discarded = 0;
+        std::future::poll_fn(|cx| {
+            while discarded <= bytes_max {
+                let mut scratch = scratch.borrow_mut();
+                let mut buffer = ReadBuf::new(&mut scratch);
+                match ready!(AsyncRead::poll_read(Pin::new(self), cx, &mut buffer)) {
+                    Ok(()) if !buffer.filled().is_empty() => discarded += buffer.filled().len(),
+                    _ => break,
+                }
             }
-            if read == 0 {
-                return Ok(false);
-            }
-        }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Closes with a reset, so that what was sent does not look whole.

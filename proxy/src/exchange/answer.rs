@@ -102,7 +102,7 @@ pub(super) fn switch(
     }
     record.answer(101, Source::Upstream, answer.at);
     let tunnel = Tunnel::new(*answer.lease, record, answer.deadline);
-    conn.tunnel.replace(Some(tunnel));
+    conn.tunnel.replace(Some(Box::new(tunnel)));
     let mut response = Response::new(ResponseBody::none(hold));
     *response.status_mut() = answer.head.status;
     let headers = response.headers_mut();

@@ -179,6 +179,8 @@ impl Outgoing<'_> {
                     false
                 }
                 "forwarded" => self.trusted,
+                // Servers that pass headers as variables would take it for their own HTTP_PROXY.
+                "proxy" => false,
                 _ => !is_hop(name) && !claims_identity(name),
             },
         }
@@ -209,7 +211,8 @@ impl Outgoing<'_> {
             line(out, b"x-forwarded-host", self.host.name().as_bytes());
         }
         if !seen.port {
-            line(out, b"x-forwarded-port", self.conn.port_text.as_bytes());
+            // Writing into a vector cannot fail.
+            let _written = write!(out, "x-forwarded-port: {}\r\n", self.conn.port);
         }
         if !seen.path {
             line(out, b"x-forwarded-path", self.target.path.as_bytes());

@@ -25,7 +25,8 @@ pub(crate) fn is_hop(name: &str) -> bool {
     )
 }
 
-/// Whether a name, with `_` read as `-`, says who somebody is: servers that make both alike would believe it.
+/// Whether a name, with `_` read as `-`, says who somebody is or how a message is framed: servers that make both alike
+/// would believe it.
 pub(super) fn claims_identity(name: &str) -> bool {
     if !name.contains('_') {
         return name.starts_with("x-c")
@@ -37,7 +38,14 @@ pub(super) fn claims_identity(name: &str) -> bool {
         || plain.starts_with("x-forwarded-")
         || matches!(
             plain.as_str(),
-            "x-real-ip" | "x-request-id" | "forwarded" | "authorization" | "host" | "traceparent"
+            "x-real-ip"
+                | "x-request-id"
+                | "forwarded"
+                | "authorization"
+                | "host"
+                | "traceparent"
+                | "content-length"
+                | "transfer-encoding"
         )
 }
 

@@ -9,7 +9,11 @@ mod upstream;
 
 mod client;
 
+mod claims;
+
 mod http1;
+
+mod http2;
 
 mod protocol;
 

@@ -15,17 +15,14 @@ use crate::clock::Deadline;
 use crate::core::{Core, Phase};
 use crate::error::Fault;
 use crate::exchange;
-use crate::respond::{self, Format, ResponseBody};
-use http::Response;
+use crate::respond::{self, Format};
 use inbound::{Head, Inbound, NoHead};
 use outbound::{Asked, Broken, Outbound};
 use std::cell::RefCell;
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 /// Why no further request is read from a connection.
 enum End {
@@ -63,13 +60,8 @@ pub(super) async fn serve(core: Rc<Core>, mut conn: Conn, stream: Stream) {
             Ok(head) => head,
             Err(end) => break end,
         };
-        let asked = Asked::by(&head);
-        let exchange = strict.exchange();
-        let request = head.request.map(|()| ClientBody::H1(Body::of(&inbound)));
-        // On the heap, so that an idle connection is small.
-        let service =
-            Box::pin(exchange::serve(Rc::clone(&core), Rc::clone(&conn), request, Hold::Guard(exchange)));
-        if let Err(end) = answer(&core, &inbound, service, &asked, &deadline).await {
+        // On the heap, as all that an idle connection need not have room for.
+        if let Err(end) = Box::pin(answer(&core, &conn, &inbound, head, &deadline)).await {
             break end;
         }
     };
@@ -81,6 +73,12 @@ pub(super) async fn serve(core: Rc<Core>, mut conn: Conn, stream: Stream) {
         End::Reset => return inbound.io.get_mut().reset(),
         _ => {}
     }
+    Box::pin(finish(&core, &conn, inbound, end, &deadline)).await;
+}
+
+/// The last that a connection sees: its tunnel, or a refusal, or only time to read its last response.
+async fn finish(core: &Rc<Core>, conn: &Conn, inbound: Inbound, end: End, deadline: &Deadline) {
+    let Some(strict) = &conn.strict else { return };
     if let Some(tunnel) = conn.tunnel.take() {
         strict.tunnel();
         let (io, ahead) = inbound.into_inner();
@@ -98,13 +96,11 @@ pub(super) async fn serve(core: Rc<Core>, mut conn: Conn, stream: Stream) {
         }),
     };
     let refusal = refused.map(|(fault, started, method, target)| {
-        let id = exchange::record_refused(&core, &conn, started, fault, method.as_deref(), target.as_deref());
+        let id = exchange::record_refused(core, conn, started, fault, method.as_deref(), target.as_deref());
         refusal(fault, &id)
     });
     let (mut io, _) = inbound.into_inner();
-    deadline
-        .within(core.plan.timeouts.linger_timeout_ms, linger(&mut io, refusal, limits.drain_bytes_max))
-        .await;
+    deadline.within(core.plan.timeouts.linger_timeout_ms, linger(core, &mut io, refusal)).await;
 }
 
 /// Waits for the next request head, each of its waits with its own bound.
@@ -148,16 +144,23 @@ async fn next(
 
 /// Answers one request: waits for its response, watching whether the client is still there, and writes it.
 async fn answer(
-    core: &Core,
-    inbound: &RefCell<Inbound>,
-    mut service: Pin<Box<impl Future<Output = Result<Response<ResponseBody>, Infallible>>>>,
-    asked: &Asked,
+    core: &Rc<Core>,
+    conn: &Rc<Conn>,
+    inbound: &Rc<RefCell<Inbound>>,
+    head: Head,
     deadline: &Deadline,
 ) -> Result<(), End> {
+    let asked = Asked::by(&head);
+    let Some(strict) = &conn.strict else { return Err(End::Close) };
+    let hold = Hold::Guard(strict.exchange());
+    let request = head.request.map(|()| ClientBody::H1(Body::of(inbound)));
+    let mut service = std::pin::pin!(Some(exchange::serve(Rc::clone(core), Rc::clone(conn), request, hold)));
     // The exchange has its own bounds; the deadline is only there to be woken by.
     deadline.disarm();
     let response = std::future::poll_fn(|cx| {
-        if let Poll::Ready(response) = service.as_mut().poll(cx) {
+        if let Some(service) = service.as_mut().as_pin_mut()
+            && let Poll::Ready(response) = service.poll(cx)
+        {
             return Poll::Ready(response.map_err(|_| End::Close));
         }
         let gone = inbound.borrow_mut().poll_gone(cx, core).is_ready();
@@ -167,11 +170,12 @@ async fn answer(
         deadline.poll(cx).map(|()| Err(End::Close))
     })
     .await?;
-    drop(service);
+    // What it still holds of the request goes before the response.
+    service.set(None);
     let interim = inbound.borrow_mut().answers();
     let switched = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
     let serving = core.phase.get() == Phase::Serving;
-    let mut out = Outbound::new(interim, response, asked, serving, &core.clock.date());
+    let mut out = Outbound::new(interim, response, &asked, serving, &core.clock.date());
     let mut armed = None;
     let written = std::future::poll_fn(|cx| {
         if let Poll::Ready(written) = out.poll(inbound, cx) {
@@ -224,21 +228,13 @@ fn refusal(fault: Fault, request_id: &[u8; 16]) -> Vec<u8> {
 
 /// Sends a last answer, ends our side, and reads on a little: a close with unread bytes would reset the connection
 /// and take the answer from the client.
-async fn linger(io: &mut Stream, answer: Option<Vec<u8>>, bytes_max: usize) {
+async fn linger(core: &Core, io: &mut Stream, answer: Option<Vec<u8>>) {
     if let Some(answer) = answer
         && io.write_all(&answer).await.is_err()
     {
         return;
     }
-    if AsyncWriteExt::shutdown(io).await.is_err() {
-        return;
-    }
-    let mut buffer = [0; 4096];
-    let mut read = 0;
-    while read <= bytes_max {
-        match AsyncReadExt::read(io, &mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(more) => read += more,
-        }
+    if AsyncWriteExt::shutdown(io).await.is_ok() {
+        io.discard(&core.scratch, core.plan.limits.drain_bytes_max).await;
     }
 }

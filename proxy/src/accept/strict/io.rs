@@ -37,7 +37,7 @@ pub struct StrictIo<IO> {
 
 #[derive(Default)]
 struct Shared {
-    violation: RefCell<Option<Violation>>,
+    violation: RefCell<Option<Box<Violation>>>,
     head_started_at: Cell<Option<Instant>>,
     heads_seen: Cell<u64>,
     tunnel: Cell<bool>,
@@ -68,7 +68,7 @@ pub struct Exchange {
 impl StrictHandle {
     /// What was refused, if something was. Nothing is read after that.
     pub fn violation(&self) -> Option<Violation> {
-        self.shared.violation.borrow().clone()
+        self.shared.violation.borrow().as_deref().cloned()
     }
 
     /// When the head that is being read began; `None` between heads and while an exchange is open (the time of a
@@ -174,7 +174,7 @@ impl<IO> StrictIo<IO> {
         let shared = &self.shared;
         shared.heads_seen.set(self.machine.heads_seen());
         if let Some(violation) = scan.violation {
-            *shared.violation.borrow_mut() = Some(*violation);
+            *shared.violation.borrow_mut() = Some(violation);
         }
         if !self.machine.in_head(self.pending.len() - self.clean) {
             shared.head_started_at.set(None);

@@ -1,0 +1,123 @@
+//! Checks services, routes, upstreams, consumers and plugins, resolves their references and interns them.
+
+mod upstreams;
+
+mod services;
+
+mod plugins;
+
+mod routes;
+
+mod consumers;
+
+use super::{ServicePlan, TargetPlan, UpstreamPlan};
+use crate::auth::{Guard, Keyring};
+use crate::config::{Entities, Reference};
+use crate::route::Router;
+use event::Problem;
+
+#[derive(Default)]
+pub(super) struct Back {
+    pub router: Router,
+    pub services: Vec<ServicePlan>,
+    pub upstreams: Vec<UpstreamPlan>,
+    pub targets: Vec<TargetPlan>,
+    pub guards: Vec<Guard>,
+    pub keyring: Keyring,
+}
+
+/// A name or id, and where it was given.
+type Known<'a> = Vec<(Option<&'a str>, Option<&'a str>)>;
+
+struct Checker<'a> {
+    back: Back,
+    problems: &'a mut Vec<Problem>,
+    entities: &'a Entities,
+    global_guard: Option<usize>,
+    service_guards: Vec<Option<usize>>,
+}
+
+pub(super) fn check(entities: &Entities, problems: &mut Vec<Problem>) -> Back {
+    let mut checker =
+        Checker { back: Back::default(), problems, entities, global_guard: None, service_guards: Vec::new() };
+    checker.upstreams();
+    checker.services();
+    checker.plugins();
+    checker.routes();
+    checker.consumers();
+    checker.back
+}
+
+impl<'a> Checker<'a> {
+    fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem::new(path, message));
+    }
+
+    fn problem_hint(&mut self, path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem::new(path, message).hint(hint));
+    }
+
+    fn unique(&mut self, kind: &str, field: &str, names: &[Option<&str>]) {
+        let mut seen = std::collections::HashMap::new();
+        for (at, name) in names.iter().enumerate() {
+            let Some(name) = name else { continue };
+            if let Some(first) = seen.insert(*name, at) {
+                self.problem(
+                    format!("{kind}[{at}].{field}"),
+                    format!("`{name}` is already the {field} of {kind}[{first}]"),
+                );
+            }
+        }
+    }
+
+    fn service_at(&mut self, reference: &Reference, path: &str) -> Option<usize> {
+        let known: Known =
+            self.entities.services.iter().map(|one| (one.name.as_deref(), one.id.as_deref())).collect();
+        self.refer(reference, &known, path, "service")
+    }
+
+    fn refer(&mut self, reference: &Reference, known: &Known, path: &str, kind: &str) -> Option<usize> {
+        let key = reference.key();
+        let found = known.iter().position(|(name, id)| *name == Some(key) || *id == Some(key));
+        if found.is_none() {
+            let names: Vec<_> = known.iter().filter_map(|(name, id)| name.or(*id)).take(10).collect();
+            self.problem_hint(
+                path,
+                format!("there is no {kind} `{key}`"),
+                format!("known: {}", names.join(", ")),
+            );
+        }
+        found
+    }
+
+    fn protocols(&mut self, protocols: &[String], path: &str) {
+        for (at, protocol) in protocols.iter().enumerate() {
+            if !["http", "https"].contains(&protocol.as_str()) {
+                self.problem_hint(
+                    format!("{path}[{at}]"),
+                    format!("`{protocol}` is not supported yet"),
+                    "supported: http, https",
+                );
+            }
+        }
+    }
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`.
+fn split_target(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => {
+            (host, Some(port.parse().ok().filter(|port| *port > 0)?))
+        }
+        _ => (text, None),
+    };
+    let valid = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(literal) => literal.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.len() <= 253
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        }
+    };
+    valid.then_some((host, port))
+}

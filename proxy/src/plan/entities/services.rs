@@ -1,0 +1,115 @@
+//! Services: an address or the name of an upstream, a path, time-outs.
+
+use super::{Checker, UpstreamPlan, split_target};
+use crate::config::Service;
+use crate::path;
+use crate::plan::ServicePlan;
+use http::Uri;
+
+/// Longest time-out of a service, milliseconds: Kong's own bound.
+const TIMEOUT_MS_MAX: u64 = 2_147_483_646;
+
+impl Checker<'_> {
+    pub(super) fn services(&mut self) {
+        let names: Vec<_> = self.entities.services.iter().map(|one| one.name.as_deref()).collect();
+        self.unique("services", "name", &names);
+        for (at, service) in self.entities.services.iter().enumerate() {
+            let plan = self.service(service, at);
+            self.back.services.push(plan);
+        }
+    }
+
+    fn service(&mut self, service: &Service, at: usize) -> ServicePlan {
+        let path = format!("services[{at}]");
+        let mut protocol = service.protocol.clone();
+        let (mut host, mut port, mut base) = (service.host.clone(), service.port, service.path.clone());
+        if let Some(url) = &service.url {
+            if host.is_some() || port.is_some() || base.is_some() || protocol.is_some() {
+                self.problem_hint(
+                    format!("{path}.url"),
+                    "stands beside protocol, host, port or path",
+                    "give either the url or its parts",
+                );
+            }
+            match url.parse::<Uri>() {
+                Ok(uri) if uri.host().is_some() && uri.scheme().is_some() && uri.query().is_none() => {
+                    protocol = uri.scheme_str().map(str::to_owned);
+                    host = uri.host().map(str::to_owned);
+                    port = uri.port_u16();
+                    base = Some(uri.path().to_owned());
+                }
+                _ => self.problem_hint(
+                    format!("{path}.url"),
+                    format!("`{url}` is not a URL of a service"),
+                    "like http://10.0.0.1:9000/base",
+                ),
+            }
+        } else if host.is_none() {
+            self.problem_hint(format!("{path}.host"), "is missing", "give `url`, or `host` and `port`");
+        }
+        let field = if service.url.is_some() { "url" } else { "protocol" };
+        match protocol.as_deref() {
+            None | Some("http") => {}
+            Some("https") => self.problem_hint(
+                format!("{path}.{field}"),
+                "TLS to upstreams is not supported yet",
+                "use http, or a TLS client such as stunnel beside the upstream",
+            ),
+            Some(other) => {
+                self.problem_hint(
+                    format!("{path}.{field}"),
+                    format!("`{other}` is not supported"),
+                    "use http",
+                );
+            }
+        }
+        let base = base.unwrap_or_default();
+        if !base.is_empty() && path::normalise(&base).is_none_or(|normal| *normal != *base) {
+            self.problem_hint(
+                format!("{path}.path"),
+                format!("`{base}` is not a normalised path"),
+                "begin with / and leave out //, . and ..",
+            );
+        }
+        for (name, value) in [
+            ("connect_timeout", service.connect_timeout),
+            ("write_timeout", service.write_timeout),
+            ("read_timeout", service.read_timeout),
+        ] {
+            if value.is_some_and(|value| !(1..=TIMEOUT_MS_MAX).contains(&value)) {
+                self.problem(
+                    format!("{path}.{name}"),
+                    format!("must be from 1 to {TIMEOUT_MS_MAX} milliseconds"),
+                );
+            }
+        }
+        if service.retries.is_some_and(|retries| retries > 32_767) {
+            self.problem(format!("{path}.retries"), "must be from 0 to 32767");
+        }
+        let host = host.unwrap_or_default();
+        let field = if service.url.is_some() { "url" } else { "host" };
+        if !host.is_empty() && split_target(&host).is_none_or(|(_, port)| port.is_some()) {
+            self.problem(format!("{path}.{field}"), format!("`{host}` is not a host name or address"));
+        }
+        ServicePlan {
+            name: service.name.clone().or(service.id.clone()).unwrap_or_else(|| host.clone()),
+            upstream: self.upstream_of(&host, port.unwrap_or(80)),
+            path: base.trim_end_matches('/').to_owned(),
+            retries: service.retries.unwrap_or(5),
+            connect_timeout_ms: service.connect_timeout.unwrap_or(60_000),
+            write_timeout_ms: service.write_timeout.unwrap_or(60_000),
+            read_timeout_ms: service.read_timeout.unwrap_or(60_000),
+            enabled: service.enabled.unwrap_or(true),
+        }
+    }
+
+    /// The upstream of that name, or one with this host as its only target.
+    fn upstream_of(&mut self, host: &str, port: u16) -> usize {
+        if let Some(found) = self.back.upstreams.iter().position(|one| one.name.as_deref() == Some(host)) {
+            return found;
+        }
+        let target = self.target(host, port);
+        self.back.upstreams.push(UpstreamPlan { name: None, targets: vec![(target, 1)], host_header: None });
+        self.back.upstreams.len() - 1
+    }
+}

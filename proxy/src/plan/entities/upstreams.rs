@@ -1,0 +1,67 @@
+//! Upstreams and their targets.
+
+use super::{Checker, UpstreamPlan, split_target};
+use crate::config::Upstream;
+use crate::plan::TargetPlan;
+use http::HeaderValue;
+use std::net::{IpAddr, SocketAddr};
+
+impl Checker<'_> {
+    pub(super) fn upstreams(&mut self) {
+        let names: Vec<_> = self.entities.upstreams.iter().map(|one| Some(one.name.as_str())).collect();
+        self.unique("upstreams", "name", &names);
+        for (at, upstream) in self.entities.upstreams.iter().enumerate() {
+            let plan = self.upstream(upstream, &format!("upstreams[{at}]"));
+            self.back.upstreams.push(plan);
+        }
+    }
+
+    fn upstream(&mut self, upstream: &Upstream, path: &str) -> UpstreamPlan {
+        if upstream.name.is_empty() {
+            self.problem(format!("{path}.name"), "is missing");
+        }
+        if let Some(algorithm) = upstream.algorithm.as_deref().filter(|name| *name != "round-robin") {
+            self.problem_hint(
+                format!("{path}.algorithm"),
+                format!("`{algorithm}` is not supported yet"),
+                "use round-robin",
+            );
+        }
+        let host_header = upstream.host_header.as_deref().and_then(|host| {
+            let value = HeaderValue::from_str(host).ok();
+            if value.is_none() {
+                self.problem(format!("{path}.host_header"), format!("`{host}` cannot be a header value"));
+            }
+            value
+        });
+        let mut targets = Vec::new();
+        for (at, target) in upstream.targets.iter().enumerate() {
+            let path = format!("{path}.targets[{at}]");
+            let weight = target.weight.unwrap_or(100);
+            if weight > 65_535 {
+                self.problem(format!("{path}.weight"), "must be from 0 to 65535");
+            }
+            match split_target(&target.target) {
+                Some((host, port)) if weight > 0 => {
+                    targets.push((self.target(host, port.unwrap_or(8000)), i64::from(weight)));
+                }
+                Some(_) => {}
+                None => self.problem_hint(
+                    format!("{path}.target"),
+                    format!("`{}` is not host:port", target.target),
+                    "like 10.0.0.1:9000 or [::1]:9000",
+                ),
+            }
+        }
+        UpstreamPlan { name: Some(upstream.name.clone()), targets, host_header }
+    }
+
+    pub(super) fn target(&mut self, host: &str, port: u16) -> usize {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let addr = bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
+        let text = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
+        let host_header = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("upstream"));
+        self.back.targets.push(TargetPlan { host: bare.to_owned(), port, addr, host_header });
+        self.back.targets.len() - 1
+    }
+}
