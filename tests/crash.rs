@@ -52,7 +52,7 @@ impl Owed {
 
 /// Enough to last longer than 50 ms, and each time another moment of the collector's round and of sealing.
 fn a_while() -> u64 {
-    rand::rng().random_range(1_000..6_000)
+    rand::rng().random_range(3_000..9_000)
 }
 
 /// Small hot files, so that kills also meet the sealing into Parquet, and small segments, so that they meet a change

@@ -20,7 +20,7 @@ const STORED: usize = 5;
 pub enum DropReason {
     /// The spool holds `bytes_max` bytes that the collector has not stored yet.
     SpoolFull,
-    /// The disk had no room for a segment, or an error.
+    /// The disk had no room for a segment, or an error, or took too long to make one.
     DiskError,
     /// Larger than a segment.
     TooLarge,

@@ -1,10 +1,10 @@
-//! Opens a spool and keeps it: lays spare segments ready, makes what was written durable, recovers after a crash.
+//! Opens a spool and keeps it: lays spare segments ready, recovers after a crash.
 
 use super::counters::{Counters, DropReason};
 use super::segment::{self, FIRST_RECORD, Segment, Slot};
+use super::syncer::{self, Live};
 use super::writer::Writer;
 use super::{SpoolConfig, SpoolError, lane_folder};
-use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How often the keeper looks for a core that took its spare.
 const SPARE_INTERVAL: Duration = Duration::from_millis(10);
+/// Spares at hand for each core, besides one in the making: making one takes as long as a busy disk takes for a sync,
+/// and the gateway fills those at hand meanwhile.
+const SPARES: usize = 2;
 
-/// An open spool: holds its folder's lock and its keeper thread.
+/// An open spool: holds its folder's lock and its threads.
 #[derive(Debug)]
 pub struct Spool {
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
-    keeper: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
     _lock: File,
 }
 
@@ -49,13 +52,13 @@ impl Spool {
         }
         let segment_bytes = usize::try_from(config.segment_bytes).unwrap_or(usize::MAX);
         let lane_bytes_max = (config.bytes_max / u64::from(cores.max(1))).max(2 * config.segment_bytes);
-        let (mut lanes, mut writers) = (Vec::new(), Vec::new());
+        let (mut lanes, mut unsynced, mut writers) = (Vec::new(), Vec::new(), Vec::new());
         for core in 0..cores {
             let path = lane_folder(folder, core);
             std::fs::create_dir_all(&path).map_err(SpoolError::io("create", &path))?;
             let newest = segment::list(&path).map_err(SpoolError::io("list", &path))?.last().map(|(n, _)| *n);
-            let (spare, spares) = sync_channel(1);
-            let no_spare = Arc::new(AtomicU8::new(0));
+            let (spare, spares) = sync_channel(SPARES);
+            let no_spare = Arc::new(AtomicU8::new(DropReason::DiskError as u8));
             let mut lane = Lane {
                 path,
                 core,
@@ -68,11 +71,10 @@ impl Spool {
                 spare,
                 waiting: None,
                 no_spare: Arc::clone(&no_spare),
-                live: Vec::new(),
-                synced_at: 0,
-                unsynced: VecDeque::new(),
+                live: Live::default(),
             };
-            lane.lay_spare().map_err(SpoolError::io("create a segment in", &lane.path))?;
+            unsynced.push(syncer::Lane::new(core, lane.live.clone()));
+            lane.lay_spares().map_err(SpoolError::io("create a segment in", &lane.path))?;
             writers.push(Writer {
                 core,
                 current: None,
@@ -85,15 +87,23 @@ impl Spool {
             lanes.push(lane);
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let keeper = std::thread::Builder::new()
-            .name("spool-keeper".into())
-            .spawn({
-                let (stop, counters) = (Arc::clone(&stop), Arc::clone(&counters));
-                let sync_interval = Duration::from_millis(config.sync_interval_ms);
-                move || keep(lanes, &counters, sync_interval, &stop)
-            })
-            .map_err(SpoolError::io("start the keeper of", folder))?;
-        Ok((Self { counters, stop, keeper: Some(keeper), _lock: lock }, writers))
+        let mut spool = Self {
+            counters: Arc::clone(&counters),
+            stop: Arc::clone(&stop),
+            threads: Vec::new(),
+            _lock: lock,
+        };
+        let mut start = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+            thread
+                .map(|thread| spool.threads.push(thread))
+                .map_err(SpoolError::io("start a thread of", folder))
+        };
+        let keeper_stop = Arc::clone(&stop);
+        start("spool-keeper", Box::new(move || keep(lanes, &keeper_stop)))?;
+        let sync_interval = Duration::from_millis(config.sync_interval_ms);
+        start("spool-sync", Box::new(move || syncer::run(unsynced, &counters, sync_interval, &stop)))?;
+        Ok((spool, writers))
     }
 
     /// What the cores produced and dropped.
@@ -101,29 +111,29 @@ impl Spool {
         &self.counters
     }
 
-    /// Whether the keeper still works. Without it no core gets a further segment.
+    /// Whether its threads still work. Without them no core gets a further segment, and nothing is made durable.
     pub fn is_kept(&self) -> bool {
-        self.keeper.as_ref().is_some_and(|keeper| !keeper.is_finished())
+        self.threads.iter().all(|thread| !thread.is_finished())
     }
 
-    /// Makes everything durable and stops the keeper. The writers should be gone by then.
+    /// Makes everything durable and stops the threads. The writers should be gone by then.
     pub fn close(mut self) {
-        self.stop_keeper();
+        self.stop_threads();
     }
 
-    fn stop_keeper(&mut self) {
+    fn stop_threads(&mut self) {
         self.stop.store(true, Ordering::Release);
-        if let Some(keeper) = self.keeper.take() {
-            keeper.thread().unpark();
-            // A keeper that panicked has said so on stderr; the records are in the page cache all the same.
-            drop(keeper.join());
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            // One that panicked has said so on stderr; the records are in the page cache all the same.
+            drop(thread.join());
         }
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        self.stop_keeper();
+        self.stop_threads();
     }
 }
 
@@ -139,106 +149,57 @@ struct Lane {
     spare: SyncSender<Arc<Segment>>,
     waiting: Option<Arc<Segment>>,
     no_spare: Arc<AtomicU8>,
-    /// Segments that may hold records which are not durable yet.
-    live: Vec<Arc<Segment>>,
-    /// How many records of this core this keeper made durable.
-    synced_at: u64,
-    /// How many records there were at what time, as long as those are not durable; at most one per round of an interval.
-    unsynced: VecDeque<(Instant, u64)>,
+    live: Live,
 }
 
 impl Lane {
-    /// Lays a spare ready if the writer took the last one, within the lane's share of `bytes_max`.
-    fn lay_spare(&mut self) -> io::Result<()> {
-        if self.waiting.is_none() {
-            if segment::list(&self.path)?.len() >= self.segments_max {
-                self.no_spare.store(DropReason::SpoolFull as u8, Ordering::Relaxed);
-                return Ok(());
-            }
-            let path = self.path.join(segment::file_name(self.next_number));
-            let made = Segment::create(
-                &path,
-                self.segment_bytes,
-                self.next_number,
-                self.life_us,
-                self.core,
-                &self.node,
-            )
-            .and_then(|made| File::open(&self.path)?.sync_all().map(|()| made));
-            let made =
-                made.inspect_err(|_| self.no_spare.store(DropReason::DiskError as u8, Ordering::Relaxed))?;
-            self.next_number += 1;
-            self.waiting = Some(Arc::new(made));
-        }
-        if let Some(segment) = self.waiting.take() {
+    /// Lays spares ready until there are enough, within the lane's share of `bytes_max`.
+    fn lay_spares(&mut self) -> io::Result<()> {
+        loop {
+            let segment = match self.waiting.take() {
+                Some(segment) => segment,
+                None if segment::list(&self.path)?.len() >= self.segments_max => {
+                    self.no_spare.store(DropReason::SpoolFull as u8, Ordering::Relaxed);
+                    return Ok(());
+                }
+                None => {
+                    // Whoever finds no spare from here on waits for the disk.
+                    self.no_spare.store(DropReason::DiskError as u8, Ordering::Relaxed);
+                    Arc::new(self.make()?)
+                }
+            };
+            self.live.add(&segment);
             match self.spare.try_send(Arc::clone(&segment)) {
-                Ok(()) => self.live.push(segment),
-                Err(TrySendError::Full(segment)) => self.waiting = Some(segment),
-                Err(TrySendError::Disconnected(segment)) => std::fs::remove_file(&segment.path)?,
+                Ok(()) => {}
+                Err(TrySendError::Full(segment)) => {
+                    self.live.remove(&segment);
+                    self.waiting = Some(segment);
+                    return Ok(());
+                }
+                Err(TrySendError::Disconnected(segment)) => {
+                    self.live.remove(&segment);
+                    return std::fs::remove_file(&segment.path);
+                }
             }
         }
-        Ok(())
     }
 
-    /// Makes what was written durable, once the oldest of it has waited for `patience` and the collector has not stored
-    /// it by then: what is in its files need not be on disk twice.
-    fn sync_if_due(&mut self, counters: &Counters, patience: Duration) {
-        let (written, stored) = (counters.core(self.core).written, counters.stored(self.core));
-        let durable = stored.max(self.synced_at);
-        while self.unsynced.front().is_some_and(|(_, written)| *written <= durable) {
-            self.unsynced.pop_front();
-        }
-        if written > self.unsynced.back().map_or(durable, |(_, written)| *written) {
-            self.unsynced.push_back((Instant::now(), written));
-        }
-        if self.unsynced.front().is_some_and(|(since, _)| since.elapsed() >= patience) {
-            self.sync(written);
-            self.unsynced.clear();
-        }
-        // A segment whose records are all stored will never be synced.
-        let ends = self.live.iter().skip(1).map(|next| next.is_active().then(|| next.first_ordinal()));
-        let over = ends.take_while(|end| end.is_some_and(|end| end <= stored)).count();
-        self.live.drain(..over);
-    }
-
-    /// Makes what was written durable. A segment whose fdatasync failed is given up: what it holds stays readable,
-    /// and the writer goes on in another.
-    fn sync(&mut self, written: u64) {
-        if written == self.synced_at {
-            return;
-        }
-        self.synced_at = written;
-        // A segment that is followed by a newer active one was ended before: after this sync it is done.
-        let newest =
-            self.live.iter().filter(|segment| segment.is_active()).map(|segment| segment.number).max();
-        self.live.retain(|segment| {
-            if !segment.is_active() {
-                return true;
-            }
-            let synced = segment.sync();
-            if synced.is_err() {
-                segment.failed.store(true, Ordering::Relaxed);
-            }
-            synced.is_ok() && Some(segment.number) == newest
-        });
+    fn make(&mut self) -> io::Result<Segment> {
+        let path = self.path.join(segment::file_name(self.next_number));
+        let number = self.next_number;
+        // Also when it fails: a file of this number may be there then.
+        self.next_number += 1;
+        let made = Segment::create(&path, self.segment_bytes, number, self.life_us, self.core, &self.node)?;
+        File::open(&self.path)?.sync_all()?;
+        Ok(made)
     }
 }
 
-fn keep(mut lanes: Vec<Lane>, counters: &Counters, sync_interval: Duration, stop: &AtomicBool) {
-    // A round and the sync itself are part of what a record may wait.
-    let patience = sync_interval.saturating_sub(2 * SPARE_INTERVAL).max(SPARE_INTERVAL);
-    loop {
-        let stopping = stop.load(Ordering::Acquire);
+fn keep(mut lanes: Vec<Lane>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) {
         for lane in &mut lanes {
             // A failure is told by its counter, `disk_error`, and tried again at the next round.
-            drop(lane.lay_spare());
-            lane.sync_if_due(counters, patience);
-            if stopping {
-                lane.sync(counters.core(lane.core).written);
-            }
-        }
-        if stopping {
-            return;
+            drop(lane.lay_spares());
         }
         std::thread::park_timeout(SPARE_INTERVAL);
     }

@@ -14,6 +14,8 @@ mod writer;
 
 mod keeper;
 
+mod syncer;
+
 mod segment;
 
 mod reader;
