@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use event::hot::Watermarks;
-use event::layout::{DataFolder, Ledger, LedgerRow};
-use event::spool::{Counters, DropReason, LaneReader, Position};
+use event::layout::{DataFolder, LedgerRow};
+use event::spool::{Counters, LaneReader, Position};
 
 use crate::adapters::{AdapterCount, Adapters};
 use crate::columns::{ColumnsError, Rows};
@@ -58,7 +57,6 @@ struct Lane {
 /// The state of the intake thread.
 pub(crate) struct Intake {
     plan: Plan,
-    folder: DataFolder,
     spool: PathBuf,
     adapters: Adapters,
     store: Store,
@@ -68,12 +66,11 @@ pub(crate) struct Intake {
     marks: Watermarks,
     lanes: BTreeMap<u16, Lane>,
     counters: Option<Counters>,
-    shared: ledger::Shared,
+    books: ledger::Books,
     looked: Option<Instant>,
     retry: Option<(Instant, Duration)>,
     total_rows: u64,
     failures: u64,
-    ledger_failing: bool,
     /// When the books were last written.
     accounted: Instant,
     /// Whether something was stored since then.
@@ -93,7 +90,6 @@ impl Intake {
         Self {
             spool: folder.spool(),
             plan,
-            folder,
             adapters,
             store,
             rows,
@@ -102,12 +98,11 @@ impl Intake {
             marks,
             lanes: BTreeMap::new(),
             counters: None,
-            shared,
+            books: ledger::Books::new(folder, shared),
             looked: None,
             retry: None,
             total_rows: 0,
             failures: 0,
-            ledger_failing: false,
             accounted: Instant::now(),
             unaccounted: false,
         }
@@ -133,8 +128,7 @@ impl Intake {
             let kept = self.keep(at_end);
             let interval = if self.unaccounted { LEDGER_INTERVALS.0 } else { LEDGER_INTERVALS.1 };
             if self.accounted.elapsed() >= interval {
-                let counts = self.adapters.counts();
-                self.write_ledger(&counts);
+                self.write_ledger();
             }
             if at_end && kept {
                 break true;
@@ -146,21 +140,17 @@ impl Intake {
         if !drained && let Err(error) = self.store.rotate() {
             tracing::warn!(%error, "the last rows are read again from the spool at the next start");
         }
-        let counts = self.adapters.counts();
-        self.write_ledger(&counts);
+        self.write_ledger();
         let drain = Duration::from_millis(self.plan.config.drain_timeout_ms.into());
         let grace = if drained { drain.min(Duration::from_secs(5)) } else { Duration::ZERO };
-        let ledger = self.ledger(&counts);
-        let Self { adapters, shared, folder, total_rows, .. } = self;
+        let ledger = self.ledger(&[]);
+        let Self { adapters, mut books, total_rows, .. } = self;
         // What the adapters still had on the way is settled now: the books say how.
         let settled = adapters.shutdown(Instant::now() + grace);
         let node = ledger.first().map(|row| row.node.clone()).unwrap_or_default();
-        let mut ledger: Vec<LedgerRow> = ledger.into_iter().filter(|row| row.sink == "parquet").collect();
-        ledger.extend(settled.iter().map(|count| adapter_row(&node, count)));
-        publish(&shared, &ledger);
-        if let Err(error) = (Ledger { at_us: crate::now_us(), rows: ledger.clone() }).store(&folder) {
-            tracing::warn!(%error, "the ledger's last state is not written");
-        }
+        let adapted = settled.iter().map(|count| ledger::adapter_row(&node, count));
+        let ledger: Vec<LedgerRow> = ledger.into_iter().chain(adapted).collect();
+        books.write(ledger.clone());
         Ok(Done { rows: total_rows, ledger, drained })
     }
 
@@ -348,54 +338,25 @@ impl Intake {
         }
     }
 
-    fn write_ledger(&mut self, counts: &[AdapterCount]) {
+    fn write_ledger(&mut self) {
         self.accounted = Instant::now();
         self.unaccounted = false;
-        let rows = self.ledger(counts);
-        publish(&self.shared, &rows);
-        let stored = Ledger { at_us: crate::now_us(), rows }.store(&self.folder);
-        match stored {
-            Ok(()) => self.ledger_failing = false,
-            Err(error) => {
-                if !std::mem::replace(&mut self.ledger_failing, true) {
-                    tracing::warn!(%error, "the ledger cannot be written");
-                }
-            }
-        }
+        let rows = self.ledger(&self.adapters.counts());
+        self.books.write(rows);
     }
 
-    /// The books as of what is durable now.
+    /// The books as of what is in the table now.
     fn ledger(&self, counts: &[AdapterCount]) -> Vec<LedgerRow> {
-        let node =
-            self.lanes.values().find_map(|lane| Some(lane.key.as_ref()?.rsplit_once('/')?.0.to_owned()));
-        let node = node.unwrap_or_default();
-        let mut row = LedgerRow { node: node.clone(), sink: "parquet".to_owned(), ..LedgerRow::default() };
-        if let Some(counters) = &self.counters {
-            for core in 0..counters.cores() {
-                let counts = counters.core(core);
-                row.produced += counts.produced;
-                for (reason, dropped) in DropReason::ALL.into_iter().zip(counts.dropped) {
-                    row.dropped += dropped;
-                    *row.reasons.entry(reason.as_str().to_owned()).or_default() += dropped;
-                }
-                let lane = self.lanes.get(&core);
-                let stored = lane.and_then(|lane| lane.stored);
-                let places = stored.filter(|at| at.life_us == counters.life_us()).map_or(0, |at| at.ordinal);
-                row.in_flight += counts.written.saturating_sub(places);
-                // A place whose record is damaged holds no row.
-                let corrupt = lane.map_or(0, |lane| lane.reader.corrupt_records()).min(places);
-                row.stored += places - corrupt;
-                row.dropped += corrupt;
-                *row.reasons.entry("corrupt".to_owned()).or_default() += corrupt;
-            }
-        }
-        for lane in self.lanes.values() {
-            row.recovered += lane.recovered;
-            row.stored += lane.recovered;
-        }
-        row.reasons.retain(|_, dropped| *dropped > 0);
-        let mut rows = vec![row];
-        rows.extend(counts.iter().map(|count| adapter_row(&node, count)));
+        let key = self.lanes.values().find_map(|lane| lane.key.as_ref());
+        let node = key.and_then(|key| key.rsplit_once('/')).map_or("", |(node, _)| node);
+        let accounts = self.lanes.values().map(|lane| ledger::LaneAccount {
+            core: lane.reader.core(),
+            stored: lane.stored,
+            recovered: lane.recovered,
+            corrupt: lane.reader.corrupt_records(),
+        });
+        let mut rows = vec![ledger::table_row(node, self.counters.as_ref(), &accounts.collect::<Vec<_>>())];
+        rows.extend(counts.iter().map(|count| ledger::adapter_row(node, count)));
         rows
     }
 }
@@ -412,22 +373,5 @@ fn recovered(reader: &LaneReader, read: usize, counters: &mut Option<Counters>, 
             (read as u64).saturating_sub(position.ordinal)
         }
         _ => read as u64,
-    }
-}
-
-fn publish(shared: &ledger::Shared, rows: &[LedgerRow]) {
-    *shared.lock().unwrap_or_else(PoisonError::into_inner) = rows.to_vec();
-}
-
-fn adapter_row(node: &str, count: &AdapterCount) -> LedgerRow {
-    LedgerRow {
-        node: node.to_owned(),
-        sink: count.sink.to_owned(),
-        produced: count.accepted,
-        recovered: 0,
-        stored: count.delivered,
-        dropped: count.dropped.values().sum(),
-        in_flight: count.queued,
-        reasons: count.dropped.iter().map(|(reason, dropped)| ((*reason).to_owned(), *dropped)).collect(),
     }
 }

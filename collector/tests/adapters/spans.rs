@@ -11,7 +11,7 @@ use prost::Message;
 use tonic::Code;
 
 use crate::receiver::{Act, Receiver, listener};
-use crate::support::{START_US, draft, metrics_config, observe, sampled, start, until};
+use crate::support::{OPEN_METRICS, START_US, draft, metrics_config, observe, sampled, scrape, start, until};
 
 fn config(receiver: &Receiver, protocol: OtlpProtocol) -> OtlpConfig {
     let base = if protocol == OtlpProtocol::Http { "/base/" } else { "" };
@@ -269,10 +269,13 @@ fn only_sampled_events_become_spans() {
 
 #[test]
 fn without_an_endpoint_nothing_is_kept() {
-    let (mut adapters, _) = start(&metrics_config(), &OtlpConfig::default());
+    let (mut adapters, address) = start(&metrics_config(), &OtlpConfig::default());
     observe(&mut adapters, &sampled(1));
-    adapters.flush();
-    assert_eq!(spans(&adapters), AdapterCount { sink: "otlp", ..AdapterCount::default() });
+    let page = scrape(&mut adapters, address, OPEN_METRICS);
+    let sinks: Vec<_> = adapters.counts().into_iter().map(|count| count.sink).collect();
+    assert_eq!(sinks, ["prometheus"], "spans that go nowhere are not in the books");
+    assert!(page.contains("\ntollhouse_spans_queued 0\n"), "{page}");
+    assert!(page.contains("\ntollhouse_spans_total{stage=\"accepted\",reason=\"\"} 0\n"), "{page}");
 }
 
 #[test]
