@@ -28,6 +28,8 @@ pub struct AnalyticsConfig {
     pub queue_max: u16,
     /// Longest wait for a turn, in milliseconds.
     pub queue_timeout_ms: u64,
+    /// Connections at one time; further ones wait in the listen queue.
+    pub connections_max: u16,
     /// Longest statement (or JSON body with its parameters), in bytes.
     pub query_bytes_max: u64,
     /// Queries that `system.queries` remembers.
@@ -49,6 +51,7 @@ impl Default for AnalyticsConfig {
             concurrency_max: 8,
             queue_max: 32,
             queue_timeout_ms: 5_000,
+            connections_max: 256,
             query_bytes_max: 256 << 10,
             history_max: 1_000,
             verify_bytes_per_s: 64 << 20,
@@ -81,7 +84,8 @@ pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
             "write it as 127.0.0.1:8200",
         );
     }
-    let least: [(&str, u64, u64); 8] = [
+    let least: [(&str, u64, u64); 9] = [
+        ("connections_max", config.connections_max.into(), 1),
         ("memory_bytes_max", config.memory_bytes_max, 16 << 20),
         ("timeout_ms", config.timeout_ms, 1),
         ("rows_max", config.rows_max, 1),

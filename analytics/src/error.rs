@@ -76,6 +76,7 @@ impl QueryError {
     pub(crate) fn is_of_storage(&self) -> bool {
         let Self::Engine(error) = self else { return matches!(self, Self::Panicked) };
         match error.find_root() {
+            full if spill_is_full(full) => false,
             DataFusionError::ArrowError(error, _) => matches!(
                 error.as_ref(),
                 ArrowError::ParquetError(_)
@@ -108,8 +109,19 @@ impl QueryError {
     }
 }
 
+/// Whether intermediate results did not fit on disk; the engine has no error of its own for it, but names its option.
+fn spill_is_full(root: &DataFusionError) -> bool {
+    let io = match root {
+        DataFusionError::IoError(_) => true,
+        DataFusionError::ArrowError(error, _) => matches!(error.as_ref(), ArrowError::IoError(..)),
+        _ => false,
+    };
+    io && root.to_string().contains("max_temp_directory_size")
+}
+
 fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
     match root {
+        full if spill_is_full(full) => (StatusCode::INSUFFICIENT_STORAGE, "out_of_memory"),
         DataFusionError::SQL(..) => (StatusCode::BAD_REQUEST, "syntax"),
         DataFusionError::Plan(_)
         | DataFusionError::SchemaError(..)
@@ -143,6 +155,12 @@ pub(crate) fn message(error: &DataFusionError) -> String {
                 return "the statement is nested too deeply".to_owned();
             };
             text.split(" at Line: ").next().unwrap_or(text).to_owned()
+        }
+        DataFusionError::ResourcesExhausted(_) => {
+            "the query needs more memory than `memory_bytes_max` leaves for it, and cannot spill".to_owned()
+        }
+        full if spill_is_full(full) => {
+            "the query's intermediate results need more disk than `spill_bytes_max`".to_owned()
         }
         root @ (DataFusionError::Plan(_) | DataFusionError::Execution(_)) => {
             root.message().split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned()

@@ -32,6 +32,8 @@ mod error;
 
 mod format;
 
+mod door;
+
 mod serve;
 
 pub use config::{AnalyticsConfig, Plan, validate};

@@ -13,6 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::response::Response;
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use event::layout::DataFolder;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
@@ -21,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Plan;
+use crate::door::Door;
 use crate::error::QueryError;
 use crate::format::{Encoder, Format};
 use crate::query::{Answer, Engine};
@@ -29,6 +31,10 @@ use crate::query::{Answer, Engine};
 const PIECES_MAX: usize = 4;
 /// Largest piece, in bytes.
 const PIECE_BYTES_MAX: usize = 256 << 10;
+/// How much longer than the longest query a connection may be silent.
+const IDLE: Duration = Duration::from_secs(5);
+/// Threads for snapshots, beside one for the planning of each query.
+const BLOCKING_SPARE: usize = 8;
 /// Stack of a thread: enough to walk and drop the deepest statement that the guard lets through. Only what is touched
 /// takes memory.
 const STACK_BYTES: usize = 64 << 20;
@@ -108,13 +114,15 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
     listener.set_nonblocking(true).map_err(refused)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(plan.threads)
-        .max_blocking_threads(plan.threads * 4 + 4)
+        .max_blocking_threads(usize::from(plan.config.concurrency_max) + BLOCKING_SPARE)
         .thread_name("analytics")
         .thread_stack_size(STACK_BYTES)
         .on_thread_start(lower_priority)
         .enable_all()
         .build()
         .map_err(StartError::Threads)?;
+    let connections_max = plan.config.connections_max;
+    let idle = Duration::from_millis(plan.config.timeout_ms) + IDLE;
     let engine = Arc::new(Engine::new(plan, folder)?);
     let verifier = Arc::clone(&engine);
     runtime.spawn(async move { verifier.verify_files().await });
@@ -129,10 +137,11 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
         tokio::net::TcpListener::from_std(listener).map_err(refused)?
     };
     let addr = listener.local_addr().map_err(refused)?;
+    let door = Door::new(listener, connections_max, idle).tap_io(|visitor| visitor.send_at_once());
     let (stop, stopping) = oneshot::channel::<()>();
     let (ended, stopped) = oneshot::channel();
     runtime.spawn(async move {
-        let served = axum::serve(listener, app).with_graceful_shutdown(async {
+        let served = axum::serve(door, app).with_graceful_shutdown(async {
             // A dropped sender never comes with a running runtime; waiting is right in both cases.
             if stopping.await.is_err() {
                 std::future::pending::<()>().await;

@@ -167,3 +167,26 @@ fn a_spill_beyond_its_folder_fails_alone() {
     assert_eq!((status, &error["code"]), (507, &"out_of_memory".into()), "{error}");
     assert_eq!(sql(running.addr, "SELECT sum(sequence) AS s FROM requests")[0]["s"], 45_150);
 }
+
+#[test]
+fn connections_are_bounded_and_silent_ones_end() {
+    let root = tempfile::tempdir().unwrap();
+    let running = serve(&house(root.path()), |config| {
+        (config.connections_max, config.timeout_ms) = (3, 500);
+    });
+    let silent: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(running.addr).unwrap()).collect();
+    for mut half in &silent {
+        std::io::Write::write_all(&mut half, b"POST /sql HTTP/1.1\r\nContent-Length: 9\r\n").unwrap();
+    }
+    // All places are taken: this one is served when the silent ones are shown out.
+    let begun = Instant::now();
+    assert_eq!(get(running.addr, "/healthz", &[]).status, 200);
+    assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
+    for mut half in silent {
+        half.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        // The end, or a reset: not a wait.
+        let said = half.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+        assert_ne!(said, Err(std::io::ErrorKind::WouldBlock));
+    }
+    assert_eq!(get(running.addr, "/healthz", &[]).status, 200);
+}

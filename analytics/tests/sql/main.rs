@@ -11,6 +11,8 @@ mod guard;
 
 mod ids;
 
+mod percentiles;
+
 mod support;
 
 mod system;
