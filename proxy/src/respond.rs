@@ -18,7 +18,7 @@ pub(crate) struct ResponseBody {
     /// None for a 101, whose event its tunnel has.
     record: Option<Record>,
     /// Keeps the byte guard from reading on into a refusal before this response is out.
-    _hold: Hold,
+    hold: Hold,
 }
 
 enum Kind {
@@ -38,17 +38,18 @@ impl ResponseBody {
         if relay.is_end() {
             record.finish(Outcome::Ok);
         }
-        Self { kind: Kind::Upstream(relay), record: Some(record), _hold: hold }
+        hold.waits(false);
+        Self { kind: Kind::Upstream(relay), record: Some(record), hold }
     }
 
     /// Of a 101.
     pub fn none(hold: Hold) -> Self {
-        Self { kind: Kind::Made(None), record: None, _hold: hold }
+        Self { kind: Kind::Made(None), record: None, hold }
     }
 
     fn made(bytes: Bytes, record: Record, hold: Hold) -> Self {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
-        Self { kind: Kind::Made(bytes), record: Some(record), _hold: hold }
+        Self { kind: Kind::Made(bytes), record: Some(record), hold }
     }
 }
 
@@ -58,7 +59,7 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        match &mut this.kind {
+        let frame = match &mut this.kind {
             Kind::Made(bytes) => Poll::Ready(bytes.take().map(|bytes| {
                 if let Some(record) = &mut this.record {
                     record.draft().head.response_bytes = bytes.len() as u64;
@@ -70,7 +71,9 @@ impl Body for ResponseBody {
                 Some(record) => relay.poll_frame(cx, record),
                 None => Poll::Ready(None),
             },
-        }
+        };
+        this.hold.waits(frame.is_pending());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -170,7 +173,7 @@ pub(crate) fn refuse(
             record.draft().head.grpc_status = code;
             map.insert("grpc-status", HeaderValue::from(code));
             map.insert("grpc-message", HeaderValue::from_static(fault.message()));
-            ResponseBody { kind: Kind::Trailers(Some(Box::new(map))), record: Some(record), _hold: hold }
+            ResponseBody { kind: Kind::Trailers(Some(Box::new(map))), record: Some(record), hold }
         }
         _ => ResponseBody::made(text.into(), record, hold),
     };

@@ -7,6 +7,7 @@ use crate::exchange;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -27,19 +28,47 @@ where
 }
 
 /// Counts a request of a connection until its response is out.
-pub(crate) struct Busy(Rc<Conn>);
+pub(crate) struct Busy {
+    conn: Rc<Conn>,
+    waits: Cell<bool>,
+}
 
 impl Busy {
     fn new(conn: &Rc<Conn>) -> Self {
         conn.open.set(conn.open.get() + 1);
-        Self(Rc::clone(conn))
+        conn.waits.set(conn.waits.get() + 1);
+        Self { conn: Rc::clone(conn), waits: Cell::new(true) }
+    }
+
+    /// Whether it waits for something else than the client; when not, the client was just given something.
+    pub fn waits(&self, waits: bool) {
+        let all = &self.conn.waits;
+        match (self.waits.replace(waits), waits) {
+            (false, true) => all.set(all.get() + 1),
+            (true, false) => all.set(all.get() - 1),
+            _ => {}
+        }
+        if !waits {
+            self.conn.taken.set(self.conn.taken.get().wrapping_add(1));
+        }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
+        self.waits(false);
+        self.conn.open.set(self.conn.open.get() - 1);
     }
+}
+
+/// What a connection waits for, each with its own bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Request,
+    /// Services, each with bounds of its own.
+    Services,
+    /// The client reads nothing, from the socket or by closing the windows of all its streams; what it took so far.
+    Client(u64),
 }
 
 pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
@@ -74,20 +103,24 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
         if Pin::new(&mut connection).poll(cx).is_ready() || core.phase.get() == Phase::Cut {
             return Poll::Ready(());
         }
-        let busy = conn.open.get() > 0;
-        let state = (blocked.get(), busy);
-        if armed != Some(state) {
-            armed = Some(state);
-            match state {
-                (true, _) => deadline.arm(timeouts.body_idle_timeout_ms),
-                (false, true) => deadline.disarm(),
-                (false, false) => deadline.arm(timeouts.idle_timeout_ms),
+        let wait = match (conn.open.get(), conn.waits.get()) {
+            _ if blocked.get() => Wait::Client(conn.taken.get()),
+            (0, _) => Wait::Request,
+            (_, 0) => Wait::Client(conn.taken.get()),
+            _ => Wait::Services,
+        };
+        if armed != Some(wait) {
+            armed = Some(wait);
+            match wait {
+                Wait::Client(_) => deadline.arm(timeouts.body_idle_timeout_ms),
+                Wait::Services => deadline.disarm(),
+                Wait::Request => deadline.arm(timeouts.idle_timeout_ms),
             }
         }
         if deadline.poll(cx).is_pending() {
             return Poll::Pending;
         }
-        if ending || state.0 {
+        if ending || matches!(wait, Wait::Client(_)) {
             return Poll::Ready(());
         }
         ending = true;

@@ -43,15 +43,27 @@ pub(crate) struct Conn {
     pub tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Requests under way.
     pub open: Cell<usize>,
+    /// How many of them wait for something else than the client to take what it was sent. Of HTTP/2 only.
+    pub waits: Cell<usize>,
+    /// Rises with every piece that the client takes. Of HTTP/2 only.
+    pub taken: Cell<u64>,
 }
 
 /// Held by a request and its response: the connection is busy until it is dropped.
-#[expect(dead_code, reason = "each is held for its drop")]
 pub(crate) enum Hold {
     /// Of HTTP/1: the byte guard does not read on into a refusal before the response is out.
-    Guard(Exchange),
+    Guard(#[expect(dead_code, reason = "held for its drop")] Exchange),
     /// Of HTTP/2: counts open streams.
     Stream(Busy),
+}
+
+impl Hold {
+    /// Whether the client was given all there is, so that it is not what is waited for.
+    pub fn waits(&self, waits: bool) {
+        if let Self::Stream(busy) = self {
+            busy.waits(waits);
+        }
+    }
 }
 
 pub(crate) struct TlsFacts {
@@ -187,6 +199,8 @@ async fn connection(
         strict: None,
         tunnel: RefCell::new(None),
         open: Cell::new(0),
+        waits: Cell::new(0),
+        taken: Cell::new(0),
     };
     drop(deadline);
     if h2 {

@@ -126,6 +126,58 @@ fn rapid_resets_end_the_connection_and_nobody_else() {
 }
 
 #[test]
+fn a_client_that_opens_no_window_is_closed_in_time() {
+    run(async {
+        const BYTES: usize = 1 << 20;
+        let origin = origin(|_, mut stream| async move {
+            let mut buffer = [0; 4096];
+            while stream.read(&mut buffer).await.unwrap_or(0) > 0 {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n");
+                // The gateway leaves before all is written.
+                let _head = stream.write_all(head.as_bytes()).await;
+                let _body = stream.write_all(&vec![b'x'; BYTES]).await;
+            }
+        })
+        .await;
+        let timeouts = json!({"timeouts": {"sweep_interval_ms": 10, "body_idle_timeout_ms": 100}});
+        let gateway = Gateway::start(everything_to(origin), timeouts);
+        let mut client = TcpStream::connect(gateway.addr).await.unwrap();
+        client.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+        for stream in [1, 3, 5] {
+            client.write_all(&frame(HEADERS, 5, stream, GET)).await.unwrap();
+        }
+        // It reads all that comes and never opens a window again.
+        read_all(&mut client).await;
+        for event in gateway.events(3).await {
+            assert_eq!((event.outcome, event.head.status), (Outcome::ClientClosed, 200));
+            assert!(event.head.response_bytes < BYTES as u64);
+        }
+    });
+}
+
+#[test]
+fn a_silent_service_does_not_close_its_clients() {
+    run(async {
+        let origin = origin(|_, mut stream| async move {
+            let mut buffer = [0; 4096];
+            assert!(stream.read(&mut buffer).await.unwrap() > 0);
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab";
+            stream.write_all(head).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+            stream.write_all(b"cd").await.unwrap();
+        })
+        .await;
+        let timeouts = json!({"timeouts": {"sweep_interval_ms": 10, "body_idle_timeout_ms": 100}});
+        let gateway = Gateway::start(everything_to(origin), timeouts);
+        let mut client = TcpStream::connect(gateway.addr).await.unwrap();
+        client.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+        client.write_all(&frame(HEADERS, 5, 1, GET)).await.unwrap();
+        let event = gateway.events(1).await.remove(0);
+        assert_eq!((event.outcome, event.head.response_bytes), (Outcome::Ok, 4));
+    });
+}
+
+#[test]
 fn what_http2_forbids_never_reaches_a_service() {
     run(async {
         let gateway = Gateway::before(echo().await);
