@@ -1,8 +1,10 @@
 //! `tollhouse demo`: a whole Tollhouse with sample services and traffic, to look at.
 //!
-//!     traffic ──> gateway (the real one) ──> services ──> gateway ──> services
-//!        │            └─> spool ─> collector ─> SQL, Prometheus, ledger ──> view, report
-//!        └─> tally: what the clients themselves counted ─────────────────> audit: do the books balance?
+//! ```text
+//! traffic ──> gateway (the real one) ──> services ──> gateway ──> services
+//!    │            └─> spool ─> collector ─> SQL, Prometheus, ledger ──> view, report
+//!    └─> tally: what the clients themselves counted ─────────────────> audit: do the books balance?
+//! ```
 //!
 //! `world` says who there is, `services` and `traffic` bring it to life through `client`, `house` starts Tollhouse,
 //! `questions` asks it, `view` and `live` show the answers, `audit` and `report` judge at the end.

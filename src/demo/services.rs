@@ -1,7 +1,9 @@
 //! The sample services: five real HTTP servers on free ports of 127.0.0.1, each with its own habits. They call one
 //! another through the gateway and hand on `traceparent`, which is all that the call graph needs.
 //!
-//!     shop ──> catalog                shop ──> orders ──> payments                search ──> catalog
+//! ```text
+//! shop ──> catalog                shop ──> orders ──> payments                search ──> catalog
+//! ```
 //!
 //! `payments` also goes away now and then: its port refuses connections for a moment.
 

@@ -1,9 +1,10 @@
 //! What may be asked: one statement that only reads. An allow-list over the syntax tree, before any planning.
 //!
-//! Allowed: a query (SELECT, WITH, VALUES), EXPLAIN [ANALYZE] of one, SHOW TABLES | COLUMNS | FUNCTIONS and DESCRIBE.
+//! Allowed: a query (SELECT, WITH, VALUES), EXPLAIN and EXPLAIN ANALYZE of one, SHOW TABLES | COLUMNS | FUNCTIONS and
+//! DESCRIBE.
 //! Within a query: no INTO, no writing body, no table function outside a short list. Planning checks once more that
 //! the logical plan holds no DDL, DML or session statement ([`plan_options`]), and the session's catalog knows no
-//! files, so that a quoted path is an unknown table. [`budget`] bounds what may be planned.
+//! files, so that a quoted path is an unknown table. `budget` bounds what may be planned.
 
 mod budget;
 
