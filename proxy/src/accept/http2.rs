@@ -45,7 +45,16 @@ impl Busy {
         let all = &self.conn.waits;
         match (self.waits.replace(waits), waits) {
             (false, true) => all.set(all.get() + 1),
-            (true, false) => all.set(all.get() - 1),
+            (true, false) => {
+                all.set(all.get() - 1);
+                // Streams are tasks of their own: the connection's would not hear that from now on the client has a
+                // deadline.
+                if all.get() == 0
+                    && let Some(driver) = &*self.conn.driver.borrow()
+                {
+                    driver.wake_by_ref();
+                }
+            }
             _ => {}
         }
         if !waits {
@@ -100,6 +109,7 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
             ending = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
+        conn.driver.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         if Pin::new(&mut connection).poll(cx).is_ready() || core.phase.get() == Phase::Cut {
             return Poll::Ready(());
         }

@@ -20,6 +20,7 @@ use event::{Draft, Text, TlsVersion};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 use stream::{Stream, Wire};
 use tokio::net::{TcpListener, TcpStream};
@@ -47,6 +48,8 @@ pub(crate) struct Conn {
     pub waits: Cell<usize>,
     /// Rises with every piece that the client takes. Of HTTP/2 only.
     pub taken: Cell<u64>,
+    /// Wakes the task that drives the connection. Of HTTP/2 only.
+    pub driver: RefCell<Option<Waker>>,
 }
 
 /// Held by a request and its response: the connection is busy until it is dropped.
@@ -201,6 +204,7 @@ async fn connection(
         open: Cell::new(0),
         waits: Cell::new(0),
         taken: Cell::new(0),
+        driver: RefCell::new(None),
     };
     drop(deadline);
     if h2 {
