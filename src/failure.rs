@@ -24,7 +24,7 @@ pub enum Failure {
         name: String,
     },
     /// The configuration is wrong; shown line by line.
-    #[error("the configuration has {} problem(s)", .0.count())]
+    #[error("the configuration has {}", problems(.0.count()))]
     Configuration(Box<Report>),
     /// A part could not start or failed.
     #[error("{doing}: {reason}")]
@@ -46,6 +46,10 @@ pub enum Failure {
     /// The demo.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
+}
+
+fn problems(count: usize) -> String {
+    if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") }
 }
 
 /// The five lines that every missing configuration is answered with.

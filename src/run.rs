@@ -151,13 +151,12 @@ async fn analytics_ended(analytics: &mut Option<analytics::Running>) {
 fn account(books: &[LedgerRow]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for row in books {
-        let balanced = row.produced + row.recovered == row.stored + row.dropped + row.in_flight;
         writeln!(
             out,
             "stopped: {} requests recorded, {} dropped, ledger {}",
             row.stored,
             row.dropped,
-            if balanced && row.in_flight == 0 { "balanced" } else { "NOT balanced" }
+            if row.balances() && row.in_flight == 0 { "balanced" } else { "NOT balanced" }
         )?;
     }
     out.flush()

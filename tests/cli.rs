@@ -54,7 +54,7 @@ fn all_problems_come_at_once_with_file_line_column_and_the_nearest_key() {
             "tollhouse.yaml:3:14: spool.bytes_max: expected a whole number, found the text `12` (leave the quotes away: 12)",
             "tollhouse.yaml:5:3: analytics.listn: unknown key `listn` (did you mean `listen`?)",
             "tollhouse.yaml:6:15: log.format: unknown value `jsonn` (did you mean `json`? known: `text`, `json`)",
-            "error: the configuration has 4 problem(s)",
+            "error: the configuration has 4 problems",
         ]
     );
 }

@@ -223,3 +223,19 @@ fn a_disk_that_fills_up_costs_no_request_and_every_drop_is_counted() {
     house.rows(field("stored"));
     assert!(house.terminate().success());
 }
+
+#[test]
+fn a_path_that_answers_nothing_names_those_that_do() {
+    let origin = Origin::start();
+    let site = Site::new(origin.addr);
+    let house = site.run();
+    for (listener, named) in [("metrics", "/metrics"), ("sql", "/sql")] {
+        let reply = get(house.addr(listener), "/", &[]).unwrap();
+        assert_eq!(reply.status, 404);
+        for path in [named, "/healthz", "/readyz"] {
+            assert!(reply.text().contains(path), "{listener}: {}", reply.text());
+            // Named is there: what `/sql` misses is its statement.
+            assert_ne!(get(house.addr(listener), path, &[]).unwrap().status, 404, "{path}");
+        }
+    }
+}

@@ -48,13 +48,19 @@ impl Watch {
     }
 }
 
-#[test]
-fn a_large_upload_takes_no_memory() {
+/// A house that has answered once, under watch.
+fn begin() -> (Origin, Site, Tollhouse, Watch) {
     let origin = Origin::start();
     let site = Site::new(origin.addr);
     let house = site.run();
     house.get("/open/echo", &[]);
-    let mut watch = Watch::begin(&house);
+    let watch = Watch::begin(&house);
+    (origin, site, house, watch)
+}
+
+#[test]
+fn a_large_upload_takes_no_memory() {
+    let (_origin, _site, house, mut watch) = begin();
     let size = size_bytes();
     let mut connection = Connection::open(house.gateway()).unwrap();
     connection.send_head("POST", "/open/count", &[("Content-Length", &size.to_string())]).unwrap();
@@ -77,11 +83,7 @@ fn a_large_upload_takes_no_memory() {
 
 #[test]
 fn a_large_download_takes_no_memory() {
-    let origin = Origin::start();
-    let site = Site::new(origin.addr);
-    let house = site.run();
-    house.get("/open/echo", &[]);
-    let mut watch = Watch::begin(&house);
+    let (_origin, _site, house, mut watch) = begin();
     let size = size_bytes();
     let mut connection = Connection::open(house.gateway()).unwrap();
     connection.send_head("GET", &format!("/open/bytes/{size}"), &[]).unwrap();
@@ -123,11 +125,7 @@ fn settled(what: &str, mut count: impl FnMut() -> u64) -> u64 {
 fn clients_that_do_not_read_hold_the_upstream_back() {
     const CLIENTS: u64 = 20;
     const SIZE: u64 = 1 << 30;
-    let origin = Origin::start();
-    let site = Site::new(origin.addr);
-    let house = site.run();
-    house.get("/open/echo", &[]);
-    let mut watch = Watch::begin(&house);
+    let (origin, _site, house, mut watch) = begin();
     let mut clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let mut connection = Connection::open(house.gateway()).unwrap();
@@ -157,11 +155,7 @@ fn clients_that_do_not_read_hold_the_upstream_back() {
 
 #[test]
 fn an_upstream_that_does_not_read_holds_the_client_back() {
-    let origin = Origin::start();
-    let site = Site::new(origin.addr);
-    let house = site.run();
-    house.get("/open/echo", &[]);
-    let mut watch = Watch::begin(&house);
+    let (origin, _site, house, mut watch) = begin();
     let size: u64 = 256 << 20;
     let mut connection = Connection::open(house.gateway()).unwrap();
     connection.send_head("POST", "/open/deaf", &[("Content-Length", &size.to_string())]).unwrap();

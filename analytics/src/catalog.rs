@@ -147,7 +147,8 @@ impl Catalog {
                 }
                 // Gone, or just being made: the second look at the manifest tells which.
                 Ok(None) => {}
-                Err(HotError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(HotError::File(LayoutError::Io { source, .. }))
+                    if source.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => quarantined
                     .push(Quarantined { path: format!("hot/{number:010}.arrow"), reason: error.to_string() }),
             }

@@ -236,7 +236,7 @@ fn bind(plan: LogicalPlan, params: &[Value]) -> Result<LogicalPlan, QueryError> 
         return Ok(plan);
     }
     if wanted != params.len() {
-        return Err(QueryError::BadRequest(format!("{wanted} parameter(s) wanted, {} given", params.len())));
+        return Err(QueryError::BadRequest(format!("parameters wanted: {wanted}, given: {}", params.len())));
     }
     let values = params.iter().map(scalar).collect::<Result<Vec<_>, _>>()?;
     Ok(plan.with_param_values(ParamValues::from(values))?)

@@ -103,6 +103,9 @@ impl Drop for Running {
     }
 }
 
+/// Said where nothing is.
+const ANSWERS: &str = "here are /sql (POST a statement, or GET with q=), /healthz and /readyz\n";
+
 /// Starts the service: binds, and answers on threads of its own.
 ///
 /// # Errors
@@ -130,6 +133,7 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
         .route("/sql", get(by_get).post(by_post))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .fallback(|| async { (StatusCode::NOT_FOUND, ANSWERS) })
         .with_state(engine)
         .into_make_service_with_connect_info::<SocketAddr>();
     let listener = {

@@ -155,7 +155,7 @@ impl Sealer {
             Ok(Some(reader)) => (self.write_files(number, &reader.batches)?, reader.watermarks),
             // Made and never written to, or cut back to nothing.
             Ok(None) => (Vec::new(), Watermarks::new()),
-            Err(error @ (HotError::Damaged { .. } | HotError::Arrow(_))) => {
+            Err(error @ (HotError::File(LayoutError::Damaged { .. }) | HotError::Arrow(_))) => {
                 tracing::error!(number, %error, "a hot file is damaged; it is set aside and its rows are missing");
                 self.set_aside(number)?;
                 (Vec::new(), Watermarks::new())

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use arrow::array::{Array, AsArray};
 use common::*;
 use event::layout::{DataFolder, Manifest};
+use event::spool::{Spool, Writer};
 use event::{Draft, Text};
 
 fn new_folder() -> (tempfile::TempDir, DataFolder) {
@@ -181,15 +182,21 @@ fn a_damaged_record_is_counted_and_the_others_are_stored() {
     assert_eq!(identities(&table(&folder)).len(), 999);
 }
 
+/// What a collector leaves that ends without sealing; the gateway goes on.
+fn stopped_with_500_hot_rows(folder: &DataFolder) -> (Spool, Vec<Writer>, Draft) {
+    let (spool, mut writers) = open_spool(folder, 1);
+    let mut draft = Draft::new();
+    let running = start(&config(), folder);
+    write(&mut writers, &mut draft, 0, 500);
+    wait("rows in the hot file", || hot_rows(folder) == 500);
+    drop(running);
+    (spool, writers, draft)
+}
+
 #[test]
 fn a_torn_tail_of_a_hot_file_is_read_again_from_the_spool() {
     let (_root, folder) = new_folder();
-    let (spool, mut writers) = open_spool(&folder, 1);
-    let mut draft = Draft::new();
-    let running = start(&config(), &folder);
-    write(&mut writers, &mut draft, 0, 500);
-    wait("rows in the hot file", || hot_rows(&folder) == 500);
-    drop(running);
+    let (spool, mut writers, mut draft) = stopped_with_500_hot_rows(&folder);
     // The process died while it wrote a batch: bytes without a commit, and half a commit.
     let number = *folder.hot_numbers().unwrap().last().unwrap();
     for (path, torn) in
@@ -208,12 +215,7 @@ fn a_torn_tail_of_a_hot_file_is_read_again_from_the_spool() {
 #[test]
 fn what_an_interrupted_sealing_left_is_put_in_order() {
     let (_root, folder) = new_folder();
-    let (spool, mut writers) = open_spool(&folder, 1);
-    let mut draft = Draft::new();
-    let running = start(&config(), &folder);
-    write(&mut writers, &mut draft, 0, 500);
-    wait("rows in the hot file", || hot_rows(&folder) == 500);
-    drop(running);
+    let (spool, mut writers, mut draft) = stopped_with_500_hot_rows(&folder);
     let number = *folder.hot_numbers().unwrap().last().unwrap();
     let copies = [folder.hot_file(number), folder.hot_commits(number)]
         .map(|path| (std::fs::read(&path).unwrap(), path));

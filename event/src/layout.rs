@@ -195,6 +195,14 @@ pub struct LedgerRow {
     pub reasons: BTreeMap<String, u64>,
 }
 
+impl LedgerRow {
+    /// Whether every event is accounted for.
+    #[must_use]
+    pub fn balances(&self) -> bool {
+        self.produced + self.recovered == self.stored + self.dropped + self.in_flight
+    }
+}
+
 /// The books.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ledger {

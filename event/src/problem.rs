@@ -17,6 +17,12 @@ impl Problem {
         Self { path: path.into(), message: message.into(), hint: None }
     }
 
+    /// One for each of these fields under `path` that is 0.
+    pub fn zeros<'a>(path: &'a str, fields: &'a [(&'a str, u32)]) -> impl Iterator<Item = Self> + 'a {
+        let zeros = fields.iter().filter(|(_, value)| *value == 0);
+        zeros.map(move |(field, _)| Self::new(format!("{path}.{field}"), "must be at least 1"))
+    }
+
     /// The same, with a way out.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -40,6 +40,12 @@ pub(super) struct Board {
     pub(super) turn: Semaphore,
 }
 
+/// Said where nothing is.
+const ANSWERS: &str = "here are /metrics, /healthz and /readyz\n";
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Answers connections until `stop` says so, then lets go of those that are open.
 pub(super) async fn serve(
     listener: TcpListener,
@@ -51,6 +57,7 @@ pub(super) async fn serve(
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .fallback(|| async { (StatusCode::NOT_FOUND, ANSWERS) })
         .with_state(board);
     let places = Arc::new(Semaphore::new(usize::from(config.connections_max)));
     loop {
@@ -74,9 +81,8 @@ pub(super) async fn serve(
                 });
             }
             Err(error) => {
-                // Out of descriptors, say: waiting a little keeps the loop from spinning.
                 tracing::warn!(%error, "metrics listener: accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

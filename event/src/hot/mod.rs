@@ -18,8 +18,6 @@ use crate::layout::LayoutError;
 use crate::spool::Position;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io;
-use std::path::PathBuf;
 
 pub use reader::HotReader;
 pub use torn::cut_torn_tail;
@@ -46,30 +44,12 @@ struct Commit {
 /// Why a hot file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HotError {
-    /// The disk refused.
-    #[error("cannot {doing} {path}: {source}")]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Its bytes are not what was written.
-    #[error("{path} is damaged: {reason}")]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// How that shows.
-        reason: String,
-    },
+    /// The disk refused, or a file's bytes are not what was written.
+    #[error(transparent)]
+    File(#[from] LayoutError),
     /// Arrow refused a batch.
     #[error(transparent)]
     Arrow(#[from] arrow::error::ArrowError),
-    /// The folder could not be read.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The readers' side: what is committed, mapped and not copied.
 
 use super::{Commit, HotError, Watermarks};
-use crate::layout::{DataFolder, checksum};
+use crate::layout::{DataFolder, LayoutError, checksum};
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
@@ -74,7 +74,9 @@ impl HotReader {
         }
         let path = folder.hot_file(self.number);
         let Some(all) = map(&path)? else { return Ok(None) };
-        let damaged = |reason: &str| HotError::Damaged { path: path.clone(), reason: reason.to_owned() };
+        let damaged = |reason: &str| {
+            HotError::from(LayoutError::Damaged { path: path.clone(), reason: reason.to_owned() })
+        };
         for commit in &commits {
             let place = |at| usize::try_from(at).map_err(|_| damaged("it is too long"));
             let (begin, end) = (place(self.bytes)?, place(commit.end)?);
@@ -101,7 +103,7 @@ impl HotReader {
 
 /// The whole lines of a commit log after its first `from` bytes, and how many bytes the log has with them; none when
 /// there is no log.
-fn commits(folder: &DataFolder, number: u64, from: u64) -> Result<Option<(Vec<Commit>, u64)>, HotError> {
+fn commits(folder: &DataFolder, number: u64, from: u64) -> Result<Option<(Vec<Commit>, u64)>, LayoutError> {
     let path = folder.hot_commits(number);
     let mut text = Vec::new();
     let read = File::open(&path).and_then(|mut file| {
@@ -110,12 +112,12 @@ fn commits(folder: &DataFolder, number: u64, from: u64) -> Result<Option<(Vec<Co
     });
     match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(|source| HotError::Io { doing: "read", path: path.clone(), source })?,
+        read => read.map_err(|source| LayoutError::Io { doing: "read", path: path.clone(), source })?,
     };
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let commits = whole_lines(&text).map(|line| {
         let damaged =
-            |error: serde_json::Error| HotError::Damaged { path: path.clone(), reason: error.to_string() };
+            |error: serde_json::Error| LayoutError::Damaged { path: path.clone(), reason: error.to_string() };
         serde_json::from_slice(line).map_err(damaged)
     });
     let bytes = from + u64::try_from(whole).expect("usize fits in u64");
@@ -133,7 +135,7 @@ pub(super) fn map(path: &Path) -> Result<Option<Buffer>, HotError> {
     // SAFETY: hot files only grow and are unlinked, never cut or changed in place; an unlinked file stays mapped.
     let map = match File::open(path).and_then(|file| unsafe { Mmap::map(&file) }) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        map => map.map_err(|source| HotError::Io { doing: "map", path: path.to_owned(), source })?,
+        map => map.map_err(|source| LayoutError::Io { doing: "map", path: path.to_owned(), source })?,
     };
     let map = Arc::new(map);
     let Some(start) = NonNull::new(map.as_ptr().cast_mut()) else {

@@ -51,9 +51,9 @@ fn what_is_committed_is_read_and_a_torn_tail_is_not() {
     let last = data.len() - 20;
     data[last] ^= 1;
     std::fs::write(folder.hot_file(1), &data).unwrap();
-    assert!(matches!(HotReader::open(&folder, 1), Err(HotError::Damaged { .. })));
+    assert!(matches!(HotReader::open(&folder, 1), Err(HotError::File(LayoutError::Damaged { .. }))));
     std::fs::write(folder.hot_file(1), &data[..last]).unwrap();
-    assert!(matches!(HotReader::open(&folder, 1), Err(HotError::Damaged { .. })));
+    assert!(matches!(HotReader::open(&folder, 1), Err(HotError::File(LayoutError::Damaged { .. }))));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn reading_on_takes_over_what_is_known() {
     let last = data.len() - 20;
     data[last] ^= 1;
     std::fs::write(folder.hot_file(1), &data).unwrap();
-    assert!(matches!(known.read_on(&folder), Err(HotError::Damaged { .. })));
+    assert!(matches!(known.read_on(&folder), Err(HotError::File(LayoutError::Damaged { .. }))));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use super::reader::{map, whole_lines};
 use super::{Commit, HotError};
-use crate::layout::{DataFolder, checksum};
+use crate::layout::{DataFolder, LayoutError, checksum};
 use std::fs::OpenOptions;
 use std::io;
 
@@ -19,7 +19,7 @@ pub fn cut_torn_tail(folder: &DataFolder, number: u64) -> Result<u64, HotError> 
     let path = folder.hot_commits(number);
     let text = match std::fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        text => text.map_err(|source| HotError::Io { doing: "read", path: path.clone(), source })?,
+        text => text.map_err(|source| LayoutError::Io { doing: "read", path: path.clone(), source })?,
     };
     let data = map(&folder.hot_file(number))?;
     let data: &[u8] = data.as_deref().unwrap_or_default();
@@ -45,6 +45,6 @@ pub fn cut_torn_tail(folder: &DataFolder, number: u64) -> Result<u64, HotError> 
         file.set_len(good)?;
         file.sync_all()
     });
-    cut.map_err(|source| HotError::Io { doing: "cut the torn tail of", path, source })?;
+    cut.map_err(|source| LayoutError::Io { doing: "cut the torn tail of", path, source })?;
     Ok(all - good)
 }

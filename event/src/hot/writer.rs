@@ -1,7 +1,7 @@
 //! The collector's side: appends batches and makes them durable.
 
 use super::{Commit, HotError, Watermarks};
-use crate::layout::{DataFolder, checksum, sync_folder};
+use crate::layout::{DataFolder, LayoutError, checksum, sync_folder};
 use arrow::array::RecordBatch;
 use arrow::ipc::MetadataVersion;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -39,7 +39,7 @@ impl HotWriter {
         let path = folder.hot_file(number);
         let fail = |doing| {
             let path = path.clone();
-            move |source| HotError::Io { doing, path, source }
+            move |source| LayoutError::Io { doing, path, source }
         };
         let new = |path: &PathBuf| OpenOptions::new().append(true).create_new(true).open(path);
         // The commit log first: a data file without one would look like a loss.
@@ -126,6 +126,6 @@ impl HotWriter {
     }
 
     fn io(&self, doing: &'static str, source: io::Error) -> HotError {
-        HotError::Io { doing, path: self.path.clone(), source }
+        LayoutError::Io { doing, path: self.path.clone(), source }.into()
     }
 }

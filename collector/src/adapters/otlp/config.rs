@@ -75,7 +75,13 @@ impl Default for OtlpConfig {
 impl OtlpConfig {
     /// What is wrong, each with its place under `path` (as in `collector.otlp`).
     pub fn validate(&self, path: &str) -> Vec<Problem> {
-        let mut problems = Vec::new();
+        let at_least_one = [
+            ("timeout_ms", self.timeout_ms),
+            ("batch_spans_max", self.batch_spans_max),
+            ("interval_ms", self.interval_ms),
+            ("retry_initial_ms", self.retry_initial_ms),
+        ];
+        let mut problems: Vec<Problem> = Problem::zeros(path, &at_least_one).collect();
         let mut refuse = |field: &str, message: &str, hint: Option<&str>| {
             problems.push(Problem {
                 path: format!("{path}.{field}"),
@@ -94,17 +100,6 @@ impl OtlpConfig {
                 let message =
                     "is not a valid header of printable ASCII characters, or is one that OTLP itself sets";
                 refuse(&format!("headers.{name}"), message, None);
-            }
-        }
-        let at_least_one = [
-            ("timeout_ms", self.timeout_ms),
-            ("batch_spans_max", self.batch_spans_max),
-            ("interval_ms", self.interval_ms),
-            ("retry_initial_ms", self.retry_initial_ms),
-        ];
-        for (field, value) in at_least_one {
-            if value == 0 {
-                refuse(field, "must be at least 1", None);
             }
         }
         if self.queue_spans_max < self.batch_spans_max {
@@ -161,10 +156,10 @@ mod tests {
         wrong.headers.insert("authorization".into(), "line\nfeed".into());
         wrong.queue_spans_max = 1;
         let expected = [
+            "o.timeout_ms",
             "o.endpoint",
             "o.headers.Content-Type",
             "o.headers.authorization",
-            "o.timeout_ms",
             "o.queue_spans_max",
         ];
         assert_eq!(paths(&wrong), expected);

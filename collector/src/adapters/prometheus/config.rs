@@ -50,7 +50,13 @@ const BOUNDS_MAX: usize = 64;
 impl MetricsConfig {
     /// What is wrong, each with its place under `path` (as in `collector.metrics`).
     pub fn validate(&self, path: &str) -> Vec<Problem> {
-        let mut problems = Vec::new();
+        let at_least_one = [
+            ("connections_max", u32::from(self.connections_max)),
+            ("header_timeout_ms", self.header_timeout_ms),
+            ("write_stall_ms", self.write_stall_ms),
+            ("stale_ms", self.stale_ms),
+        ];
+        let mut problems: Vec<Problem> = Problem::zeros(path, &at_least_one).collect();
         let mut refuse = |field: &str, message: &str, hint: Option<&str>| {
             problems.push(Problem {
                 path: format!("{path}.{field}"),
@@ -66,17 +72,6 @@ impl MetricsConfig {
         }
         if !self.duration_bounds_us.is_sorted_by(|a, b| a < b) {
             refuse("duration_bounds_us", "must ascend without repeats", Some("sort the list"));
-        }
-        let at_least_one = [
-            ("connections_max", u32::from(self.connections_max)),
-            ("header_timeout_ms", self.header_timeout_ms),
-            ("write_stall_ms", self.write_stall_ms),
-            ("stale_ms", self.stale_ms),
-        ];
-        for (field, value) in at_least_one {
-            if value == 0 {
-                refuse(field, "must be at least 1", None);
-            }
         }
         problems
     }
@@ -96,6 +91,6 @@ mod tests {
             ..MetricsConfig::default()
         };
         let paths: Vec<_> = wrong.validate("m").into_iter().map(|problem| problem.path).collect();
-        assert_eq!(paths, ["m.series_max", "m.duration_bounds_us", "m.stale_ms"]);
+        assert_eq!(paths, ["m.stale_ms", "m.series_max", "m.duration_bounds_us"]);
     }
 }

@@ -1,0 +1,108 @@
+use std::time::Instant;
+
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
+use event::{Attempt, AttemptError, Draft};
+
+use super::*;
+
+fn draft() -> Draft {
+    let mut draft = Draft::new();
+    draft.reset(5);
+    draft.head.request_id = [7; 16];
+    draft.head.client_ip = event::ip_bytes(std::net::IpAddr::from([10, 0, 0, 1]));
+    draft.head.status = 200;
+    draft.head.duration_us = 900;
+    draft.head.cache_status = CacheStatus::Hit as u8;
+    draft.text(Text::Service, b"billing");
+    draft.text(Text::Route, b"a-route-of-the-service-billing");
+    draft.text(Text::Consumer, b"consumer-number-1");
+    draft.text(Text::Method, b"GET");
+    draft.text(Text::Host, b"api.example.com");
+    draft.text(Text::Path, b"/billing/invoices/17");
+    draft.text(Text::UserAgent, b"Mozilla/5.0 (X11; Linux x86_64)");
+    draft.attempt(&Attempt {
+        addr: b"10.0.0.2:80",
+        status: 200,
+        error: AttemptError::None,
+        start_us: 1,
+        duration_us: 2,
+        reused: true,
+        span_id: [1; 8],
+    });
+    draft.extra(b"key", b"value");
+    draft
+}
+
+#[test]
+fn every_column_of_the_schema_is_filled_and_absent_values_are_null() {
+    let mut rows = Rows::new();
+    let full = draft();
+    let mut empty = Draft::new();
+    empty.reset(6);
+    for _ in 0..2 {
+        for (sequence, draft) in [(1, &full), (2, &empty)] {
+            rows.append(&RequestEvent::of_draft("node", 3, sequence, draft));
+        }
+        let packed = rows.finish().unwrap();
+        assert!(packed.num_columns() < event::columns::COLUMNS.len(), "no column without a value");
+        let batch = event::hot::unpack(&packed, None).unwrap();
+        assert_eq!(batch.schema(), event::columns::schema());
+        assert_eq!((batch.num_rows(), rows.len()), (2, 0));
+        for column in batch.columns() {
+            column.to_data().validate_full().unwrap();
+        }
+        assert_eq!(batch["time"].as_primitive::<TimestampMicrosecondType>().values(), &[5, 6]);
+        assert_eq!(batch["sequence"].as_primitive::<UInt64Type>().values(), &[1, 2]);
+        assert_eq!(batch["client_ip"].as_string_view().value(0), "10.0.0.1");
+        assert_eq!(batch["cache_status"].as_string_view().value(0), "hit");
+        assert_eq!(batch["role"].as_string_view().value(1), "gateway");
+        assert_eq!(batch["route"].as_string_view().value(0), "a-route-of-the-service-billing");
+        assert_eq!(batch["attempts"].as_list::<i32>().value_length(0), 1);
+        assert_eq!(batch["attempts"].as_list::<i32>().value_length(1), 0);
+        let tries = batch["attempts"].as_list::<i32>().values().clone();
+        let addr = Arc::clone(tries.as_struct().column_by_name("addr").unwrap());
+        assert_eq!(addr.as_string_view().value(0), "10.0.0.2:80");
+        assert_eq!(batch["extra"].as_map().value_length(0), 1);
+        for name in [
+            "request_id",
+            "client_ip",
+            "cache_status",
+            "route",
+            "status",
+            "upstream_us",
+            "limit_remaining",
+            "workspace",
+        ] {
+            assert!(batch[name].is_null(1), "{name}");
+        }
+    }
+}
+
+#[test]
+fn rows_without_tries_and_pairs_have_empty_lists() {
+    let mut rows = Rows::new();
+    rows.append(&RequestEvent::of_draft("node", 3, 1, &Draft::new()));
+    let batch = event::hot::unpack(&rows.finish().unwrap(), None).unwrap();
+    assert_eq!(batch["attempts"].as_list::<i32>().value_length(0), 0);
+    assert_eq!(batch["extra"].as_map().value_length(0), 0);
+    assert_eq!(batch["attempts"].null_count() + batch["extra"].null_count(), 0);
+}
+
+/// Prints what a row costs; run with `--nocapture` in a release build.
+#[test]
+fn a_row_costs_this_much() {
+    const BATCH: usize = 8_192;
+    let draft = draft();
+    let mut rows = Rows::new();
+    let mut total = 0;
+    let started = Instant::now();
+    for _ in 0..20 {
+        for sequence in 0..BATCH as u64 {
+            rows.append(&RequestEvent::of_draft("node", 3, sequence, &draft));
+        }
+        total += rows.finish().unwrap().num_rows();
+    }
+    println!("event to columns: {} ns per event", started.elapsed().as_nanos() / total as u128);
+    assert_eq!(total, 20 * BATCH);
+}
