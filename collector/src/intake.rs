@@ -16,6 +16,7 @@ use event::spool::{Counters, LaneReader, Position};
 
 use crate::adapters::{AdapterCount, Adapters};
 use crate::columns::{ColumnsError, Rows};
+use crate::compare::is_same;
 use crate::config::Plan;
 use crate::ledger;
 use crate::store::{Store, StoreError};
@@ -202,14 +203,13 @@ impl Intake {
                 break;
             }
             let key = &mut lane.key;
+            let suffix = format!("/{}", lane.reader.core());
             let read = lane.reader.read(room, |event| {
                 adapters.observe(event);
                 rows.append(event);
-                let same = key.as_ref().is_some_and(|key| {
-                    key.strip_prefix(event.node).and_then(|rest| rest.strip_prefix('/')).is_some()
-                });
-                if !same {
-                    *key = Some(format!("{}/{}", event.node, event.core));
+                let node = key.as_ref().and_then(|key| key.strip_suffix(&suffix));
+                if node.is_none_or(|node| !is_same(node.as_bytes(), event.node.as_bytes())) {
+                    *key = Some(format!("{}{suffix}", event.node));
                 }
             });
             match read {

@@ -16,6 +16,8 @@ mod intake;
 
 mod columns;
 
+mod compare;
+
 pub mod adapters;
 
 mod store;

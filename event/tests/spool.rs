@@ -3,6 +3,8 @@
 
 use event::spool::{Counters, DropReason, LaneReader, Spool, SpoolConfig, SpoolError, Writer};
 use event::{Draft, Text};
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,9 +21,13 @@ fn draft(n: u64) -> Draft {
 
 /// Appends one event, waiting for the keeper where the last segment was just filled.
 fn append(writer: &mut Writer, n: u64) -> u64 {
+    append_draft(writer, &draft(n))
+}
+
+fn append_draft(writer: &mut Writer, draft: &Draft) -> u64 {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        match writer.append(&draft(n)) {
+        match writer.append(draft) {
             Ok(sequence) => return sequence,
             Err(reason) => assert!(Instant::now() < deadline, "still {reason:?}"),
         }
@@ -48,8 +54,8 @@ const fn reader_core() -> u16 {
 }
 
 fn segments(folder: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<_> =
-        std::fs::read_dir(folder.join("core-000")).unwrap().map(|e| e.unwrap().path()).collect();
+    let lane = std::fs::read_dir(folder.join("core-000")).unwrap().map(|e| e.unwrap().path());
+    let mut found: Vec<_> = lane.filter(|path| path.extension().is_some_and(|end| end == "seg")).collect();
     found.sort();
     found
 }
@@ -100,6 +106,64 @@ fn a_writer_that_died_loses_nothing_and_one_folder_has_one_owner() {
         (0..=10).collect::<Vec<_>>()
     );
     assert_eq!(reader.corrupt_records(), 0);
+}
+
+/// Segments that are stored are written to again. Whatever they held before, of whatever length, and wherever the
+/// gateway dies: each event is read once, and nothing else is.
+#[test]
+fn segments_are_used_again_and_never_give_what_they_held_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut next, mut expected, mut after) = (0, 0, None);
+    for life in 0..4_u64 {
+        let (spool, mut writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+        let mut reader = LaneReader::open(folder.path(), 0, after).unwrap();
+        let (mut files, mut names) = (BTreeSet::new(), BTreeSet::new());
+        for round in 0..80 {
+            let mut draft = Draft::new();
+            for _ in 0..200 {
+                draft.reset(next);
+                draft.text(Text::Path, &vec![b'a' + life as u8; (next * 7 % 61) as usize]);
+                append_draft(&mut writers[0], &draft);
+                next += 1;
+            }
+            for path in segments(folder.path()) {
+                files.insert(std::fs::metadata(&path).unwrap().ino());
+                names.insert(path);
+            }
+            // The last ones wait in the spool when the gateway dies.
+            if round < 77 {
+                let read = reader.read(usize::MAX, |event| {
+                    assert_eq!(event.head.time_us, expected);
+                    assert_eq!(event.text(Text::Path).unwrap().len(), (expected * 7 % 61) as usize);
+                    expected += 1;
+                });
+                assert!(read.unwrap() > 0);
+                after = reader.position().map(|position| position.sequence);
+                reader.release(after.unwrap()).unwrap();
+            }
+            assert_eq!(reader.corrupt_records(), 0);
+        }
+        assert!(
+            names.len() > 40 && 2 * files.len() < names.len(),
+            "{} segments in {} files",
+            names.len(),
+            files.len()
+        );
+        // As after a kill: the writer never marks the end of its segment.
+        std::mem::forget(writers);
+        spool.close();
+    }
+    let (_spool, _writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+    let mut reader = LaneReader::open(folder.path(), 0, after).unwrap();
+    while reader
+        .read(100, |event| {
+            assert_eq!(event.head.time_us, expected);
+            expected += 1;
+        })
+        .unwrap()
+        > 0
+    {}
+    assert_eq!((expected, reader.corrupt_records()), (next, 0));
 }
 
 #[test]

@@ -12,12 +12,14 @@ pub(super) fn numbers<T: ArrowPrimitiveType>(
     values: &mut Vec<T::Native>,
     absent: Option<T::Native>,
 ) -> Option<ArrayRef> {
-    let taken = take(values);
-    let nulls = match absent {
-        Some(absent) => nulls(&taken, absent)?,
-        None => None,
+    let nulls = match absent.map_or(Some(None), |absent| nulls(values, absent)) {
+        Some(nulls) => nulls,
+        None => {
+            values.clear();
+            return None;
+        }
     };
-    Some(Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(taken), nulls)))
+    Some(Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(take(values)), nulls)))
 }
 
 /// Takes times out, which are UTC.
@@ -38,10 +40,12 @@ pub(super) fn booleans(values: &mut Vec<u8>) -> ArrayRef {
 /// # Errors
 /// Never with ids of one length.
 pub(super) fn ids<const N: usize>(values: &mut Vec<[u8; N]>) -> Result<Option<ArrayRef>, ArrowError> {
-    let taken = take(values);
-    let Some(nulls) = nulls(&taken, [0; N]) else { return Ok(None) };
+    let Some(nulls) = nulls(values, [0; N]) else {
+        values.clear();
+        return Ok(None);
+    };
     let size = i32::try_from(N).expect("an id has few bytes");
-    let bytes = Buffer::from_vec(taken.into_flattened());
+    let bytes = Buffer::from_vec(take(values).into_flattened());
     Ok(Some(Arc::new(FixedSizeBinaryArray::try_new(size, bytes, nulls)?)))
 }
 

@@ -14,6 +14,7 @@ use arrow::datatypes::{ArrowDictionaryKeyType, UInt8Type, UInt16Type, UInt32Type
 use foldhash::fast::RandomState;
 
 use super::numbers;
+use crate::compare::is_same;
 
 /// Code of an absent value until the batch is finished.
 const ABSENT: u32 = u32::MAX;
@@ -233,25 +234,6 @@ fn coded<K: ArrowDictionaryKeyType>(
     // SAFETY: each code was given out for a place in the dictionary; that of a null is 0, and where all are null there
     // is no array.
     Arc::new(unsafe { DictionaryArray::new_unchecked(keys, Arc::new(values)) })
-}
-
-/// Whether two values are the same. They are short: a few words compared in place cost less than a call of `memcmp`.
-#[inline]
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let (a_words, a_rest) = a.as_chunks::<8>();
-    let (b_words, b_rest) = b.as_chunks::<8>();
-    let differ = |a: &[u8; 8], b: &[u8; 8]| u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
-    if a_words.iter().zip(b_words).any(|(a, b)| differ(a, b) != 0) {
-        return false;
-    }
-    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
-        // The last word, which may overlap the one before, covers the rest.
-        (Some(a), Some(b)) => differ(a, b) == 0,
-        _ => a_rest.iter().zip(b_rest).all(|(a, b)| a == b),
-    }
 }
 
 /// Bounded by the bytes of a batch and by what is remembered.

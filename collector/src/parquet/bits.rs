@@ -12,15 +12,17 @@ pub(super) fn width(max: u32) -> u8 {
 
 /// The hybrid of some values: one run if they are all the same, else one bit-packed piece. Finer runs are left to the
 /// compression behind it.
-pub(super) fn hybrid(values: &[u32], width: u8, out: &mut Vec<u8>) {
+pub(super) fn hybrid<T: Copy + PartialEq + Into<u32>>(values: &[T], width: u8, out: &mut Vec<u8>) {
     match values.first() {
         None => {}
-        Some(first) if values.iter().all(|value| value == first) => run(*first, values.len(), width, out),
+        Some(first) if values.iter().all(|value| value == first) => {
+            run((*first).into(), values.len(), width, out);
+        }
         Some(_) => {
             let groups = values.len().div_ceil(8);
             varint((groups as u64) << 1 | 1, out);
             let end = out.len() + groups * usize::from(width);
-            pack(values.iter().map(|value| u64::from(*value)), width, out);
+            pack(values.iter().map(|value| u64::from((*value).into())), width, out);
             out.resize(end, 0);
         }
     }
@@ -39,9 +41,11 @@ pub(super) fn deltas(values: &[u64], out: &mut Vec<u8>) {
     varint(values.len() as u64, out);
     varint(zigzag(values.first().copied().unwrap_or_default().cast_signed()), out);
     let mut block = Vec::with_capacity(BLOCK);
-    for pairs in values.windows(2).collect::<Vec<_>>().chunks(BLOCK) {
+    for begin in (1..values.len()).step_by(BLOCK) {
+        let end = values.len().min(begin + BLOCK);
+        let pairs = values[begin - 1..end].windows(2);
         block.clear();
-        block.extend(pairs.iter().map(|pair| pair[1].wrapping_sub(pair[0]).cast_signed()));
+        block.extend(pairs.map(|pair| pair[1].wrapping_sub(pair[0]).cast_signed()));
         let least = block.iter().copied().min().unwrap_or_default();
         varint(zigzag(least), out);
         let above = |delta: &i64| delta.wrapping_sub(least).cast_unsigned();
@@ -60,17 +64,19 @@ pub(super) fn deltas(values: &[u64], out: &mut Vec<u8>) {
 
 /// Values of `width` bits one behind the other, the lowest bit first.
 fn pack(values: impl Iterator<Item = u64>, width: u8, out: &mut Vec<u8>) {
-    let (mut held, mut bits) = (0_u128, 0_u32);
+    let (mut held, mut bits) = (0_u64, 0_u32);
+    let width = u32::from(width);
     for value in values {
-        held |= u128::from(value) << bits;
-        bits += u32::from(width);
-        if bits >= 64 {
-            out.extend_from_slice(&(held as u64).to_le_bytes());
-            held >>= 64;
-            bits -= 64;
+        held |= value << bits;
+        bits += width;
+        if bits >= u64::BITS {
+            out.extend_from_slice(&held.to_le_bytes());
+            bits -= u64::BITS;
+            // What did not fit any more begins the next word.
+            held = if bits == 0 { 0 } else { value >> (width - bits) };
         }
     }
-    out.extend_from_slice(&(held as u64).to_le_bytes()[..bits.div_ceil(8) as usize]);
+    out.extend_from_slice(&held.to_le_bytes()[..bits.div_ceil(8) as usize]);
 }
 
 fn varint(mut value: u64, out: &mut Vec<u8>) {
@@ -94,10 +100,10 @@ mod tests {
         assert_eq!((width(0), width(1), width(2), width(255), width(256)), (0, 1, 2, 8, 9));
         // Encodings.md: 0 to 7 in three bits.
         let mut out = Vec::new();
-        hybrid(&[0, 1, 2, 3, 4, 5, 6, 7], 3, &mut out);
+        hybrid(&[0_u32, 1, 2, 3, 4, 5, 6, 7], 3, &mut out);
         assert_eq!(out, [0b11, 0b1000_1000, 0b1100_0110, 0b1111_1010]);
         out.clear();
-        hybrid(&[300; 100], 9, &mut out);
+        hybrid(&[300_u32; 100], 9, &mut out);
         assert_eq!(out, [200, 1, 300_u16.to_le_bytes()[0], 1]);
         // Encodings.md, "Example 1" of DELTA_BINARY_PACKED: 1 to 5 have deltas of one, packed in no bits.
         out.clear();

@@ -1,6 +1,7 @@
 //! Which rows a file gets, and in which order: packed batches, and the places of their rows sorted by time.
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -42,25 +43,31 @@ pub(super) struct Span {
 /// Levels of the entries of a page, before what the column itself adds.
 pub(super) struct Lists {
     /// 0 where a row begins, 1 where it goes on.
-    pub(super) repetition: Vec<u32>,
+    pub(super) repetition: Vec<u8>,
     /// 0 for no list, 1 for an empty one, 2 for an item.
-    pub(super) definition: Vec<u32>,
+    pub(super) definition: Vec<u8>,
 }
 
 /// The places of the values of a column, page by page.
-pub(super) struct Places {
-    pub(super) all: Vec<Place>,
+pub(super) struct Places<'a> {
+    all: All<'a>,
     pub(super) pages: Vec<Span>,
 }
 
-impl Places {
+/// Of one value per row, or of the items of lists.
+enum All<'a> {
+    Rows(&'a [Row]),
+    Items(Vec<Place>),
+}
+
+impl<'a> Places<'a> {
     /// Of columns with one value per row.
-    pub(super) fn flat(rows: &[Row], page_rows: usize) -> Self {
+    pub(super) fn flat(rows: &'a [Row], page_rows: usize) -> Self {
         let pages = (0..rows.len()).step_by(page_rows).map(|begin| {
             let end = rows.len().min(begin + page_rows);
             Span { rows: end - begin, places: begin..end, lists: None }
         });
-        Self { all: rows.iter().map(|row| (row.batch, row.row)).collect(), pages: pages.collect() }
+        Self { all: All::Rows(rows), pages: pages.collect() }
     }
 
     /// Of the items of a column of lists or maps, of which some batches have none.
@@ -88,7 +95,7 @@ impl Places {
                     definition.push(1);
                 }
                 for item in from..to {
-                    repetition.push(u32::from(item > from));
+                    repetition.push(u8::from(item > from));
                     definition.push(2);
                     all.push((row.batch, item.cast_unsigned()));
                 }
@@ -96,7 +103,24 @@ impl Places {
             let lists = Some(Lists { repetition, definition });
             pages.push(Span { rows: rows.len(), places: begin..all.len(), lists });
         }
-        Self { all, pages }
+        Self { all: All::Items(all), pages }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        match &self.all {
+            All::Rows(rows) => rows.len(),
+            All::Items(items) => items.len(),
+        }
+    }
+
+    /// Shows some of them in their order.
+    #[inline]
+    pub(super) fn each(&self, range: Range<usize>, mut visit: impl FnMut(Place)) {
+        match &self.all {
+            All::Rows(rows) => rows[range].iter().for_each(|row| visit((row.batch, row.row))),
+            All::Items(items) => items[range].iter().for_each(|place| visit(*place)),
+        }
     }
 }
 
@@ -133,38 +157,75 @@ pub(super) fn cast_all(
     columns.into_iter().map(|column| column.map(one).transpose()).collect()
 }
 
-/// Values in the order of their places; `valid` says which are there, none that all are.
-pub(super) struct Gathered<T> {
-    pub(super) values: Vec<T>,
-    pub(super) valid: Option<Vec<bool>>,
+/// The values of a column where they stand: the plain values of each batch, and which of them are there. What is taken
+/// out of it is taken page by page, so that it stays in the processor's cache and no memory is needed for a whole column.
+pub(super) struct Source<'a, T> {
+    batches: Vec<(&'a [T], Presence<'a>)>,
+    /// Whether all are there.
+    whole: bool,
 }
 
-/// Gathers the values of arrays. `slice` is the plain values of an array; `values` is memory to use.
-pub(super) fn gather<T: Copy, U: Copy + Default>(
-    places: &[Place],
-    columns: &[Option<ArrayRef>],
-    slice: impl Fn(&ArrayRef) -> &[T],
-    to: impl Fn(T) -> U,
-    mut values: Vec<U>,
-) -> Gathered<U> {
-    values.clear();
-    let slices: Vec<&[T]> = columns.iter().map(|column| column.as_ref().map_or(&[][..], &slice)).collect();
-    let whole = |column: &Option<ArrayRef>| column.as_ref().is_some_and(|column| column.null_count() == 0);
-    if columns.iter().all(whole) {
-        values.extend(places.iter().map(|(batch, at)| to(slices[*batch as usize][*at as usize])));
-        return Gathered { values, valid: None };
+/// Which values of a batch are there.
+#[derive(Clone, Copy)]
+enum Presence<'a> {
+    All,
+    Some(&'a NullBuffer),
+    None,
+}
+
+impl<'a, T: Copy> Source<'a, T> {
+    /// Of arrays, of which `slice` gives the plain values.
+    pub(super) fn new(columns: &'a [Option<ArrayRef>], slice: impl Fn(&'a ArrayRef) -> &'a [T]) -> Self {
+        let batch = |column: &'a Option<ArrayRef>| match column {
+            None => (&[][..], Presence::None),
+            Some(column) => match column.nulls().filter(|nulls| nulls.null_count() > 0) {
+                Some(nulls) => (slice(column), Presence::Some(nulls)),
+                None => (slice(column), Presence::All),
+            },
+        };
+        let batches: Vec<_> = columns.iter().map(batch).collect();
+        let whole = batches.iter().all(|(_, presence)| matches!(presence, Presence::All));
+        Self { batches, whole }
     }
-    let there = |(batch, at): &Place| {
-        columns[*batch as usize].as_ref().is_some_and(|column| column.is_valid(*at as usize))
-    };
-    let valid: Vec<bool> = places.iter().map(there).collect();
-    let value = |((batch, at), valid): (&Place, &bool)| match valid {
-        true => to(slices[*batch as usize][*at as usize]),
-        false => U::default(),
-    };
-    values.extend(places.iter().zip(&valid).map(value));
-    let valid = valid.contains(&false).then_some(valid);
-    Gathered { values, valid }
+
+    /// Which values of some places are there; none if all are. `valid` is memory to use.
+    pub(super) fn valid<'m>(
+        &self,
+        places: &Places<'_>,
+        range: Range<usize>,
+        valid: &'m mut Vec<bool>,
+    ) -> Option<&'m [bool]> {
+        if self.whole {
+            return None;
+        }
+        valid.clear();
+        valid.reserve(range.len());
+        places.each(range, |place| valid.push(self.is_there(place)));
+        valid.contains(&false).then_some(&valid[..])
+    }
+
+    /// Shows the values of some places in their order, without those that are not there.
+    #[inline]
+    pub(super) fn each(&self, places: &Places<'_>, range: Range<usize>, mut visit: impl FnMut(T)) {
+        if self.whole {
+            places.each(range, |(batch, at)| visit(self.batches[batch as usize].0[at as usize]));
+        } else {
+            places.each(range, |(batch, at)| {
+                if self.is_there((batch, at)) {
+                    visit(self.batches[batch as usize].0[at as usize]);
+                }
+            });
+        }
+    }
+
+    #[inline]
+    fn is_there(&self, (batch, at): Place) -> bool {
+        match self.batches[batch as usize].1 {
+            Presence::All => true,
+            Presence::Some(nulls) => nulls.is_valid(at as usize),
+            Presence::None => false,
+        }
+    }
 }
 
 /// Whether no batch has a value of a column.

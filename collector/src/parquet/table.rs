@@ -1,13 +1,13 @@
 //! The columns of the table, one after the other, from packed batches into a row group.
 
-use super::rows::{Gathered, Places, Row, cast_all, columns, gather, is_blank, members};
+use super::rows::{Places, Row, Source, cast_all, columns, is_blank, members};
 use super::text::Texts;
 use super::values::{Column, Encoder, Number, no_text};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::statistics::Statistics;
 use ::parquet::file::writer::SerializedRowGroupWriter;
 use ::parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Field, Int64Type, SchemaRef, TimestampMicrosecondType, UInt16Type,
     UInt32Type, UInt64Type,
@@ -33,12 +33,11 @@ pub(super) fn row_group<W: Write + Send>(
 ) -> Result<(), ParquetError> {
     let flat = Places::flat(rows, PAGE_ROWS);
     let mut leaves = descr.columns().iter();
-    let mut append = |field: &Field, places: &Places, columns| {
+    let mut append = |field: &Field, places: &Places<'_>, columns| {
         let leaf = leaves.next().ok_or_else(|| ParquetError::General("too few columns".to_owned()))?;
         let (bytes, close) = column(encoder, leaf, field, rows.len(), places, columns, bloom_ids)?;
         group.append_column(&bytes, close)?;
-        // Nobody else holds the bytes any more, so this copies nothing.
-        encoder.memory().bytes = bytes.into();
+        encoder.recycle(bytes);
         Ok::<(), ParquetError>(())
     };
     for field in schema.fields() {
@@ -68,12 +67,12 @@ fn column(
     leaf: &ColumnDescPtr,
     field: &Field,
     rows: usize,
-    places: &Places,
+    places: &Places<'_>,
     columns: Vec<Option<ArrayRef>>,
     bloom_ids: bool,
 ) -> Column {
     // Of lists whose items all lack the field, the levels still say how many there are.
-    let blank = is_blank(&columns) && (leaf.max_rep_level() == 0 || places.all.is_empty());
+    let blank = is_blank(&columns) && (leaf.max_rep_level() == 0 || places.len() == 0);
     let nulls = Some(rows as u64);
     match field.data_type() {
         DataType::Utf8View if blank => encoder.blank(leaf, rows, no_text(rows as u64)),
@@ -84,23 +83,13 @@ fn column(
         }
         DataType::FixedSizeBinary(16) => {
             let bloom = bloom_ids && LOOKED_UP.contains(&field.name().as_str());
-            let memory = std::mem::take(&mut encoder.memory().long_ids);
-            let gathered = gather(&places.all, &columns, ids, |id| id, memory);
-            let column = encoder.ids::<16>(leaf, places, &gathered, bloom);
-            encoder.memory().long_ids = gathered.values;
-            column
+            encoder.ids::<16>(leaf, places, &Source::new(&columns, ids), bloom)
         }
-        DataType::FixedSizeBinary(8) => {
-            let memory = std::mem::take(&mut encoder.memory().short_ids);
-            let gathered = gather(&places.all, &columns, ids, |id| id, memory);
-            let column = encoder.ids::<8>(leaf, places, &gathered, false);
-            encoder.memory().short_ids = gathered.values;
-            column
-        }
+        DataType::FixedSizeBinary(8) => encoder.ids::<8>(leaf, places, &Source::new(&columns, ids), false),
         DataType::Boolean if blank => {
             encoder.blank(leaf, rows, Statistics::boolean(None, None, None, nulls, false))
         }
-        DataType::Boolean => encoder.bools(leaf, places, &bools(places, &columns)),
+        DataType::Boolean => encoder.bools(leaf, places, &columns),
         data_type => {
             let kind = Number {
                 bytes: if matches!(data_type, DataType::UInt16 | DataType::UInt32) { 4 } else { 8 },
@@ -111,39 +100,33 @@ fn column(
                 return encoder.blank(leaf, rows, kind.statistics(None, nulls));
             }
             let columns = cast_all(columns, data_type)?;
-            let memory = std::mem::take(&mut encoder.memory().numbers);
-            let all = &places.all;
-            let gathered = match data_type {
-                DataType::UInt16 => gather(all, &columns, values::<UInt16Type>, u64::from, memory),
-                DataType::UInt32 => gather(all, &columns, values::<UInt32Type>, u64::from, memory),
-                DataType::UInt64 => gather(all, &columns, values::<UInt64Type>, |value| value, memory),
-                DataType::Int64 => gather(all, &columns, values::<Int64Type>, i64::cast_unsigned, memory),
-                DataType::Timestamp(..) => {
-                    gather(all, &columns, values::<TimestampMicrosecondType>, i64::cast_unsigned, memory)
+            match data_type {
+                DataType::UInt16 => {
+                    encoder.numbers(leaf, places, &numbers::<UInt16Type>(&columns), u64::from, kind)
                 }
-                other => return Err(ParquetError::NYI(format!("column {} of {other}", field.name()))),
-            };
-            let column = encoder.numbers(leaf, places, &gathered, kind);
-            encoder.memory().numbers = gathered.values;
-            column
+                DataType::UInt32 => {
+                    encoder.numbers(leaf, places, &numbers::<UInt32Type>(&columns), u64::from, kind)
+                }
+                DataType::UInt64 => {
+                    encoder.numbers(leaf, places, &numbers::<UInt64Type>(&columns), |value| value, kind)
+                }
+                DataType::Int64 => {
+                    encoder.numbers(leaf, places, &numbers::<Int64Type>(&columns), i64::cast_unsigned, kind)
+                }
+                DataType::Timestamp(..) => {
+                    let times = numbers::<TimestampMicrosecondType>(&columns);
+                    encoder.numbers(leaf, places, &times, i64::cast_unsigned, kind)
+                }
+                other => Err(ParquetError::NYI(format!("column {} of {other}", field.name()))),
+            }
         }
     }
 }
 
-fn values<T: ArrowPrimitiveType>(column: &ArrayRef) -> &[T::Native] {
-    column.as_primitive::<T>().values()
+fn numbers<T: ArrowPrimitiveType>(columns: &[Option<ArrayRef>]) -> Source<'_, T::Native> {
+    Source::new(columns, |column| column.as_primitive::<T>().values())
 }
 
 fn ids<const N: usize>(column: &ArrayRef) -> &[[u8; N]] {
     column.as_fixed_size_binary().value_data().as_chunks().0
-}
-
-fn bools(places: &Places, columns: &[Option<ArrayRef>]) -> Gathered<bool> {
-    let one = |(batch, at): &(u32, u32)| {
-        let column = columns[*batch as usize].as_ref().filter(|column| column.is_valid(*at as usize));
-        column.map(|column| column.as_boolean().value(*at as usize))
-    };
-    let all: Vec<Option<bool>> = places.all.iter().map(one).collect();
-    let valid = all.contains(&None).then(|| all.iter().map(Option::is_some).collect());
-    Gathered { values: all.into_iter().map(Option::unwrap_or_default).collect(), valid }
 }

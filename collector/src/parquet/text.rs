@@ -6,8 +6,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, UInt8Type, UInt16Type, UInt32Type};
 use arrow::error::ArrowError;
 use std::collections::HashMap;
+use std::ops::Range;
 
-use super::rows::{Gathered, Place};
+use super::rows::Places;
 
 /// Texts, each once, in the order of their bytes: codes compare as texts do.
 pub(super) struct Texts {
@@ -23,9 +24,6 @@ struct Batch {
     /// The code in all batches of each code in this one.
     codes: Vec<u32>,
 }
-
-/// Code of a null.
-const NULL: u32 = u32::MAX;
 
 impl Texts {
     /// Unites the dictionaries of the batches; only texts are looked at that a batch has, however often it has them.
@@ -97,45 +95,61 @@ impl Texts {
         self.batches[batch as usize].as_ref().map_or("", |batch| batch.dictionary.value(index as usize))
     }
 
-    /// The codes of values in the order of their places. `values` is memory to use.
-    pub(super) fn gather(&self, places: &[Place], mut values: Vec<u32>) -> Gathered<u32> {
-        values.clear();
-        let batches: Vec<Option<(Keys<'_>, &[u32])>> = self
-            .batches
-            .iter()
-            .map(|batch| batch.as_ref().map(|batch| (batch.keys(), &batch.codes[..])))
-            .collect();
-        let mut absent = false;
-        values.extend(places.iter().map(|(batch, at)| {
-            let at = *at as usize;
-            match &batches[*batch as usize] {
-                Some((keys, codes)) if keys.nulls.is_none_or(|nulls| nulls.is_valid(at)) => {
-                    codes[keys.values.at(at)]
-                }
-                _ => {
-                    absent = true;
-                    NULL
-                }
-            }
-        }));
-        let valid = absent.then(|| values.iter().map(|code| *code != NULL).collect());
-        Gathered { values, valid }
+    /// The codes where they stand, batch by batch.
+    pub(super) fn codes(&self) -> Codes<'_> {
+        Codes(self.batches.iter().map(|batch| batch.as_ref().map(Batch::keys)).collect())
     }
 }
 
-/// The codes of one batch.
+/// The codes of a column.
+pub(super) struct Codes<'a>(Vec<Option<Keys<'a>>>);
+
+/// The codes of one batch, and what they are in all batches.
 struct Keys<'a> {
-    values: Codes<'a>,
+    local: Local<'a>,
     nulls: Option<&'a NullBuffer>,
+    codes: &'a [u32],
 }
 
-enum Codes<'a> {
+#[derive(Clone, Copy)]
+enum Local<'a> {
     One(&'a [u8]),
     Two(&'a [u16]),
     Four(&'a [u32]),
 }
 
 impl Codes<'_> {
+    /// The codes of some places, without those that have no text, and which have one; none if all have. `codes` and
+    /// `valid` are memory to use.
+    pub(super) fn page<'m>(
+        &self,
+        places: &Places<'_>,
+        range: Range<usize>,
+        codes: &mut Vec<u32>,
+        valid: &'m mut Vec<bool>,
+    ) -> Option<&'m [bool]> {
+        codes.clear();
+        valid.clear();
+        let mut absent = false;
+        places.each(range, |(batch, at)| {
+            let at = at as usize;
+            let keys = self.0[batch as usize].as_ref();
+            match keys.filter(|keys| keys.nulls.is_none_or(|nulls| nulls.is_valid(at))) {
+                Some(keys) => {
+                    codes.push(keys.codes[keys.local.at(at)]);
+                    valid.push(true);
+                }
+                None => {
+                    absent = true;
+                    valid.push(false);
+                }
+            }
+        });
+        absent.then_some(&valid[..])
+    }
+}
+
+impl Local<'_> {
     #[inline]
     fn at(&self, at: usize) -> usize {
         match self {
@@ -148,15 +162,16 @@ impl Codes<'_> {
 
 impl Batch {
     fn keys(&self) -> Keys<'_> {
-        let values = match self.column.data_type() {
+        let local = match self.column.data_type() {
             DataType::Dictionary(key, _) if **key == DataType::UInt8 => {
-                Codes::One(self.column.as_dictionary::<UInt8Type>().keys().values())
+                Local::One(self.column.as_dictionary::<UInt8Type>().keys().values())
             }
             DataType::Dictionary(key, _) if **key == DataType::UInt16 => {
-                Codes::Two(self.column.as_dictionary::<UInt16Type>().keys().values())
+                Local::Two(self.column.as_dictionary::<UInt16Type>().keys().values())
             }
-            _ => Codes::Four(self.column.as_dictionary::<UInt32Type>().keys().values()),
+            _ => Local::Four(self.column.as_dictionary::<UInt32Type>().keys().values()),
         };
-        Keys { values, nulls: self.column.nulls() }
+        let nulls = self.column.nulls().filter(|nulls| nulls.null_count() > 0);
+        Keys { local, nulls, codes: &self.codes }
     }
 }

@@ -1,16 +1,17 @@
 //! The values of each kind of column as chunks: which encoding, which statistics.
 
 use super::bits::{deltas, hybrid, width};
-use super::chunk::Chunk;
-use super::rows::{Gathered, Places};
+use super::chunk::{Buffers, Chunk};
+use super::rows::{Places, Source};
 use super::text::Texts;
 use ::parquet::basic::{Compression, Encoding};
 use ::parquet::bloom_filter::Sbbf;
 use ::parquet::column::writer::ColumnCloseResult;
-use ::parquet::data_type::{ByteArray, FixedLenByteArray};
+use ::parquet::data_type::ByteArray;
 use ::parquet::errors::ParquetError;
 use ::parquet::file::statistics::Statistics;
 use ::parquet::schema::types::ColumnDescPtr;
+use arrow::array::{Array, ArrayRef, AsArray};
 use bytes::Bytes;
 use std::ops::Range;
 use zstd::bulk::Compressor;
@@ -23,6 +24,8 @@ const NUMBERS_MAX: usize = 1_024;
 const NUMBER_PLACES: usize = 4_096;
 /// Most bytes of a bound of text.
 const BOUND_BYTES_MAX: usize = 64;
+/// More than what a page of ids has besides its ids: header and levels of rows that have one.
+const PAGE_OVERHEAD_BYTES: usize = 128;
 /// Share of look-ups by id that read a file in vain.
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 
@@ -33,17 +36,11 @@ pub(super) type Column = Result<(Bytes, ColumnCloseResult), ParquetError>;
 pub(super) struct Encoder {
     codec: Compression,
     compressor: Compressor<'static>,
-    memory: Memory,
-}
-
-/// What one column leaves to the next: fresh memory is paid for page by page.
-#[derive(Default)]
-pub(super) struct Memory {
-    pub(super) numbers: Vec<u64>,
-    pub(super) long_ids: Vec<[u8; 16]>,
-    pub(super) short_ids: Vec<[u8; 8]>,
-    pub(super) bytes: Vec<u8>,
+    buffers: Buffers,
+    /// The values of a page, and which of its places have one.
+    numbers: Vec<u64>,
     codes: Vec<u32>,
+    valid: Vec<bool>,
 }
 
 /// What numbers are.
@@ -58,23 +55,19 @@ pub(super) struct Number {
 
 impl Encoder {
     pub(super) fn new(codec: Compression, level: i32) -> Result<Self, ParquetError> {
-        Ok(Self { codec, compressor: Compressor::new(level)?, memory: Memory::default() })
+        Ok(Self {
+            codec,
+            compressor: Compressor::new(level)?,
+            buffers: Buffers::default(),
+            numbers: Vec::new(),
+            codes: Vec::new(),
+            valid: Vec::new(),
+        })
     }
 
-    /// Memory to use, and to leave to the next column.
-    pub(super) fn memory(&mut self) -> &mut Memory {
-        &mut self.memory
-    }
-
-    fn chunk(&mut self, descr: &ColumnDescPtr, encoding: Encoding) -> Chunk<'_> {
-        let bytes = std::mem::take(&mut self.memory.bytes);
-        Chunk::new(descr, encoding, self.codec, Some(&mut self.compressor), bytes)
-    }
-
-    /// A chunk that is not compressed.
-    fn plain(&mut self, descr: &ColumnDescPtr) -> Chunk<'static> {
-        let bytes = std::mem::take(&mut self.memory.bytes);
-        Chunk::new(descr, Encoding::PLAIN, Compression::UNCOMPRESSED, None, bytes)
+    /// Takes the bytes of a column back, once they are written.
+    pub(super) fn recycle(&mut self, column: Bytes) {
+        self.buffers.recycle(column);
     }
 
     /// A column without a value.
@@ -82,162 +75,233 @@ impl Encoder {
         if descr.max_def_level() == 0 {
             return Err(ParquetError::General(format!("column {} has no values", descr.path())));
         }
-        let mut chunk = self.plain(descr);
+        let mut chunk = plain(descr, &mut self.buffers);
         chunk.blank(rows)?;
         chunk.close(statistics, None)
     }
 
     /// Text: codes of a dictionary, or plain where nearly every value is another one.
-    pub(super) fn text(&mut self, descr: &ColumnDescPtr, places: &Places, texts: &Texts) -> Column {
-        let memory = std::mem::take(&mut self.memory.codes);
-        let Gathered { values: gathered, valid } = texts.gather(&places.all, memory);
-        let codes = &gathered[..];
+    pub(super) fn text(&mut self, descr: &ColumnDescPtr, places: &Places<'_>, texts: &Texts) -> Column {
+        let Self { codec, compressor, buffers, codes, valid, .. } = self;
         let length: usize = (0..texts.len() as u32).map(|code| 4 + texts.text(code).len()).sum();
-        let few = length <= DICTIONARY_BYTES_MAX && (1..=codes.len() / 2 + 16).contains(&texts.len());
+        let few = length <= DICTIONARY_BYTES_MAX && (1..=places.len() / 2 + 16).contains(&texts.len());
         let encoding = if few { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN };
-        let mut chunk = self.chunk(descr, encoding);
+        let mut chunk = Chunk::new(descr, encoding, *codec, Some(compressor), buffers);
         if few {
-            let mut plain = Vec::with_capacity(length);
-            (0..texts.len() as u32).for_each(|code| plain_text(texts.text(code), &mut plain));
-            chunk.dictionary(plain, texts.len())?;
+            chunk.dictionary(texts.len(), |plain| {
+                (0..texts.len() as u32).for_each(|code| plain_text(texts.text(code), plain));
+            })?;
         }
         let bits = width(texts.len().saturating_sub(1) as u32);
+        let all_codes = texts.codes();
         let mut all: Option<(u32, u32)> = None;
-        let mut there = Vec::new();
-        chunk.pages(places, valid.as_deref(), |range, raw| {
-            let codes = present(codes, valid.as_deref(), range, &mut there);
-            match few {
-                true => {
-                    raw.push(bits);
-                    hybrid(codes, bits, raw);
+        for span in &places.pages {
+            let valid = all_codes.page(places, span.places.clone(), codes, valid);
+            chunk.page(span, valid, |raw| {
+                match few {
+                    true => {
+                        raw.push(bits);
+                        hybrid(codes, bits, raw);
+                    }
+                    false => codes.iter().for_each(|code| plain_text(texts.text(*code), raw)),
                 }
-                false => codes.iter().for_each(|code| plain_text(texts.text(*code), raw)),
-            }
-            let (least, greatest) = (*codes.iter().min()?, *codes.iter().max()?);
-            all = Some(all.map_or((least, greatest), |(low, high)| (low.min(least), high.max(greatest))));
-            Some((lower(texts.text(least)).into(), upper(texts.text(greatest)).into()))
-        })?;
+                let (least, greatest) = (*codes.iter().min()?, *codes.iter().max()?);
+                all = Some(all.map_or((least, greatest), |(low, high)| (low.min(least), high.max(greatest))));
+                Some((lower(texts.text(least)).into(), upper(texts.text(greatest)).into()))
+            })?;
+        }
         let bound = |text: String| Some(ByteArray::from(text.into_bytes()));
         let least = all.and_then(|(code, _)| bound(lower(texts.text(code))));
         let greatest = all.and_then(|(_, code)| bound(upper(texts.text(code))));
         let nulls = Some(chunk.nulls());
-        let column = chunk.close(Statistics::byte_array(least, greatest, None, nulls, false), None);
-        self.memory.codes = gathered;
-        column
+        chunk.close(Statistics::byte_array(least, greatest, None, nulls, false), None)
     }
 
-    /// Ids, as they are: random, so neither a dictionary nor compression makes them smaller.
+    /// Ids, as they are: random, so neither a dictionary nor compression makes them smaller, and bounds say nothing.
     pub(super) fn ids<const N: usize>(
         &mut self,
         descr: &ColumnDescPtr,
-        places: &Places,
-        ids: &Gathered<[u8; N]>,
+        places: &Places<'_>,
+        ids: &Source<'_, [u8; N]>,
         bloom: bool,
     ) -> Column {
-        let mut chunk = self.plain(descr);
-        let valid = ids.valid.as_deref();
-        let mut all: Option<([u8; N], [u8; N])> = None;
-        let mut there = Vec::new();
-        chunk.pages(places, valid, |range, raw| {
-            let ids = present(&ids.values, valid, range, &mut there);
-            raw.extend_from_slice(ids.as_flattened());
-            let (least, greatest) = (*ids.iter().min()?, *ids.iter().max()?);
-            all = Some(all.map_or((least, greatest), |(low, high)| (low.min(least), high.max(greatest))));
-            Some((least.into(), greatest.into()))
-        })?;
         let mut filter = None;
         if bloom {
-            let count = ids.values.len() as u64 - valid.map_or(0, absent);
-            let mut made = Sbbf::new_with_ndv_fpp(count.max(1), BLOOM_FALSE_POSITIVES)?;
-            match valid {
-                None => ids.values.iter().for_each(|id| made.insert(&id[..])),
-                Some(valid) => ids
-                    .values
-                    .iter()
-                    .zip(valid)
-                    .filter(|(_, valid)| **valid)
-                    .for_each(|(id, _)| made.insert(&id[..])),
-            }
-            made.fold_to_target_fpp(BLOOM_FALSE_POSITIVES);
-            filter = Some(made);
+            filter = Some(Sbbf::new_with_ndv_fpp(places.len().max(1) as u64, BLOOM_FALSE_POSITIVES)?);
         }
-        let bound = |id: [u8; N]| FixedLenByteArray::from(id.to_vec());
-        let (least, greatest) = all.map(|(low, high)| (bound(low), bound(high))).unzip();
+        let mut chunk = plain(descr, &mut self.buffers);
+        chunk.reserve(N * places.len() + PAGE_OVERHEAD_BYTES * places.pages.len());
+        for span in &places.pages {
+            let valid = ids.valid(places, span.places.clone(), &mut self.valid);
+            chunk.page(span, valid, |raw| {
+                raw.reserve(N * span.places.len());
+                ids.each(places, span.places.clone(), |id| {
+                    raw.extend_from_slice(&id);
+                    if let Some(filter) = &mut filter {
+                        filter.insert(&id[..]);
+                    }
+                });
+                None
+            })?;
+        }
+        if let Some(filter) = &mut filter {
+            filter.fold_to_target_fpp(BLOOM_FALSE_POSITIVES);
+        }
         let nulls = Some(chunk.nulls());
-        chunk.close(Statistics::fixed_len_byte_array(least, greatest, None, nulls, false), filter)
+        chunk.close(Statistics::fixed_len_byte_array(None, None, None, nulls, false), filter)
     }
 
     /// Truth values, one bit each.
-    pub(super) fn bools(&mut self, descr: &ColumnDescPtr, places: &Places, bools: &Gathered<bool>) -> Column {
-        let mut chunk = self.chunk(descr, Encoding::PLAIN);
-        let valid = bools.valid.as_deref();
+    pub(super) fn bools(
+        &mut self,
+        descr: &ColumnDescPtr,
+        places: &Places<'_>,
+        columns: &[Option<ArrayRef>],
+    ) -> Column {
+        let arrays: Vec<_> =
+            columns.iter().map(|column| column.as_ref().map(|column| column.as_boolean())).collect();
+        let mut chunk =
+            Chunk::new(descr, Encoding::PLAIN, self.codec, Some(&mut self.compressor), &mut self.buffers);
         let mut all: Option<(bool, bool)> = None;
         let mut there = Vec::new();
-        chunk.pages(places, valid, |range, raw| {
-            let bools = present(&bools.values, valid, range, &mut there);
-            raw.extend(bools.chunks(8).map(|eight| {
-                (0..).zip(eight).fold(0_u8, |byte, (bit, value)| byte | u8::from(*value) << bit)
-            }));
-            let (least, greatest) = (*bools.iter().min()?, *bools.iter().max()?);
-            all = Some(all.map_or((least, greatest), |(low, high)| (low.min(least), high.max(greatest))));
-            Some((vec![u8::from(least)], vec![u8::from(greatest)]))
-        })?;
+        for span in &places.pages {
+            there.clear();
+            self.valid.clear();
+            places.each(span.places.clone(), |(batch, at)| {
+                let array = arrays[batch as usize].filter(|array| array.is_valid(at as usize));
+                self.valid.push(array.is_some());
+                there.extend(array.map(|array| array.value(at as usize)));
+            });
+            let valid = (there.len() < self.valid.len()).then_some(&self.valid[..]);
+            chunk.page(span, valid, |raw| {
+                raw.extend(there.chunks(8).map(|eight| {
+                    (0..).zip(eight).fold(0_u8, |byte, (bit, value)| byte | u8::from(*value) << bit)
+                }));
+                let (least, greatest) = (*there.iter().min()?, *there.iter().max()?);
+                all = Some(all.map_or((least, greatest), |(low, high)| (low.min(least), high.max(greatest))));
+                Some((vec![u8::from(least)], vec![u8::from(greatest)]))
+            })?;
+        }
         let (least, greatest) = all.unzip();
         let nulls = Some(chunk.nulls());
         chunk.close(Statistics::boolean(least, greatest, None, nulls, false), None)
     }
 
     /// Numbers: a dictionary where they are few, deltas where they rise, else their bytes of like weight beside each
-    /// other, of which compression drops the high ones.
-    pub(super) fn numbers(
+    /// other, of which compression drops the high ones. `to` makes 64 bits of each.
+    pub(super) fn numbers<T: Copy>(
         &mut self,
         descr: &ColumnDescPtr,
-        places: &Places,
-        numbers: &Gathered<u64>,
+        places: &Places<'_>,
+        source: &Source<'_, T>,
+        to: impl Fn(T) -> u64,
         kind: Number,
     ) -> Column {
-        let valid = numbers.valid.as_deref();
-        let memory = std::mem::take(&mut self.memory.codes);
-        let few = if kind.rising { Err(memory) } else { dictionary(numbers, memory) };
-        let (few, memory) = few.map_or_else(|memory| (None, memory), |few| (Some(few), Vec::new()));
-        let nothing = few.as_ref().is_some_and(|(values, _)| values.is_empty());
-        let dictionary = few.as_ref().filter(|_| !nothing);
-        let encoding = match dictionary {
+        let Self { codec, compressor, buffers, numbers, valid, .. } = self;
+        let gather = |range: Range<usize>, numbers: &mut Vec<u64>| {
+            numbers.clear();
+            numbers.reserve(range.len());
+            source.each(places, range, |value| numbers.push(to(value)));
+        };
+        let mut few = if kind.rising { None } else { Some(Few::new(places.len())) };
+        for span in &places.pages {
+            let Some(found) = &mut few else { break };
+            gather(span.places.clone(), numbers);
+            if !found.add(numbers) {
+                few = None;
+            }
+        }
+        let nothing = few.as_ref().is_some_and(|few| few.values.is_empty());
+        let few = few.filter(|_| !nothing);
+        let encoding = match few {
             _ if nothing => Encoding::PLAIN,
             Some(_) => Encoding::RLE_DICTIONARY,
             None if kind.rising => Encoding::DELTA_BINARY_PACKED,
             None => Encoding::BYTE_STREAM_SPLIT,
         };
-        let mut chunk = self.chunk(descr, encoding);
-        if let Some((values, _)) = dictionary {
-            let plain = values.iter().flat_map(|value| value.to_le_bytes().into_iter().take(kind.bytes));
-            chunk.dictionary(plain.collect(), values.len())?;
+        let mut chunk = Chunk::new(descr, encoding, *codec, Some(compressor), buffers);
+        let plain = |value: u64| value.to_le_bytes().into_iter().take(kind.bytes);
+        let mut codes = &[][..];
+        if let Some(few) = &few {
+            chunk
+                .dictionary(few.values.len(), |raw| raw.extend(few.values.iter().copied().flat_map(plain)))?;
+            codes = &few.codes;
         }
-        let (mut there, mut codes_there) = (Vec::new(), Vec::new());
         let mut all: Option<(u64, u64)> = None;
-        chunk.pages(places, valid, |range, raw| {
-            let values = present(&numbers.values, valid, range.clone(), &mut there);
-            match dictionary {
-                Some((values, codes)) => {
-                    let bits = width(values.len().saturating_sub(1) as u32);
-                    raw.push(bits);
-                    hybrid(present(codes, valid, range, &mut codes_there), bits, raw);
+        for span in &places.pages {
+            let valid = source.valid(places, span.places.clone(), valid);
+            gather(span.places.clone(), numbers);
+            chunk.page(span, valid, |raw| {
+                match &few {
+                    Some(few) => {
+                        let bits = width(few.values.len().saturating_sub(1) as u32);
+                        raw.push(bits);
+                        let of_page;
+                        (of_page, codes) = codes.split_at(numbers.len());
+                        hybrid(of_page, bits, raw);
+                    }
+                    None if kind.rising => deltas(numbers, raw),
+                    None => (0..kind.bytes).for_each(|byte| {
+                        raw.extend(numbers.iter().map(|value| (value >> (8 * byte)) as u8));
+                    }),
                 }
-                None if kind.rising => deltas(values, raw),
-                None => (0..kind.bytes).for_each(|byte| {
-                    raw.extend(values.iter().map(|value| (value >> (8 * byte)) as u8));
-                }),
-            }
-            let (least, greatest) = kind.bounds(values)?;
-            let wider = |(low, high): (u64, u64)| kind.bounds(&[low, high, least, greatest]);
-            all = all.map_or(Some((least, greatest)), wider);
-            let bytes = |value: u64| value.to_le_bytes()[..kind.bytes].to_vec();
-            Some((bytes(least), bytes(greatest)))
-        })?;
+                let (least, greatest) = kind.bounds(numbers)?;
+                let wider = |(low, high): (u64, u64)| kind.bounds(&[low, high, least, greatest]);
+                all = all.map_or(Some((least, greatest)), wider);
+                Some((plain(least).collect(), plain(greatest).collect()))
+            })?;
+        }
         let nulls = Some(chunk.nulls());
-        let column = chunk.close(kind.statistics(all, nulls), None);
-        self.memory.codes = few.map_or(memory, |(_, codes)| codes);
-        column
+        chunk.close(kind.statistics(all, nulls), None)
+    }
+}
+
+/// A chunk that is not compressed.
+fn plain<'a>(descr: &ColumnDescPtr, buffers: &'a mut Buffers) -> Chunk<'a> {
+    Chunk::new(descr, Encoding::PLAIN, Compression::UNCOMPRESSED, None, buffers)
+}
+
+/// The different numbers of a column in the order of their coming, and the code of each value.
+struct Few {
+    values: Vec<u64>,
+    codes: Vec<u16>,
+    table: Vec<(u64, u16)>,
+}
+
+impl Few {
+    /// A free place of the table.
+    const FREE: u16 = u16::MAX;
+
+    fn new(values_max: usize) -> Self {
+        Self {
+            values: Vec::new(),
+            codes: Vec::with_capacity(values_max),
+            table: vec![(0, Self::FREE); NUMBER_PLACES],
+        }
+    }
+
+    /// Adds values; false once they are too many.
+    fn add(&mut self, numbers: &[u64]) -> bool {
+        let mut last = (0, Self::FREE);
+        for value in numbers {
+            if last.0 != *value || last.1 == Self::FREE {
+                let mut place = (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize;
+                // At most a quarter of the places are taken, so a free one comes.
+                while self.table[place].1 != Self::FREE && self.table[place].0 != *value {
+                    place = (place + 1) % NUMBER_PLACES;
+                }
+                if self.table[place].1 == Self::FREE {
+                    if self.values.len() == NUMBERS_MAX {
+                        return false;
+                    }
+                    self.table[place] = (*value, self.values.len() as u16);
+                    self.values.push(*value);
+                }
+                last = self.table[place];
+            }
+            self.codes.push(last.1);
+        }
+        true
     }
 }
 
@@ -260,58 +324,6 @@ impl Number {
             Statistics::int64(least.map(u64::cast_signed), greatest.map(u64::cast_signed), None, nulls, false)
         }
     }
-}
-
-/// The values of some places that are there; copied only where some are not.
-fn present<'a, T: Copy>(
-    values: &'a [T],
-    valid: Option<&[bool]>,
-    range: Range<usize>,
-    copy: &'a mut Vec<T>,
-) -> &'a [T] {
-    let Some(valid) = valid else { return &values[range] };
-    copy.clear();
-    let there = values[range.clone()].iter().zip(&valid[range]).filter(|(_, valid)| **valid);
-    copy.extend(there.map(|(value, _)| *value));
-    copy
-}
-
-fn absent(valid: &[bool]) -> u64 {
-    valid.iter().filter(|valid| !**valid).count() as u64
-}
-
-/// The different numbers in the order of their coming, and the code of each; if they are too many, the memory that was
-/// given for the codes.
-fn dictionary(numbers: &Gathered<u64>, mut codes: Vec<u32>) -> Result<(Vec<u64>, Vec<u32>), Vec<u32>> {
-    const FREE: u32 = u32::MAX;
-    let mut table = vec![(0_u64, FREE); NUMBER_PLACES];
-    let mut values = Vec::new();
-    codes.clear();
-    codes.reserve(numbers.values.len());
-    let mut last = (0, FREE);
-    for (row, value) in numbers.values.iter().enumerate() {
-        if numbers.valid.as_ref().is_some_and(|valid| !valid[row]) {
-            codes.push(0);
-            continue;
-        }
-        if last != (*value, last.1) || last.1 == FREE {
-            let mut place = (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize;
-            // At most a quarter of the places are taken, so a free one comes.
-            while table[place].1 != FREE && table[place].0 != *value {
-                place = (place + 1) % NUMBER_PLACES;
-            }
-            if table[place].1 == FREE {
-                if values.len() == NUMBERS_MAX {
-                    return Err(codes);
-                }
-                table[place] = (*value, values.len() as u32);
-                values.push(*value);
-            }
-            last = table[place];
-        }
-        codes.push(last.1);
-    }
-    Ok((values, codes))
 }
 
 fn plain_text(text: &str, out: &mut Vec<u8>) {
@@ -366,10 +378,13 @@ mod tests {
 
     #[test]
     fn too_many_numbers_have_no_dictionary() {
-        let numbers = |count: u64| Gathered { values: (0..count).collect(), valid: None };
-        assert!(dictionary(&numbers(NUMBERS_MAX as u64), Vec::new()).is_ok());
-        assert!(dictionary(&numbers(NUMBERS_MAX as u64 + 1), Vec::new()).is_err());
-        let some = Gathered { values: vec![7, 0, 7, 9], valid: Some(vec![true, false, true, true]) };
-        assert_eq!(dictionary(&some, vec![5]), Ok((vec![7, 9], vec![0, 0, 0, 1])));
+        let numbers: Vec<u64> = (0..=NUMBERS_MAX as u64).collect();
+        let mut few = Few::new(0);
+        assert!(few.add(&numbers[1..]));
+        assert!(few.add(&numbers[1..]));
+        assert!(!few.add(&numbers[..1]));
+        let mut few = Few::new(3);
+        assert!(few.add(&[7, 7]) && few.add(&[9, 7, 0]));
+        assert_eq!((few.values, few.codes), (vec![7, 9, 0], vec![0, 0, 1, 0, 2]));
     }
 }

@@ -5,6 +5,7 @@ use super::segment::{self, FIRST_RECORD, Segment, Slot};
 use super::syncer::{self, Live};
 use super::writer::Writer;
 use super::{SpoolConfig, SpoolError, lane_folder};
+use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const SPARE_INTERVAL: Duration = Duration::from_millis(10);
 /// Spares at hand for each core, besides one in the making: making one takes as long as a busy disk takes for a sync,
 /// and the gateway fills those at hand meanwhile.
-const SPARES: usize = 2;
+pub(super) const SPARES: usize = 2;
 
 /// An open spool: holds its folder's lock and its threads.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ impl Spool {
                 next_number: newest.map_or(0, |newest| newest + 1).max(now.as_secs()),
                 spare,
                 waiting: None,
+                made: VecDeque::new(),
                 no_spare: Arc::clone(&no_spare),
                 live: Live::default(),
             };
@@ -148,6 +150,8 @@ struct Lane {
     next_number: u64,
     spare: SyncSender<Arc<Segment>>,
     waiting: Option<Arc<Segment>>,
+    /// Those that were made and may come back.
+    made: VecDeque<Arc<Segment>>,
     no_spare: Arc<AtomicU8>,
     live: Live,
 }
@@ -158,15 +162,13 @@ impl Lane {
         loop {
             let segment = match self.waiting.take() {
                 Some(segment) => segment,
-                None if segment::list(&self.path)?.len() >= self.segments_max => {
-                    self.no_spare.store(DropReason::SpoolFull as u8, Ordering::Relaxed);
-                    return Ok(());
-                }
-                None => {
-                    // Whoever finds no spare from here on waits for the disk.
-                    self.no_spare.store(DropReason::DiskError as u8, Ordering::Relaxed);
-                    Arc::new(self.make()?)
-                }
+                None => match self.next()? {
+                    Some(segment) => segment,
+                    None => {
+                        self.no_spare.store(DropReason::SpoolFull as u8, Ordering::Relaxed);
+                        return Ok(());
+                    }
+                },
             };
             self.live.add(&segment);
             match self.spare.try_send(Arc::clone(&segment)) {
@@ -184,14 +186,43 @@ impl Lane {
         }
     }
 
-    fn make(&mut self) -> io::Result<Segment> {
-        let path = self.path.join(segment::file_name(self.next_number));
+    /// A further segment: one that came back, else a new one; none when the lane has its share of the disk.
+    fn next(&mut self) -> io::Result<Option<Arc<Segment>>> {
+        let (segments, mut free) = segment::list_all(&self.path)?;
+        let listed = |list: &[(u64, PathBuf)], number| list.iter().any(|(listed, _)| *listed == number);
+        self.made.retain(|made| listed(&segments, made.number) || listed(&free, made.number));
+        let usable = |made: &Arc<Segment>| !made.failed.load(Ordering::Relaxed);
+        // Of those that nobody will take the room is given back.
+        for (_, path) in free.extract_if(.., |(number, _)| {
+            !self.made.iter().any(|made| made.number == *number && usable(made))
+        }) {
+            std::fs::remove_file(path)?;
+        }
+        // One that the syncer still holds comes at a later round.
+        let idle = |made: &Arc<Segment>| Arc::strong_count(made) == 1;
+        let back = self.made.iter().position(|made| listed(&free, made.number) && idle(made));
+        let old = back.and_then(|place| self.made.remove(place)).and_then(Arc::into_inner);
+        if old.is_none() && segments.len() + free.len() >= self.segments_max {
+            return Ok(None);
+        }
+        // Whoever finds no spare from here on waits for the disk.
+        self.no_spare.store(DropReason::DiskError as u8, Ordering::Relaxed);
         let number = self.next_number;
         // Also when it fails: a file of this number may be there then.
         self.next_number += 1;
-        let made = Segment::create(&path, self.segment_bytes, number, self.life_us, self.core, &self.node)?;
+        let path = self.path.join(segment::file_name(number));
+        let (life_us, core) = (self.life_us, self.core);
+        let segment = match old {
+            Some(old) => {
+                let from = old.path.with_extension(segment::FREE);
+                old.reuse(&from, &path, number, life_us, core)?
+            }
+            None => Segment::create(&path, self.segment_bytes, number, life_us, core, &self.node)?,
+        };
         File::open(&self.path)?.sync_all()?;
-        Ok(made)
+        let segment = Arc::new(segment);
+        self.made.push_back(Arc::clone(&segment));
+        Ok(Some(segment))
     }
 }
 
@@ -217,7 +248,11 @@ fn lock(folder: &Path) -> Result<File, SpoolError> {
 
 /// Ends the segments of a gateway that died, and removes spares that it never used.
 fn recover(lane: &Path) -> io::Result<()> {
-    let segments = segment::list(lane)?;
+    let (segments, free) = segment::list_all(lane)?;
+    // Only who has a segment in memory takes it into use again.
+    for (_, path) in free {
+        std::fs::remove_file(path)?;
+    }
     let newest = segments.last().map(|(number, _)| *number);
     for (number, path) in segments {
         let segment = match Segment::open(&path) {

@@ -1,5 +1,6 @@
 //! The collector's side: tails the segments of one core, in order, from any process.
 
+use super::keeper::SPARES;
 use super::lane_folder;
 use super::segment::{self, FIRST_RECORD, INDEX_BITS, Segment, Slot};
 use crate::{Head, RequestEvent};
@@ -211,23 +212,30 @@ impl LaneReader {
         self.corrupt_records
     }
 
-    /// Whether [`Self::release`] would unlink a segment.
+    /// Whether [`Self::release`] would give a segment back.
     pub fn can_release(&self, through: u64) -> bool {
         self.done.front().is_some_and(|(number, last, _)| is_stored(*number, *last, through))
     }
 
-    /// Unlinks the segments of which everything up to `through` is stored, and says how many. The one being read
-    /// always stays, so numbers are never given out again.
+    /// Gives back the segments of which everything up to `through` is stored, and says how many: a few wait for the
+    /// gateway to write to them again, the rest is unlinked. The one being read always stays, so numbers are never given
+    /// out again.
     ///
     /// # Errors
-    /// When one cannot be unlinked; it is tried again at the next call.
+    /// When one cannot be given back; it is tried again at the next call.
     pub fn release(&mut self, through: u64) -> io::Result<usize> {
         let mut released = 0;
         while let Some((number, last, path)) = self.done.front() {
             if !is_stored(*number, *last, through) {
                 break;
             }
-            match std::fs::remove_file(path) {
+            let given = match segment::list_all(&self.folder) {
+                Ok((_, free)) if free.len() < SPARES => {
+                    std::fs::rename(path, path.with_extension(segment::FREE))
+                }
+                _ => std::fs::remove_file(path),
+            };
+            match given {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }

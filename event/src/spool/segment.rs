@@ -16,6 +16,9 @@ const HEADER_BYTES: usize = 128;
 pub(super) const FIRST_RECORD: usize = HEADER_BYTES;
 pub(super) const RECORD_FIXED_BYTES: usize = 24;
 const NODE_BYTES_MAX: usize = 63;
+/// Ends the name of a segment, and of one that is stored whole and waits to be taken into use again.
+const SEGMENT: &str = "seg";
+pub(super) const FREE: &str = "free";
 /// Bytes of zeros that are written at a time.
 const ZEROS_BYTES: usize = 1 << 20;
 const END: u64 = u64::MAX;
@@ -96,15 +99,7 @@ impl Segment {
             end -= 1;
         }
         let node = node[..end].to_owned();
-        let mut header = [0u8; HEADER_BYTES];
-        header[AT_MAGIC..AT_MAGIC + 8].copy_from_slice(&MAGIC.to_le_bytes());
-        header[AT_NUMBER..AT_NUMBER + 8].copy_from_slice(&number.to_le_bytes());
-        header[AT_LIFE..AT_LIFE + 8].copy_from_slice(&life_us.to_le_bytes());
-        header[AT_CORE..AT_CORE + 2].copy_from_slice(&core.to_le_bytes());
-        header[AT_NODE] = u8::try_from(end).expect("at most 63");
-        header[AT_NODE + 1..AT_NODE + 1 + end].copy_from_slice(node.as_bytes());
-        let hash = header_hash(&header);
-        header[AT_HASH..AT_HASH + 8].copy_from_slice(&hash.to_le_bytes());
+        let header = header(number, life_us, core, &node);
         // One write, so a reader in another process sees a whole header or none; durable before it is used.
         file.write_all_at(&header, 0)?;
         file.sync_all()?;
@@ -127,6 +122,32 @@ impl Segment {
         Ok(Self { map, file, path, number, life_us, node, failed: AtomicBool::new(false) })
     }
 
+    /// Takes a segment into use again, under another name and number: its memory and its blocks are there already, which
+    /// costs a fraction of a new one. What it held is stored, and no reader looks at it any more: its file is the one at
+    /// `from`. Records that are still in it have sequences of the old number, so none of them is ever taken for one of
+    /// the new.
+    pub fn reuse(
+        mut self,
+        from: &Path,
+        path: &Path,
+        number: u64,
+        life_us: i64,
+        core: u16,
+    ) -> io::Result<Self> {
+        let header = header(number, life_us, core, &self.node);
+        self.word(FIRST_RECORD).store(0, Ordering::Relaxed);
+        // SAFETY: the map is longer than a header, and nobody else has it.
+        unsafe { std::ptr::copy_nonoverlapping(header.as_ptr(), self.map.as_mut_ptr(), HEADER_BYTES) };
+        // Pages that the system wrote to the disk meanwhile are to be written to again.
+        if self.map.advise(Advice::PopulateWrite).is_err() {
+            self.map.advise(Advice::WillNeed)?;
+        }
+        std::fs::rename(from, path)?;
+        (self.number, self.life_us) = (number, life_us);
+        path.clone_into(&mut self.path);
+        Ok(self)
+    }
+
     /// Opens a segment of this or another process; `InvalidData` when its header is none of ours.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
@@ -139,7 +160,9 @@ impl Segment {
         // SAFETY: the map is at least a header long.
         unsafe { std::ptr::copy_nonoverlapping(map.as_ptr(), header.as_mut_ptr(), HEADER_BYTES) };
         let u64_at = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
-        if u64_at(AT_MAGIC) != MAGIC || u64_at(AT_HASH) != header_hash(&header) {
+        // A file that was taken into use again may, after a power loss, still have the header of its time before.
+        let named = number_of(path).is_none_or(|named| named == u64_at(AT_NUMBER));
+        if u64_at(AT_MAGIC) != MAGIC || u64_at(AT_HASH) != header_hash(&header) || !named {
             return Err(bad());
         }
         let node = header[AT_NODE + 1..].get(..usize::from(header[AT_NODE])).ok_or_else(bad)?;
@@ -203,11 +226,14 @@ impl Segment {
             record_hash(sequence, body)
         };
         let length = u64::try_from(body_bytes).expect("usize fits in u64");
+        let next = offset + record_bytes(body_bytes);
         self.word(offset + 8).store(hash, Ordering::Relaxed);
         self.word(offset + 16).store(length, Ordering::Relaxed);
+        // Nothing comes next yet, whatever an earlier use of the file left there.
+        self.word(next).store(0, Ordering::Relaxed);
         self.word(offset).store(sequence + 1, Ordering::Release);
-        let next = offset + record_bytes(body_bytes);
-        self.warm(next, record_bytes(body_bytes));
+        // With the mark that is cleared behind the next record.
+        self.warm(next, record_bytes(body_bytes) + RECORD_FIXED_BYTES);
         next
     }
 
@@ -268,7 +294,8 @@ impl Segment {
                 END => self.word(at + 16).load(Ordering::Relaxed),
                 _ => commit.wrapping_sub(1) & ((1 << INDEX_BITS) - 1),
             };
-            if found >= index && !matches!(self.slot(at, found), Slot::Empty | Slot::Corrupt) {
+            let possible = (index..1 << INDEX_BITS).contains(&found);
+            if possible && !matches!(self.slot(at, found), Slot::Empty | Slot::Corrupt) {
                 return Some((at, found));
             }
             at += 8;
@@ -310,6 +337,20 @@ fn record_bytes(body_bytes: usize) -> usize {
     (RECORD_FIXED_BYTES + body_bytes).next_multiple_of(8)
 }
 
+/// The header of a segment that is not in use yet.
+fn header(number: u64, life_us: i64, core: u16, node: &str) -> [u8; HEADER_BYTES] {
+    let mut header = [0u8; HEADER_BYTES];
+    header[AT_MAGIC..AT_MAGIC + 8].copy_from_slice(&MAGIC.to_le_bytes());
+    header[AT_NUMBER..AT_NUMBER + 8].copy_from_slice(&number.to_le_bytes());
+    header[AT_LIFE..AT_LIFE + 8].copy_from_slice(&life_us.to_le_bytes());
+    header[AT_CORE..AT_CORE + 2].copy_from_slice(&core.to_le_bytes());
+    header[AT_NODE] = u8::try_from(node.len()).expect("at most 63");
+    header[AT_NODE + 1..AT_NODE + 1 + node.len()].copy_from_slice(node.as_bytes());
+    let hash = header_hash(&header);
+    header[AT_HASH..AT_HASH + 8].copy_from_slice(&hash.to_le_bytes());
+    header
+}
+
 /// Hash of what never changes in a header.
 fn header_hash(header: &[u8; HEADER_BYTES]) -> u64 {
     let mut fixed = *header;
@@ -322,23 +363,34 @@ fn header_hash(header: &[u8; HEADER_BYTES]) -> u64 {
 
 /// The segments of a lane in order, by number.
 pub(super) fn list(lane: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut found = Vec::new();
+    let (segments, _) = list_all(lane)?;
+    Ok(segments)
+}
+
+/// The same, and those that wait to be taken into use again.
+#[expect(clippy::type_complexity, reason = "two lists of the same kind")]
+pub(super) fn list_all(lane: &Path) -> io::Result<(Vec<(u64, PathBuf)>, Vec<(u64, PathBuf)>)> {
+    let (mut segments, mut free) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(lane)? {
         let path = entry?.path();
-        let number = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_suffix(".seg"))
-            .and_then(|number| number.parse().ok());
-        if let Some(number) = number {
-            found.push((number, path));
+        let Some(number) = number_of(&path) else { continue };
+        match path.extension() {
+            Some(end) if end == SEGMENT => segments.push((number, path)),
+            Some(end) if end == FREE => free.push((number, path)),
+            _ => {}
         }
     }
-    found.sort_unstable();
-    Ok(found)
+    segments.sort_unstable();
+    free.sort_unstable();
+    Ok((segments, free))
+}
+
+/// The number that a file's name says.
+fn number_of(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
 }
 
 /// Name of a segment in its lane.
 pub(super) fn file_name(number: u64) -> String {
-    format!("{number:020}.seg")
+    format!("{number:020}.{SEGMENT}")
 }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::compare::is_same;
+
 /// The label value of the one series that takes what the budget refuses.
 pub(crate) const OVERFLOW: &str = "__overflow__";
 
@@ -186,7 +188,7 @@ impl<const N: usize, V: Row> Family<N, V> {
 }
 
 fn matches<const N: usize>(labels: &Labels<N>, values: [&[u8]; N]) -> bool {
-    labels.iter().zip(values).all(|(label, value)| label.as_bytes() == value)
+    labels.iter().zip(values).all(|(label, value)| is_same(label.as_bytes(), value))
 }
 
 /// Makes any bytes a label value: what is not UTF-8, and control characters (a NUL ends the input of
