@@ -16,6 +16,8 @@ mod bits;
 
 mod chunk;
 
+mod few;
+
 mod values;
 
 mod table;

@@ -97,12 +97,19 @@ impl Texts {
 
     /// The codes where they stand, batch by batch.
     pub(super) fn codes(&self) -> Codes<'_> {
-        Codes(self.batches.iter().map(|batch| batch.as_ref().map(Batch::keys)).collect())
+        let batches: Vec<_> = self.batches.iter().map(|batch| batch.as_ref().map(Batch::keys)).collect();
+        let whole = |batch: &Option<Keys<'_>>| batch.as_ref().is_some_and(|keys| keys.nulls.is_none());
+        let same = self.sources.len() == 1 && batches.iter().all(whole);
+        Codes { batches, same }
     }
 }
 
 /// The codes of a column.
-pub(super) struct Codes<'a>(Vec<Option<Keys<'a>>>);
+pub(super) struct Codes<'a> {
+    batches: Vec<Option<Keys<'a>>>,
+    /// Whether every value is the same text, as in many columns of most files.
+    same: bool,
+}
 
 /// The codes of one batch, and what they are in all batches.
 struct Keys<'a> {
@@ -129,11 +136,15 @@ impl Codes<'_> {
         valid: &'m mut Vec<bool>,
     ) -> Option<&'m [bool]> {
         codes.clear();
+        if self.same {
+            codes.resize(range.len(), 0);
+            return None;
+        }
         valid.clear();
         let mut absent = false;
         places.each(range, |(batch, at)| {
             let at = at as usize;
-            let keys = self.0[batch as usize].as_ref();
+            let keys = self.batches[batch as usize].as_ref();
             match keys.filter(|keys| keys.nulls.is_none_or(|nulls| nulls.is_valid(at))) {
                 Some(keys) => {
                     codes.push(keys.codes[keys.local.at(at)]);

@@ -2,6 +2,7 @@
 
 use super::bits::{deltas, hybrid, width};
 use super::chunk::{Buffers, Chunk};
+use super::few::Few;
 use super::rows::{Places, Source};
 use super::text::Texts;
 use ::parquet::basic::{Compression, Encoding};
@@ -18,10 +19,6 @@ use zstd::bulk::Compressor;
 
 /// Most bytes of a dictionary of text; a bigger one is not worth its page.
 const DICTIONARY_BYTES_MAX: usize = 1 << 20;
-/// Most numbers in a dictionary.
-const NUMBERS_MAX: usize = 1_024;
-/// Places of the table that finds them. A power of two.
-const NUMBER_PLACES: usize = 4_096;
 /// Most bytes of a bound of text.
 const BOUND_BYTES_MAX: usize = 64;
 /// More than what a page of ids has besides its ids: header and levels of rows that have one.
@@ -207,7 +204,7 @@ impl Encoder {
         for span in &places.pages {
             let Some(found) = &mut few else { break };
             gather(span.places.clone(), numbers);
-            if !found.add(numbers) {
+            if !found.add(numbers, kind.bounds(numbers)) {
                 few = None;
             }
         }
@@ -221,33 +218,30 @@ impl Encoder {
         };
         let mut chunk = Chunk::new(descr, encoding, *codec, Some(compressor), buffers);
         let plain = |value: u64| value.to_le_bytes().into_iter().take(kind.bytes);
-        let mut codes = &[][..];
         if let Some(few) = &few {
             chunk
                 .dictionary(few.values.len(), |raw| raw.extend(few.values.iter().copied().flat_map(plain)))?;
-            codes = &few.codes;
         }
         let mut all: Option<(u64, u64)> = None;
-        for span in &places.pages {
+        for (page, span) in places.pages.iter().enumerate() {
             let valid = source.valid(places, span.places.clone(), valid);
-            gather(span.places.clone(), numbers);
             chunk.page(span, valid, |raw| {
-                match &few {
-                    Some(few) => {
-                        let bits = width(few.values.len().saturating_sub(1) as u32);
-                        raw.push(bits);
-                        let of_page;
-                        (of_page, codes) = codes.split_at(numbers.len());
-                        hybrid(of_page, bits, raw);
+                let bounds = match &few {
+                    Some(few) => few.page(page, raw),
+                    None => {
+                        gather(span.places.clone(), numbers);
+                        match kind.rising {
+                            true => deltas(numbers, raw),
+                            false => (0..kind.bytes).for_each(|byte| {
+                                raw.extend(numbers.iter().map(|value| (value >> (8 * byte)) as u8));
+                            }),
+                        }
+                        kind.bounds(numbers)
                     }
-                    None if kind.rising => deltas(numbers, raw),
-                    None => (0..kind.bytes).for_each(|byte| {
-                        raw.extend(numbers.iter().map(|value| (value >> (8 * byte)) as u8));
-                    }),
-                }
-                let (least, greatest) = kind.bounds(numbers)?;
+                };
+                let (least, greatest) = bounds?;
                 let wider = |(low, high): (u64, u64)| kind.bounds(&[low, high, least, greatest]);
-                all = all.map_or(Some((least, greatest)), wider);
+                all = all.map_or(bounds, wider);
                 Some((plain(least).collect(), plain(greatest).collect()))
             })?;
         }
@@ -259,50 +253,6 @@ impl Encoder {
 /// A chunk that is not compressed.
 fn plain<'a>(descr: &ColumnDescPtr, buffers: &'a mut Buffers) -> Chunk<'a> {
     Chunk::new(descr, Encoding::PLAIN, Compression::UNCOMPRESSED, None, buffers)
-}
-
-/// The different numbers of a column in the order of their coming, and the code of each value.
-struct Few {
-    values: Vec<u64>,
-    codes: Vec<u16>,
-    table: Vec<(u64, u16)>,
-}
-
-impl Few {
-    /// A free place of the table.
-    const FREE: u16 = u16::MAX;
-
-    fn new(values_max: usize) -> Self {
-        Self {
-            values: Vec::new(),
-            codes: Vec::with_capacity(values_max),
-            table: vec![(0, Self::FREE); NUMBER_PLACES],
-        }
-    }
-
-    /// Adds values; false once they are too many.
-    fn add(&mut self, numbers: &[u64]) -> bool {
-        let mut last = (0, Self::FREE);
-        for value in numbers {
-            if last.0 != *value || last.1 == Self::FREE {
-                let mut place = (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize;
-                // At most a quarter of the places are taken, so a free one comes.
-                while self.table[place].1 != Self::FREE && self.table[place].0 != *value {
-                    place = (place + 1) % NUMBER_PLACES;
-                }
-                if self.table[place].1 == Self::FREE {
-                    if self.values.len() == NUMBERS_MAX {
-                        return false;
-                    }
-                    self.table[place] = (*value, self.values.len() as u16);
-                    self.values.push(*value);
-                }
-                last = self.table[place];
-            }
-            self.codes.push(last.1);
-        }
-        true
-    }
 }
 
 impl Number {
@@ -374,17 +324,5 @@ mod tests {
         }
         let beyond = "\u{10ffff}".repeat(40);
         assert_eq!(upper(&beyond), beyond);
-    }
-
-    #[test]
-    fn too_many_numbers_have_no_dictionary() {
-        let numbers: Vec<u64> = (0..=NUMBERS_MAX as u64).collect();
-        let mut few = Few::new(0);
-        assert!(few.add(&numbers[1..]));
-        assert!(few.add(&numbers[1..]));
-        assert!(!few.add(&numbers[..1]));
-        let mut few = Few::new(3);
-        assert!(few.add(&[7, 7]) && few.add(&[9, 7, 0]));
-        assert_eq!((few.values, few.codes), (vec![7, 9, 0], vec![0, 0, 1, 0, 2]));
     }
 }
