@@ -2,6 +2,7 @@
 
 use crate::accept::Hold;
 use crate::error::Fault;
+use crate::exchange::Redirect;
 use crate::forward::Relay;
 use crate::record::Record;
 use bytes::Bytes;
@@ -199,6 +200,24 @@ pub(crate) fn refuse(
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Makes a redirect of a refusal: status and place, without the words and the headers of the refusal.
+pub(crate) fn send_away(response: &mut Response<ResponseBody>, redirect: Redirect) {
+    let status = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND);
+    *response.status_mut() = status;
+    let body = response.body_mut();
+    body.kind = Kind::Made(None);
+    if let Some(record) = &mut body.record {
+        record.draft().head.status = redirect.status;
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, redirect.location);
+    headers.remove(header::CONTENT_TYPE);
+    headers.remove(header::UPGRADE);
+    if headers.get(header::CONNECTION).is_some_and(|value| value == "Upgrade") {
+        headers.remove(header::CONNECTION);
+    }
 }
 
 /// The gRPC status of a fault (the HTTP to gRPC mapping of the gRPC project).

@@ -67,7 +67,7 @@ pub(crate) struct ListenPlan {
 pub(crate) struct ServicePlan {
     pub name: String,
     pub upstream: usize,
-    /// Path put before each request's, without a final slash; empty for none.
+    /// Path put before each request's: `/` for none.
     pub path: String,
     pub retries: u32,
     pub connect_timeout_ms: u64,
@@ -120,7 +120,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         sends_server_timing: gateway.headers.contains(&crate::config::ResponseHeader::ServerTiming),
         sends_via: gateway.headers.contains(&crate::config::ResponseHeader::Via),
         version: version(gateway, entities),
-        router: back.router,
+        router: back.router.build(),
         services: back.services,
         upstreams: back.upstreams,
         targets: back.targets,
