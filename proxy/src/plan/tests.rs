@@ -76,3 +76,14 @@ fn all_problems_come_at_once_with_their_paths() {
         assert!(found.iter().any(|found| found == path), "{path} is missing in {found:#?}");
     }
 }
+
+#[test]
+fn ids_are_unique_for_each_kind() {
+    let found = problems(serde_json::json!({
+        "services": [{"id": "1", "host": "a", "routes": [{"id": "1", "paths": ["/"]}]}, {"id": "1", "host": "b"}],
+        "routes": [{"id": "1", "paths": ["/"], "service": "1"}],
+        "upstreams": [{"id": "1", "name": "u"}, {"id": "1", "name": "v"}],
+        "consumers": [{"id": "1", "username": "a"}, {"id": "1", "username": "b"}],
+    }));
+    assert_eq!(found, ["upstreams[1].id", "services[1].id", "routes[0].id", "consumers[1].id"]);
+}

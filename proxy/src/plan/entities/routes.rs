@@ -30,10 +30,13 @@ impl Checker<'_> {
         }
         let mut seen = std::collections::HashMap::new();
         for (route, path, _) in &all {
-            if let Some(name) = &route.name
-                && let Some(first) = seen.insert(name, path.clone())
-            {
-                self.problem(format!("{path}.name"), format!("`{name}` is already the name of {first}"));
+            for (field, value) in [("name", &route.name), ("id", &route.id)] {
+                if let Some(value) = value
+                    && let Some(first) = seen.insert((field, value), path.clone())
+                {
+                    let message = format!("`{value}` is already the {field} of {first}");
+                    self.problem(format!("{path}.{field}"), message);
+                }
             }
         }
         let known: Known =

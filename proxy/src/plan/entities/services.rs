@@ -13,6 +13,8 @@ impl Checker<'_> {
     pub(super) fn services(&mut self) {
         let names: Vec<_> = self.entities.services.iter().map(|one| one.name.as_deref()).collect();
         self.unique("services", "name", &names);
+        let ids: Vec<_> = self.entities.services.iter().map(|one| one.id.as_deref()).collect();
+        self.unique("services", "id", &ids);
         for (at, service) in self.entities.services.iter().enumerate() {
             let plan = self.service(service, at);
             self.back.services.push(plan);
