@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::forward::{Balance, Pool};
 use crate::plan::Plan;
+use crate::route::Caches;
 use event::Draft;
 use event::spool::Writer;
 use rand::rngs::StdRng;
@@ -33,6 +34,8 @@ pub(crate) struct Core {
     pub clock: Rc<Clock>,
     pub pool: Pool,
     pub balance: Balance,
+    /// What the regular expressions of this plan's routes work in.
+    pub caches: Caches,
     pub phase: Cell<Phase>,
     /// Client connections that are open.
     pub connections: Cell<usize>,
@@ -52,6 +55,7 @@ impl Core {
         Rc::new(Self {
             pool: Pool::new(&plan),
             balance: Balance::new(&plan),
+            caches: Caches::default(),
             plan,
             clock,
             phase: Cell::new(Phase::Serving),

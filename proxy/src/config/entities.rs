@@ -3,6 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// All entities, at the top level of the file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -64,24 +65,35 @@ pub struct Route {
     pub id: Option<String>,
     /// Its name, in events and for references.
     pub name: Option<String>,
-    /// `http` and `https` by default; only `https` answers cleartext requests 426.
+    /// `http` and `https` by default; only `https` sends cleartext requests away, as `https_redirect_status_code` says.
+    /// Only `http` takes both, as in Kong.
     pub protocols: Vec<String>,
-    /// Host names, with at most one `*` at the begin or the end, with or without a port.
+    /// Host names, with at most one `*` for the labels at the begin or the end, with or without a port.
     pub hosts: Vec<String>,
-    /// Prefixes of the path.
+    /// What the path begins with: a prefix, or after `~` a regular expression (of Rust's regex crate: without look-around
+    /// and back-references) that matches from the begin of the path.
     pub paths: Vec<String>,
     /// Methods, in capitals.
     pub methods: Vec<String>,
-    /// Whether the matched prefix is taken off the path: true by default.
+    /// For each header the values of which one line must be one, without regard to case; after `~*` a value is a regular
+    /// expression that matches anywhere in the line.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// Names that a TLS client may ask for (SNI); cleartext requests are not asked. Needs `https` in `protocols`.
+    pub snis: Vec<String>,
+    /// Whether the matched part is taken off the path: true by default.
     pub strip_path: Option<bool>,
     /// Whether the client's Host goes upstream rather than the target's: false by default.
     pub preserve_host: Option<bool>,
-    /// `v0` (default): the service's path, then the rest of the request's.
+    /// How the service's path and the rest of the request's are put together: `v0` (default) with one slash between
+    /// them, `v1` end to end.
     pub path_handling: Option<String>,
-    /// Status for a cleartext request to an https-only route: 426 (default).
+    /// Answer to a cleartext request to an https-only route: 426 (default), or the redirects 301, 302, 307, 308.
     pub https_redirect_status_code: Option<u16>,
-    /// For Kong files; only regular expressions have one, so it must be 0.
+    /// Of several routes whose regular expressions match, the one with the greatest priority is taken: 0 by default.
     pub regex_priority: Option<i64>,
+    /// When it was made, seconds since 1970: of routes that are equal otherwise the oldest is taken. Those that do not
+    /// say are taken in the order of the file.
+    pub created_at: Option<u64>,
     /// For Kong files: bodies always stream. `false` or absent.
     pub request_buffering: Option<bool>,
     /// For Kong files: bodies always stream. `false` or absent.

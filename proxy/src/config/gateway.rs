@@ -182,4 +182,16 @@ pub enum ResponseHeader {
     ServerTiming,
     /// Protocol and name of the gateway (RFC 9110, 7.6.3).
     Via,
+    /// The id of the request, as Kong names it.
+    #[serde(rename = "X-Kong-Request-Id")]
+    XKongRequestId,
+    /// Time until the upstream's response head, milliseconds; of proxied responses.
+    #[serde(rename = "X-Kong-Upstream-Latency")]
+    XKongUpstreamLatency,
+    /// Time in the gateway, milliseconds; of proxied responses.
+    #[serde(rename = "X-Kong-Proxy-Latency")]
+    XKongProxyLatency,
+    /// Time in the gateway, milliseconds; of responses that it makes by itself.
+    #[serde(rename = "X-Kong-Response-Latency")]
+    XKongResponseLatency,
 }

@@ -14,6 +14,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
 use std::time::Instant;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_KONG_UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-latency");
+const X_KONG_PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Hands the response head over, its body to follow.
@@ -59,6 +61,22 @@ fn decorate(core: &Core, headers: &mut HeaderMap, record: &mut Record, now: Inst
         let upstream_us = record.draft().head.upstream_us;
         headers
             .append(SERVER_TIMING, timing(record.elapsed_us(now).saturating_sub(upstream_us), upstream_us));
+    }
+    let kong = core.plan.sends_kong;
+    if kong.request_id {
+        headers.insert(respond::X_KONG_REQUEST_ID, trace::id_value(&record.draft().head.request_id));
+    }
+    if kong.upstream_latency || kong.proxy_latency {
+        let upstream_us = record.draft().head.upstream_us;
+        let gateway_us = record.elapsed_us(now).saturating_sub(upstream_us);
+        for (sends, name, us) in [
+            (kong.upstream_latency, X_KONG_UPSTREAM_LATENCY, upstream_us),
+            (kong.proxy_latency, X_KONG_PROXY_LATENCY, gateway_us),
+        ] {
+            if sends {
+                headers.insert(name, HeaderValue::from(us / 1000));
+            }
+        }
     }
     if core.plan.sends_via {
         headers.append(header::VIA, HeaderValue::from_static("1.1 tollhouse"));

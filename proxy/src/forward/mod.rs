@@ -7,6 +7,8 @@ mod pool;
 
 mod headers;
 
+mod target;
+
 mod head;
 
 mod upload;
@@ -19,10 +21,11 @@ mod tunnel;
 
 pub(crate) use answer::Head;
 pub(crate) use balance::Balance;
-pub(crate) use head::{Outgoing, Target};
+pub(crate) use head::Outgoing;
 pub(crate) use headers::{client_of, is_hop, tokens, upgrade_of};
 pub(crate) use pool::Pool;
 pub(crate) use relay::Relay;
+pub(crate) use target::Target;
 pub(crate) use tunnel::Tunnel;
 pub(crate) use upload::Upload;
 

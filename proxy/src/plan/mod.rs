@@ -12,7 +12,7 @@ mod trust;
 mod tests;
 
 use crate::auth::{Guard, Keyring};
-use crate::config::{Entities, GatewayConfig, Limits, Timeouts};
+use crate::config::{Entities, GatewayConfig, Limits, ResponseHeader, Timeouts};
 use crate::route::Router;
 use event::Problem;
 use http::{HeaderName, HeaderValue};
@@ -37,6 +37,7 @@ pub struct Plan {
     pub(crate) sends_request_id: bool,
     pub(crate) sends_server_timing: bool,
     pub(crate) sends_via: bool,
+    pub(crate) sends_kong: KongHeaders,
     /// Identity of this configuration, in each event.
     pub(crate) version: u64,
     pub(crate) router: Router,
@@ -54,6 +55,26 @@ impl Plan {
     }
 }
 
+/// Which of Kong's own response headers are sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KongHeaders {
+    pub request_id: bool,
+    pub upstream_latency: bool,
+    pub proxy_latency: bool,
+    pub response_latency: bool,
+}
+
+impl KongHeaders {
+    fn of(headers: &[ResponseHeader]) -> Self {
+        Self {
+            request_id: headers.contains(&ResponseHeader::XKongRequestId),
+            upstream_latency: headers.contains(&ResponseHeader::XKongUpstreamLatency),
+            proxy_latency: headers.contains(&ResponseHeader::XKongProxyLatency),
+            response_latency: headers.contains(&ResponseHeader::XKongResponseLatency),
+        }
+    }
+}
+
 /// One listener.
 #[derive(Debug)]
 pub(crate) struct ListenPlan {
@@ -67,7 +88,7 @@ pub(crate) struct ListenPlan {
 pub(crate) struct ServicePlan {
     pub name: String,
     pub upstream: usize,
-    /// Path put before each request's, without a final slash; empty for none.
+    /// Path put before each request's: `/` for none.
     pub path: String,
     pub retries: u32,
     pub connect_timeout_ms: u64,
@@ -116,11 +137,12 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         recording: gateway.recording,
         source_service_header: front.source_service_header,
         sample_below: share as u64,
-        sends_request_id: gateway.headers.contains(&crate::config::ResponseHeader::XRequestId),
-        sends_server_timing: gateway.headers.contains(&crate::config::ResponseHeader::ServerTiming),
-        sends_via: gateway.headers.contains(&crate::config::ResponseHeader::Via),
+        sends_request_id: gateway.headers.contains(&ResponseHeader::XRequestId),
+        sends_server_timing: gateway.headers.contains(&ResponseHeader::ServerTiming),
+        sends_via: gateway.headers.contains(&ResponseHeader::Via),
+        sends_kong: KongHeaders::of(&gateway.headers),
         version: version(gateway, entities),
-        router: back.router,
+        router: back.router.build(),
         services: back.services,
         upstreams: back.upstreams,
         targets: back.targets,

@@ -5,6 +5,8 @@ mod support;
 
 mod journey;
 
+mod routing;
+
 mod upstream;
 
 mod client;

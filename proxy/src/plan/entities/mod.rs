@@ -6,6 +6,8 @@ mod services;
 
 mod plugins;
 
+mod matches;
+
 mod routes;
 
 mod consumers;
@@ -13,12 +15,12 @@ mod consumers;
 use super::{ServicePlan, TargetPlan, UpstreamPlan};
 use crate::auth::{Guard, Keyring};
 use crate::config::{Entities, Reference};
-use crate::route::Router;
+use crate::route::Builder;
 use event::Problem;
 
 #[derive(Default)]
 pub(super) struct Back {
-    pub router: Router,
+    pub router: Builder,
     pub services: Vec<ServicePlan>,
     pub upstreams: Vec<UpstreamPlan>,
     pub targets: Vec<TargetPlan>,

@@ -13,6 +13,8 @@ impl Checker<'_> {
     pub(super) fn services(&mut self) {
         let names: Vec<_> = self.entities.services.iter().map(|one| one.name.as_deref()).collect();
         self.unique("services", "name", &names);
+        let ids: Vec<_> = self.entities.services.iter().map(|one| one.id.as_deref()).collect();
+        self.unique("services", "id", &ids);
         for (at, service) in self.entities.services.iter().enumerate() {
             let plan = self.service(service, at);
             self.back.services.push(plan);
@@ -94,7 +96,7 @@ impl Checker<'_> {
         ServicePlan {
             name: service.name.clone().or(service.id.clone()).unwrap_or_else(|| host.clone()),
             upstream: self.upstream_of(&host, port.unwrap_or(80)),
-            path: base.trim_end_matches('/').to_owned(),
+            path: if base.is_empty() { "/".to_owned() } else { base },
             retries: service.retries.unwrap_or(5),
             connect_timeout_ms: service.connect_timeout.unwrap_or(60_000),
             write_timeout_ms: service.write_timeout.unwrap_or(60_000),

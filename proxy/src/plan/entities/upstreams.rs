@@ -10,6 +10,8 @@ impl Checker<'_> {
     pub(super) fn upstreams(&mut self) {
         let names: Vec<_> = self.entities.upstreams.iter().map(|one| Some(one.name.as_str())).collect();
         self.unique("upstreams", "name", &names);
+        let ids: Vec<_> = self.entities.upstreams.iter().map(|one| one.id.as_deref()).collect();
+        self.unique("upstreams", "id", &ids);
         for (at, upstream) in self.entities.upstreams.iter().enumerate() {
             let plan = self.upstream(upstream, &format!("upstreams[{at}]"));
             self.back.upstreams.push(plan);
