@@ -3,9 +3,13 @@
 
 mod entities;
 
+mod upstreams;
+
 mod gateway;
 
-pub use entities::{
-    Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service, Target, Upstream,
-};
+mod dns;
+
+pub use dns::{Dns, RecordKind};
+pub use entities::{Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service};
 pub use gateway::{GatewayConfig, Limits, Listen, ResponseHeader, Timeouts, TlsFiles};
+pub use upstreams::{Algorithm, HashOn, Target, Upstream};

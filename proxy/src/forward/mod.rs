@@ -1,6 +1,10 @@
 //! The upstream side: pick a target, get a connection, send the request, wait for the response head; try again where
 //! that is safe. Each try is an attempt in the event.
 
+mod hash;
+
+mod choose;
+
 mod balance;
 
 mod pool;
@@ -19,22 +23,24 @@ mod tunnel;
 
 pub(crate) use answer::Head;
 pub(crate) use balance::Balance;
+pub(crate) use hash::{HashCookie, HashKey, HashPlan};
 pub(crate) use head::{Outgoing, Target};
 pub(crate) use headers::{client_of, is_hop, tokens, upgrade_of};
-pub(crate) use pool::Pool;
 pub(crate) use relay::Relay;
 pub(crate) use tunnel::Tunnel;
 pub(crate) use upload::Upload;
 
 use crate::clock::Deadline;
+use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
+use crate::plan::ServicePlan;
 use crate::record::{Record, micros};
+use balance::{Ask, Endpoint, Load};
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
-use http::{HeaderMap, HeaderName, Method};
+use hash::Hashed;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pool::{Broken, Lease};
-use std::io::Write;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -60,12 +66,14 @@ pub(crate) struct Answer {
     pub read_timeout_ms: u64,
     /// When the head was whole.
     pub at: Instant,
+    /// The cookie that makes the client come back to this target.
+    pub set_cookie: Option<HeaderValue>,
 }
 
 /// One try, for the event.
 struct Try {
     started: Instant,
-    addr: Option<SocketAddr>,
+    endpoint: Option<Rc<Endpoint>>,
     reused: bool,
     span_id: [u8; 8],
 }
@@ -75,28 +83,45 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
     let Job { core, service, head, mut upload } = job;
     let plan = &core.plan;
     let service = &plan.services[service];
-    let host = plan.upstreams[service.upstream].host_header.as_ref();
+    let upstream = &plan.upstreams[service.upstream];
     let begun = Instant::now();
     let deadline = core.clock.deadline();
     let repeatable = upload.is_bodiless() && is_idempotent(head.method);
+    let hashed = match upstream.algorithm {
+        Algorithm::ConsistentHashing => upstream.hash.of(core, &head),
+        _ => Hashed::default(),
+    };
+    let mut ask = Ask { hash: hashed.hash, ..Ask::default() };
     let mut tries_left = service.retries;
-    let mut fresh_only = false;
+    // A kept connection that broke is replaced by a new one to the same address.
+    let mut again = None;
     let mut started = begun;
     loop {
-        let Some(target) = service.enabled.then(|| core.balance.pick(plan, service.upstream)).flatten()
-        else {
-            return Err(Fault::NoTarget);
+        let mut attempt = Try { started, endpoint: None, reused: false, span_id: core.random_id() };
+        let fresh_only = again.is_some();
+        let endpoint = match again.take() {
+            Some(endpoint) => endpoint,
+            None => match next(core, service, &mut ask, &deadline, record).await {
+                Ok(endpoint) => endpoint,
+                Err(fault) => {
+                    if fault == Fault::Dns {
+                        note(record, &attempt, ABSENT_U16, AttemptError::DnsFailed, begun);
+                    }
+                    return Err(fault);
+                }
+            },
         };
-        let mut attempt = Try { started, addr: None, reused: false, span_id: core.random_id() };
-        let pooled = if fresh_only { None } else { core.pool.take(target) };
+        attempt.endpoint = Some(Rc::clone(&endpoint));
+        let load = upstream.counts_load().then(|| Load::new(&endpoint.peer));
+        let pooled = if fresh_only { None } else { pool::take(&endpoint) };
         let lease = match pooled {
             Some(lease) => Ok(lease),
-            None => open(core, target, service.connect_timeout_ms, &deadline, &mut attempt, record).await,
+            None => open(&endpoint, service.connect_timeout_ms, &deadline, record).await,
         };
         let mut lease = match lease {
             Ok(lease) => lease,
             Err((error, fault)) => {
-                started = note(record, &attempt, None, ABSENT_U16, error, begun);
+                started = note(record, &attempt, ABSENT_U16, error, begun);
                 if tries_left == 0 {
                     return Err(fault);
                 }
@@ -104,10 +129,12 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
                 continue;
             }
         };
-        (attempt.addr, attempt.reused) = (Some(lease.addr), lease.reused);
-        let host = host.unwrap_or(&plan.targets[target].host_header).as_bytes();
+        lease.load = load;
+        attempt.reused = lease.reused;
+        let host = upstream.host_header.as_ref().unwrap_or(&plan.targets[endpoint.peer.target].host_header);
         let framing = upload.framing;
-        upload.begin(|out| head.write(out, host, attempt.span_id, framing));
+        let sent = Instant::now();
+        upload.begin(|out| head.write(out, host.as_bytes(), attempt.span_id, framing));
         let timeouts = Bounds {
             client_ms: plan.timeouts.body_idle_timeout_ms,
             write_ms: service.write_timeout_ms,
@@ -117,23 +144,35 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         match exchange(&mut lease, &mut upload, head.method, &deadline, &timeouts, record).await {
             Ok(response) => {
                 let status = response.status.as_u16();
-                let at = note(record, &attempt, Some(&lease), status, AttemptError::None, begun);
+                let at = note(record, &attempt, status, AttemptError::None, begun);
+                if upstream.algorithm == Algorithm::Latency {
+                    endpoint.peer.took(micros(sent, at), core.upstreams.ms(core.clock.swept()));
+                }
                 let first_byte_us = record.elapsed_us(at);
                 let event = &mut record.draft().head;
                 event.upstream_status = status;
                 event.first_byte_us = first_byte_us;
                 let upload = (upload.waiting() != Waiting::Done).then(|| Box::new(upload));
                 let read_timeout_ms = service.read_timeout_ms;
-                return Ok(Answer { head: response, lease, upload, deadline, read_timeout_ms, at });
+                let set_cookie = hashed.set_cookie;
+                return Ok(Answer {
+                    head: response,
+                    lease,
+                    upload,
+                    deadline,
+                    read_timeout_ms,
+                    at,
+                    set_cookie,
+                });
             }
             Err((error, fault)) => {
-                started = note(record, &attempt, Some(&lease), ABSENT_U16, error, begun);
+                started = note(record, &attempt, ABSENT_U16, error, begun);
                 // The upstream may have closed the kept connection just before: that is no failure of the request.
-                let again = repeatable || upload.is_unsent();
-                if !(lease.reused && !fresh_only && error == AttemptError::Reset && again) {
+                let safe = repeatable || upload.is_unsent();
+                if !(lease.reused && error == AttemptError::Reset && safe) {
                     return Err(fault);
                 }
-                fresh_only = true;
+                again = Some(endpoint);
             }
         }
     }
@@ -149,29 +188,41 @@ fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
 }
 
-/// Finds the address of a target and connects.
+/// The next address of an upstream. Waits for the name servers where none has answered yet.
+async fn next(
+    core: &Core,
+    service: &ServicePlan,
+    ask: &mut Ask,
+    deadline: &Deadline,
+    record: &mut Record,
+) -> Result<Rc<Endpoint>, Fault> {
+    if !service.enabled {
+        return Err(Fault::NoTarget);
+    }
+    if core.balance.is_waiting(service.upstream) {
+        let begun = Instant::now();
+        let answered = deadline.within(service.connect_timeout_ms, core.balance.answered(service.upstream));
+        let answered = answered.await;
+        record.draft().head.dns_us = micros(begun, Instant::now());
+        answered.ok_or(Fault::Dns)?;
+    }
+    core.balance.pick(core, service.upstream, ask)
+}
+
+/// Connects.
 async fn open(
-    core: &Rc<Core>,
-    target: usize,
+    endpoint: &Rc<Endpoint>,
     timeout_ms: u64,
     deadline: &Deadline,
-    attempt: &mut Try,
     record: &mut Record,
 ) -> Result<Box<Lease>, (AttemptError, Fault)> {
-    let mut looked_up = false;
-    let addr = deadline.within(timeout_ms, balance::address(core, target, &mut looked_up)).await;
-    let resolved = Instant::now();
-    if looked_up {
-        record.draft().head.dns_us = micros(attempt.started, resolved);
-    }
-    let addr = addr.flatten().ok_or((AttemptError::DnsFailed, Fault::Dns))?;
-    attempt.addr = Some(addr);
-    let lease = deadline.within(timeout_ms, pool::connect(target, addr)).await;
-    record.draft().head.connect_us = micros(resolved, Instant::now());
+    let begun = Instant::now();
+    let lease = deadline.within(timeout_ms, pool::connect(endpoint)).await;
+    record.draft().head.connect_us = micros(begun, Instant::now());
     match lease {
         Some(Ok(lease)) => Ok(lease),
         Some(Err(error)) => {
-            tracing::debug!(%addr, %error, "cannot connect");
+            tracing::debug!(addr = %endpoint.peer.addr, %error, "cannot connect");
             Err((AttemptError::ConnectFailed, Fault::ConnectFailed))
         }
         None => Err((AttemptError::ConnectTimeout, Fault::ConnectTimeout)),
@@ -245,27 +296,9 @@ async fn exchange(
 }
 
 /// Writes a try into the event; says when it ended.
-fn note(
-    record: &mut Record,
-    attempt: &Try,
-    lease: Option<&Lease>,
-    status: u16,
-    error: AttemptError,
-    begun: Instant,
-) -> Instant {
+fn note(record: &mut Record, attempt: &Try, status: u16, error: AttemptError, begun: Instant) -> Instant {
     let now = Instant::now();
-    let mut text = [0; 64];
-    let addr = match (lease, attempt.addr) {
-        (Some(lease), _) => lease.addr_text.as_bytes(),
-        (None, Some(addr)) => {
-            let mut left = &mut text[..];
-            // An address with its port is at most 58 bytes.
-            let _fits = write!(left, "{addr}");
-            let length = 64 - left.len();
-            &text[..length]
-        }
-        (None, None) => &[],
-    };
+    let addr = attempt.endpoint.as_ref().map_or(&b""[..], |endpoint| endpoint.peer.addr_text.as_bytes());
     let start_us = record.elapsed_us(attempt.started);
     let draft = record.draft();
     draft.attempt(&Attempt {

@@ -5,6 +5,8 @@ mod support;
 
 mod journey;
 
+mod balancing;
+mod dns;
 mod upstream;
 
 mod client;

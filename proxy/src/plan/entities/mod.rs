@@ -2,6 +2,8 @@
 
 mod upstreams;
 
+mod hashing;
+
 mod services;
 
 mod plugins;

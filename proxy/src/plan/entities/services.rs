@@ -1,9 +1,9 @@
 //! Services: an address or the name of an upstream, a path, time-outs.
 
-use super::{Checker, UpstreamPlan, split_target};
+use super::{Checker, split_target};
 use crate::config::Service;
 use crate::path;
-use crate::plan::ServicePlan;
+use crate::plan::{ServicePlan, UpstreamPlan};
 use http::Uri;
 
 /// Longest time-out of a service, milliseconds: Kong's own bound.
@@ -109,7 +109,7 @@ impl Checker<'_> {
             return found;
         }
         let target = self.target(host, port);
-        self.back.upstreams.push(UpstreamPlan { name: None, targets: vec![(target, 1)], host_header: None });
+        self.back.upstreams.push(UpstreamPlan::single(target));
         self.back.upstreams.len() - 1
     }
 }
