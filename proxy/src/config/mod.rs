@@ -5,6 +5,8 @@ mod entities;
 
 mod upstreams;
 
+mod health;
+
 mod gateway;
 
 mod dns;
@@ -12,4 +14,8 @@ mod dns;
 pub use dns::{Dns, RecordKind};
 pub use entities::{Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service};
 pub use gateway::{GatewayConfig, Limits, Listen, ResponseHeader, Timeouts, TlsFiles};
+pub use health::{
+    ActiveChecks, ActiveHealthy, ActiveUnhealthy, CheckKind, Healthchecks, PassiveChecks, PassiveHealthy,
+    PassiveUnhealthy,
+};
 pub use upstreams::{Algorithm, HashOn, Target, Upstream};

@@ -1,5 +1,6 @@
 //! Upstreams and their targets, in Kong's shapes, with what Kong has no word for beside it.
 
+use super::Healthchecks;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub struct Upstream {
     pub slots: Option<u32>,
     /// Host header sent upstream unless the route preserves the client's.
     pub host_header: Option<String>,
+    /// How it is found out which targets are fit; all are by default.
+    pub healthchecks: Option<Healthchecks>,
     /// Who answers.
     pub targets: Vec<Target>,
     /// Words for people and tools; the gateway does not read them.

@@ -43,6 +43,8 @@ struct View {
     /// What round-robin owes each.
     current: Vec<i64>,
     turn: usize,
+    /// Whether the health of addresses counts.
+    watched: bool,
     /// There is nothing to choose.
     single: bool,
 }
@@ -68,7 +70,9 @@ impl Balance {
         let views = (0..plan.upstreams.len()).map(|upstream| {
             let groups = upstreams.watch(upstream);
             let group = Arc::clone(&groups.borrow());
-            let mut view = View { groups, group, endpoints: vec![], current: vec![], turn: 0, single: false };
+            let watched = plan.upstreams[upstream].health.is_some();
+            let (endpoints, current) = (Vec::new(), Vec::new());
+            let mut view = View { groups, group, endpoints, current, turn: 0, watched, single: false };
             view.renew();
             RefCell::new(view)
         });
@@ -85,6 +89,9 @@ impl Balance {
         }
         if view.single {
             return Ok(Rc::clone(&view.endpoints[0]));
+        }
+        if !view.is_fit(core, upstream) {
+            return Err(Fault::NoTarget);
         }
         // A target that failed is asked again when there is no other.
         let found = view.choose(core, upstream, ask.hash, &ask.tried);
@@ -141,13 +148,30 @@ impl View {
             }
         }
         self.current = vec![0; self.endpoints.len()];
-        self.single = self.endpoints.len() == 1;
+        self.single = self.endpoints.len() == 1 && !self.watched;
+    }
+
+    /// Whether enough of the weight is fit, where a threshold is given.
+    fn is_fit(&self, core: &Core, upstream: usize) -> bool {
+        let Some(health) = core.plan.upstreams[upstream].health.as_deref() else { return true };
+        if health.threshold <= 0.0 {
+            return true;
+        }
+        let weights = |fit_only: bool| {
+            let members = self.group.members.iter().filter(|member| !fit_only || member.peer.is_fit());
+            members.map(|member| f64::from(member.weight)).sum::<f64>()
+        };
+        weights(true) * 100.0 >= weights(false) * health.threshold
     }
 
     fn choose(&mut self, core: &Core, upstream: usize, hash: Option<u64>, tried: &[usize]) -> Option<usize> {
-        let Self { group, current, turn, .. } = self;
+        let Self { group, current, turn, watched, .. } = self;
         let members = &group.members;
-        let weight = |at: usize| if tried.contains(&at) { 0 } else { u64::from(members[at].weight) };
+        let watched = *watched;
+        let weight = |at: usize| {
+            let out = tried.contains(&at) || (watched && !members[at].peer.is_fit());
+            if out { 0 } else { u64::from(members[at].weight) }
+        };
         let below = |end| core.random_below(end);
         match (core.plan.upstreams[upstream].algorithm, &group.ring, hash) {
             (Algorithm::ConsistentHashing, Some(ring), Some(hash)) => {

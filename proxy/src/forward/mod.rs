@@ -34,8 +34,9 @@ use crate::clock::Deadline;
 use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
-use crate::plan::ServicePlan;
+use crate::plan::{ServicePlan, UpstreamPlan};
 use crate::record::{Record, micros};
+use crate::upstream::Shown;
 use balance::{Ask, Endpoint, Load};
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
 use hash::Hashed;
@@ -122,6 +123,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             Ok(lease) => lease,
             Err((error, fault)) => {
                 started = note(record, &attempt, ABSENT_U16, error, begun);
+                failed(upstream, &endpoint, error);
                 if tries_left == 0 {
                     return Err(fault);
                 }
@@ -145,6 +147,9 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             Ok(response) => {
                 let status = response.status.as_u16();
                 let at = note(record, &attempt, status, AttemptError::None, begun);
+                if let Some(rules) = upstream.passive() {
+                    endpoint.peer.shown(rules, Shown::Status(status));
+                }
                 if upstream.algorithm == Algorithm::Latency {
                     endpoint.peer.took(micros(sent, at), core.upstreams.ms(core.clock.swept()));
                 }
@@ -169,7 +174,11 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
                 started = note(record, &attempt, ABSENT_U16, error, begun);
                 // The upstream may have closed the kept connection just before: that is no failure of the request.
                 let safe = repeatable || upload.is_unsent();
-                if !(lease.reused && error == AttemptError::Reset && safe) {
+                let kept = lease.reused && error == AttemptError::Reset;
+                if !kept {
+                    failed(upstream, &endpoint, error);
+                }
+                if !(kept && safe) {
                     return Err(fault);
                 }
                 again = Some(endpoint);
@@ -207,6 +216,23 @@ async fn next(
         answered.ok_or(Fault::Dns)?;
     }
     core.balance.pick(core, service.upstream, ask)
+}
+
+/// Counts a try that failed, where such are counted.
+fn failed(upstream: &UpstreamPlan, endpoint: &Endpoint, error: AttemptError) {
+    let Some(rules) = upstream.passive() else { return };
+    let shown = match error {
+        AttemptError::ConnectFailed
+        | AttemptError::Reset
+        | AttemptError::Malformed
+        | AttemptError::TlsFailed => Shown::Broken,
+        AttemptError::ConnectTimeout | AttemptError::ReadTimeout | AttemptError::WriteTimeout => {
+            Shown::TimedOut
+        }
+        // Neither says anything of the target.
+        AttemptError::Cancelled | AttemptError::DnsFailed | AttemptError::None => return,
+    };
+    endpoint.peer.shown(rules, shown);
 }
 
 /// Connects.

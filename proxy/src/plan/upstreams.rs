@@ -2,6 +2,7 @@
 
 use crate::config::Algorithm;
 use crate::forward::HashPlan;
+use crate::upstream::{HealthPlan, Rules};
 use http::HeaderValue;
 use std::net::SocketAddr;
 
@@ -14,6 +15,7 @@ pub(crate) struct UpstreamPlan {
     pub host_header: Option<HeaderValue>,
     pub algorithm: Algorithm,
     pub hash: HashPlan,
+    pub health: Option<Box<HealthPlan>>,
 }
 
 impl UpstreamPlan {
@@ -25,7 +27,13 @@ impl UpstreamPlan {
             host_header: None,
             algorithm: Algorithm::default(),
             hash: HashPlan::default(),
+            health: None,
         }
+    }
+
+    /// What of the traffic tells of the addresses' health, if anything does.
+    pub fn passive(&self) -> Option<&Rules> {
+        self.health.as_ref()?.passive.as_ref()
     }
 
     /// Whether the requests under way are counted at each address.

@@ -1,9 +1,10 @@
-//! The one thread in the background: looks names up when their answers run out.
+//! The one thread in the background: looks names up when their answers run out, and makes health checks.
 
 use super::Upstreams;
 use super::dns::{Found, Names};
+use super::probe;
 use crate::core::Phase;
-use crate::plan::Plan;
+use crate::plan::{Plan, UpstreamPlan};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +21,10 @@ pub(crate) fn start(
     upstreams: Arc<Upstreams>,
     mut phase: watch::Receiver<Phase>,
 ) -> std::io::Result<Option<Keeper>> {
-    if plan.targets.iter().all(|target| target.addr.is_some()) {
+    let checks =
+        |upstream: &UpstreamPlan| upstream.health.as_ref().is_some_and(|health| health.active.is_some());
+    let probed: Vec<_> = (0..plan.upstreams.len()).filter(|at| checks(&plan.upstreams[*at])).collect();
+    if probed.is_empty() && plan.targets.iter().all(|target| target.addr.is_some()) {
         return Ok(None);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -28,6 +32,9 @@ pub(crate) fn start(
         LocalSet::new().block_on(&runtime, async {
             let mut tasks = JoinSet::new();
             names(&plan, &upstreams, &mut tasks);
+            for upstream in probed {
+                tasks.spawn_local(probe::run(Arc::clone(&plan), Arc::clone(&upstreams), upstream));
+            }
             // The sender goes with the proxy.
             let _cut = phase.wait_for(|phase| *phase == Phase::Cut).await;
         });

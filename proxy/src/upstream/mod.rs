@@ -5,13 +5,21 @@ mod peer;
 
 mod ring;
 
+mod health;
+
+mod probe;
+
+mod probe_tls;
+
 mod dns;
 
 mod keeper;
 
 pub(crate) use dns::DnsPlan;
+pub(crate) use health::{ActivePlan, HealthPlan, Probe, Rules, Shown};
 pub(crate) use keeper::{Keeper, start};
 pub(crate) use peer::Peer;
+pub(crate) use probe_tls::ProbeTls;
 
 use crate::config::Algorithm;
 use crate::plan::{Plan, UpstreamPlan};

@@ -1,5 +1,6 @@
 //! One address that answers for an upstream, as all threads see it.
 
+use super::health::Health;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -22,6 +23,7 @@ pub(crate) struct Peer {
     pub active: AtomicU32,
     /// Peak EWMA of the latency: its microseconds as `f32` above, the millisecond of its last change below.
     latency: AtomicU64,
+    pub(super) health: Health,
 }
 
 impl Peer {
@@ -33,6 +35,7 @@ impl Peer {
             since_ms: AtomicU64::new(now_ms),
             active: AtomicU32::new(0),
             latency: AtomicU64::new(0),
+            health: Health::default(),
         }
     }
 

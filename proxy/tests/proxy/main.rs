@@ -7,6 +7,7 @@ mod journey;
 
 mod balancing;
 mod dns;
+mod health;
 mod upstream;
 
 mod client;

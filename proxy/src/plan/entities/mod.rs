@@ -4,6 +4,8 @@ mod upstreams;
 
 mod hashing;
 
+mod health;
+
 mod services;
 
 mod plugins;

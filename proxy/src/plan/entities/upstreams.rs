@@ -21,6 +21,7 @@ impl Checker<'_> {
             self.problem(format!("{path}.name"), "is missing");
         }
         let (algorithm, hash) = self.algorithm(upstream, path);
+        let health = self.health(upstream.healthchecks.as_ref(), path);
         let host_header = upstream.host_header.as_deref().and_then(|host| {
             let value = HeaderValue::from_str(host).ok();
             if value.is_none() {
@@ -47,7 +48,7 @@ impl Checker<'_> {
                 ),
             }
         }
-        UpstreamPlan { name: Some(upstream.name.clone()), targets, host_header, algorithm, hash }
+        UpstreamPlan { name: Some(upstream.name.clone()), targets, host_header, algorithm, hash, health }
     }
 
     pub(super) fn target(&mut self, host: &str, port: u16) -> usize {
