@@ -1,7 +1,7 @@
 //! Services, routes, upstreams, consumers and plugins, in Kong's declarative shapes. Fields that Kong has and this
 //! gateway does not are unknown here, and so refused by name.
 
-use super::Upstream;
+use super::{Retry, Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,8 +39,10 @@ pub struct Service {
     pub port: Option<u16>,
     /// Put before the path of each request.
     pub path: Option<String>,
-    /// Further targets that are tried when a connection cannot be made: 5 by default.
+    /// How often a request that failed is tried again, with the next target: 5 by default; at most 15 are made.
     pub retries: Option<u32>,
+    /// Which failures count for `retries`.
+    pub retry: Option<Retry>,
     /// Longest time to connect, milliseconds: 60000 by default.
     pub connect_timeout: Option<u64>,
     /// Longest time between two writes of a request, milliseconds: 60000 by default.

@@ -3,6 +3,8 @@
 
 mod entities;
 
+mod retry;
+
 mod upstreams;
 
 mod health;
@@ -18,4 +20,5 @@ pub use health::{
     ActiveChecks, ActiveHealthy, ActiveUnhealthy, CheckKind, Healthchecks, PassiveChecks, PassiveHealthy,
     PassiveUnhealthy,
 };
+pub use retry::{Retry, RetryOn};
 pub use upstreams::{Algorithm, HashOn, Target, Upstream};

@@ -9,6 +9,8 @@ mod balance;
 
 mod pool;
 
+mod retry;
+
 mod headers;
 
 mod head;
@@ -27,6 +29,7 @@ pub(crate) use hash::{HashCookie, HashKey, HashPlan};
 pub(crate) use head::{Outgoing, Target};
 pub(crate) use headers::{client_of, is_hop, tokens, upgrade_of};
 pub(crate) use relay::Relay;
+pub(crate) use retry::RetryPlan;
 pub(crate) use tunnel::Tunnel;
 pub(crate) use upload::Upload;
 
@@ -36,12 +39,13 @@ use crate::core::Core;
 use crate::error::Fault;
 use crate::plan::{ServicePlan, UpstreamPlan};
 use crate::record::{Record, micros};
-use crate::upstream::Shown;
+use crate::upstream::{Shown, Used};
 use balance::{Ask, Endpoint, Load};
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
 use hash::Hashed;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pool::{Broken, Lease};
+use retry::Again;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -87,6 +91,11 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
     let upstream = &plan.upstreams[service.upstream];
     let begun = Instant::now();
     let deadline = core.clock.deadline();
+    let retry = &service.retry;
+    // While one of these lives, the upstream's budget of retries sees the request.
+    let mut used = (retry.budget_percent > 0).then(|| Used::new(core.upstreams.usage(service.upstream)));
+    let mut retrying: Option<Again> = None;
+    let harmless = retry.non_idempotent || is_idempotent(head.method);
     let repeatable = upload.is_bodiless() && is_idempotent(head.method);
     let hashed = match upstream.algorithm {
         Algorithm::ConsistentHashing => upstream.hash.of(core, &head),
@@ -124,10 +133,10 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             Err((error, fault)) => {
                 started = note(record, &attempt, ABSENT_U16, error, begun);
                 failed(upstream, &endpoint, error);
-                if tries_left == 0 {
+                // Nothing was sent: it harms nobody to try again.
+                if !retry.takes_error(error) || !more(core, service, &mut tries_left, &mut retrying) {
                     return Err(fault);
                 }
-                tries_left -= 1;
                 continue;
             }
         };
@@ -142,8 +151,9 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             write_ms: service.write_timeout_ms,
             read_ms: service.read_timeout_ms,
             head_bytes: plan.limits.response_header_bytes_max,
+            try_ms: retry.per_try_timeout_ms,
         };
-        match exchange(&mut lease, &mut upload, head.method, &deadline, &timeouts, record).await {
+        match bounded(core, &mut lease, &mut upload, head.method, &deadline, &timeouts, record).await {
             Ok(response) => {
                 let status = response.status.as_u16();
                 let at = note(record, &attempt, status, AttemptError::None, begun);
@@ -153,6 +163,12 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
                 if upstream.algorithm == Algorithm::Latency {
                     endpoint.peer.took(micros(sent, at), core.upstreams.ms(core.clock.swept()));
                 }
+                let again = upload.is_bodiless() && harmless && retry.takes_status(status);
+                if again && more(core, service, &mut tries_left, &mut retrying) {
+                    started = at;
+                    continue;
+                }
+                lease.used = used.take();
                 let first_byte_us = record.elapsed_us(at);
                 let event = &mut record.draft().head;
                 event.upstream_status = status;
@@ -178,10 +194,15 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
                 if !kept {
                     failed(upstream, &endpoint, error);
                 }
-                if !(kept && safe) {
+                if kept && safe {
+                    again = Some(endpoint);
+                    continue;
+                }
+                let safe = upload.is_unsent() || (upload.is_bodiless() && harmless);
+                if !safe || !retry.takes_error(error) || !more(core, service, &mut tries_left, &mut retrying)
+                {
                     return Err(fault);
                 }
-                again = Some(endpoint);
             }
         }
     }
@@ -216,6 +237,18 @@ async fn next(
         answered.ok_or(Fault::Dns)?;
     }
     core.balance.pick(core, service.upstream, ask)
+}
+
+/// Whether there is one more try, which is taken then.
+fn more(core: &Core, service: &ServicePlan, left: &mut u32, retrying: &mut Option<Again>) -> bool {
+    if *left == 0 {
+        return false;
+    }
+    *left -= 1;
+    // The place of the try before is free for this one.
+    *retrying = None;
+    *retrying = Again::take(&service.retry, core.upstreams.usage(service.upstream));
+    retrying.is_some()
 }
 
 /// Counts a try that failed, where such are counted.
@@ -261,6 +294,26 @@ struct Bounds {
     write_ms: u64,
     read_ms: u64,
     head_bytes: usize,
+    /// Of the whole try, to the response head; 0 for none.
+    try_ms: u64,
+}
+
+/// One request on one connection, to its response head, within the time of a try.
+async fn bounded(
+    core: &Core,
+    lease: &mut Lease,
+    upload: &mut Upload,
+    method: &Method,
+    deadline: &Deadline,
+    bounds: &Bounds,
+    record: &mut Record,
+) -> Result<Head, (AttemptError, Fault)> {
+    let tried = exchange(lease, upload, method, deadline, bounds, record);
+    if bounds.try_ms == 0 {
+        return tried.await;
+    }
+    let whole = core.clock.deadline();
+    whole.within(bounds.try_ms, tried).await.unwrap_or(Err((AttemptError::ReadTimeout, Fault::ReadTimeout)))
 }
 
 /// One request on one connection, to its response head.

@@ -4,6 +4,7 @@
 use super::answer::{self, Download, Head, Part};
 use super::balance::{Endpoint, Load};
 use crate::core::Core;
+use crate::upstream::Used;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use std::rc::Rc;
@@ -28,6 +29,7 @@ pub(crate) struct Lease {
     endpoint: Option<Rc<Endpoint>>,
     /// The request that has it, where such are counted.
     pub load: Option<Load>,
+    pub used: Option<Used>,
     pub reused: bool,
     /// Whether it can serve another request once this response is whole.
     pub keeps: bool,
@@ -131,8 +133,8 @@ impl Lease {
     }
 
     /// The stream, what came right behind the head, and what counts the request.
-    pub fn into_parts(self) -> (TcpStream, Bytes, Option<Load>) {
-        (self.io, self.read.freeze(), self.load)
+    pub fn into_parts(self) -> (TcpStream, Bytes, (Option<Load>, Option<Used>)) {
+        (self.io, self.read.freeze(), (self.load, self.used))
     }
 }
 
@@ -152,7 +154,9 @@ pub(super) fn take(endpoint: &Rc<Endpoint>) -> Option<Box<Lease>> {
 /// Puts a connection back whose exchange has ended cleanly; others are closed.
 pub(super) fn put(core: &Core, mut lease: Box<Lease>) {
     // An idle connection does not hold its place alive, which holds it.
-    let (Some(endpoint), _ended) = (lease.endpoint.take(), lease.load.take()) else { return };
+    let (Some(endpoint), _ended) = (lease.endpoint.take(), (lease.load.take(), lease.used.take())) else {
+        return;
+    };
     let serves = core.phase.get() == crate::core::Phase::Serving && !endpoint.retired.get();
     if !serves || !lease.keeps || !lease.read.is_empty() {
         return;
@@ -174,6 +178,7 @@ pub(super) async fn connect(endpoint: &Rc<Endpoint>) -> std::io::Result<Box<Leas
         filled: false,
         endpoint: Some(Rc::clone(endpoint)),
         load: None,
+        used: None,
         reused: false,
         keeps: false,
         idle_since_ms: 0,

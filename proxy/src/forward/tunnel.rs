@@ -5,6 +5,7 @@ use super::balance::Load;
 use super::pool::Lease;
 use crate::clock::Deadline;
 use crate::record::Record;
+use crate::upstream::Used;
 use bytes::Bytes;
 use event::Outcome;
 use std::cell::Cell;
@@ -23,7 +24,7 @@ pub(crate) struct Tunnel {
     /// What the upstream sent right behind its 101.
     ahead: Bytes,
     /// Counts it as a request of its target.
-    _load: Option<Load>,
+    _load: (Option<Load>, Option<Used>),
     record: Record,
     deadline: Deadline,
     idle_ms: u64,

@@ -76,6 +76,7 @@ pub(crate) struct ServicePlan {
     /// Path put before each request's, without a final slash; empty for none.
     pub path: String,
     pub retries: u32,
+    pub retry: crate::forward::RetryPlan,
     pub connect_timeout_ms: u64,
     pub write_timeout_ms: u64,
     pub read_timeout_ms: u64,

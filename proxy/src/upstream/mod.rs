@@ -3,6 +3,8 @@
 
 mod peer;
 
+mod usage;
+
 mod ring;
 
 mod health;
@@ -20,6 +22,7 @@ pub(crate) use health::{ActivePlan, HealthPlan, Probe, Rules, Shown};
 pub(crate) use keeper::{Keeper, start};
 pub(crate) use peer::Peer;
 pub(crate) use probe_tls::ProbeTls;
+pub(crate) use usage::{Usage, Used};
 
 use crate::config::Algorithm;
 use crate::plan::{Plan, UpstreamPlan};
@@ -62,13 +65,18 @@ pub(crate) enum Known {
 pub(crate) struct Upstreams {
     begun: Instant,
     groups: Vec<watch::Sender<Arc<Group>>>,
+    usages: Vec<Arc<Usage>>,
 }
 
 impl Upstreams {
     pub fn new(plan: &Plan) -> Self {
         let nothing = vec![Found::Waiting; plan.targets.len()];
         let group = |upstream| watch::Sender::new(Arc::new(Group::new(plan, upstream, &nothing, None, 0)));
-        Self { begun: Instant::now(), groups: plan.upstreams.iter().map(group).collect() }
+        Self {
+            begun: Instant::now(),
+            groups: plan.upstreams.iter().map(group).collect(),
+            usages: plan.upstreams.iter().map(|_| Arc::default()).collect(),
+        }
     }
 
     /// Milliseconds since the upstreams were made.
@@ -79,6 +87,11 @@ impl Upstreams {
     /// The group of an upstream, and the ones to come.
     pub fn watch(&self, upstream: usize) -> watch::Receiver<Arc<Group>> {
         self.groups[upstream].subscribe()
+    }
+
+    /// What an upstream is busy with.
+    pub fn usage(&self, upstream: usize) -> &Arc<Usage> {
+        &self.usages[upstream]
     }
 
     /// Makes the groups anew that have a target.

@@ -8,6 +8,7 @@ mod journey;
 mod balancing;
 mod dns;
 mod health;
+mod retry;
 mod upstream;
 
 mod client;

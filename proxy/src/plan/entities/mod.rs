@@ -8,6 +8,8 @@ mod health;
 
 mod services;
 
+mod retry;
+
 mod plugins;
 
 mod routes;

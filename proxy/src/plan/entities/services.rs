@@ -95,7 +95,9 @@ impl Checker<'_> {
             name: service.name.clone().or(service.id.clone()).unwrap_or_else(|| host.clone()),
             upstream: self.upstream_of(&host, port.unwrap_or(80)),
             path: base.trim_end_matches('/').to_owned(),
-            retries: service.retries.unwrap_or(5),
+            // With the first try as many as an event has room for.
+            retries: service.retries.unwrap_or(5).min(event::ATTEMPTS_MAX as u32 - 1),
+            retry: self.retry(&service.retry.clone().unwrap_or_default(), &path),
             connect_timeout_ms: service.connect_timeout.unwrap_or(60_000),
             write_timeout_ms: service.write_timeout.unwrap_or(60_000),
             read_timeout_ms: service.read_timeout.unwrap_or(60_000),
