@@ -3,6 +3,7 @@
 use crate::accept;
 use crate::core::{Core, Phase};
 use crate::plan::Plan;
+use crate::upstream::{self, Keeper, Upstreams};
 use event::spool::Writer;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
@@ -64,6 +65,8 @@ pub struct Running {
     pub listeners: Vec<Bound>,
     phase: watch::Sender<Phase>,
     threads: Vec<Thread>,
+    /// The background thread of the upstreams, if there is a need of one.
+    keeper: Option<Keeper>,
 }
 
 #[derive(Debug)]
@@ -98,19 +101,22 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
         listeners.push(Bound { name: listen.name.clone(), addr, tls: listen.tls.is_some() });
     }
     let plan = Arc::new(plan);
+    let upstreams = Arc::new(Upstreams::new(&plan));
     let (phase, _) = watch::channel(Phase::Serving);
+    let keeper = upstream::start(Arc::clone(&plan), Arc::clone(&upstreams), phase.subscribe());
+    let keeper = keeper.map_err(StartError::Thread)?;
     let mut threads = Vec::new();
     for (writer, sockets) in writers.into_iter().zip(sockets) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let (plan, phase) = (Arc::clone(&plan), phase.subscribe());
+        let (plan, upstreams, phase) = (Arc::clone(&plan), Arc::clone(&upstreams), phase.subscribe());
         let (report, done) = oneshot::channel();
         let name = format!("proxy-{}", writer.core());
         let handle = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
                 let local = tokio::task::LocalSet::new();
-                let cut = local.block_on(&runtime, run(Core::new(plan, writer), sockets, phase));
+                let cut = local.block_on(&runtime, run(Core::new(plan, upstreams, writer), sockets, phase));
                 // What is left is dropped here, and recorded.
                 drop(local);
                 drop(runtime);
@@ -120,7 +126,7 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
             .map_err(StartError::Thread)?;
         threads.push(Thread { name, done: Some(done), handle });
     }
-    Ok(Running { listeners, phase, threads })
+    Ok(Running { listeners, phase, threads, keeper })
 }
 
 /// The threads share their address by SO_REUSEPORT, and so could another process, which would then take half of the
@@ -178,7 +184,7 @@ async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: wat
                 cut = core.exchanges.get() as u64;
                 break;
             }
-            _ = sweep.tick() => core.pool.sweep(&core),
+            _ = sweep.tick() => core.balance.sweep(&core),
             () = tokio::time::sleep(Duration::from_millis(5)), if core.phase.get() == Phase::Draining => {
                 if core.connections.get() == 0 && core.exchanges.get() == 0 {
                     break;
@@ -240,6 +246,7 @@ impl Running {
                 join(handle);
             }
         }
+        self.keeper.into_iter().for_each(join);
         report
     }
 }
@@ -267,7 +274,7 @@ mod tests {
             Thread { name: format!("proxy-{core}"), done: Some(done), handle }
         });
         let threads = threads.collect();
-        Running { listeners: Vec::new(), phase, threads }
+        Running { listeners: Vec::new(), phase, threads, keeper: None }
     }
 
     fn serve(mut phase: watch::Receiver<Phase>) -> u64 {

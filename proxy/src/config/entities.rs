@@ -1,6 +1,7 @@
 //! Services, routes, upstreams, consumers and plugins, in Kong's declarative shapes. Fields that Kong has and this
 //! gateway does not are unknown here, and so refused by name.
 
+use super::{Retry, Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,8 +40,10 @@ pub struct Service {
     pub port: Option<u16>,
     /// Put before the path of each request.
     pub path: Option<String>,
-    /// Further targets that are tried when a connection cannot be made: 5 by default.
+    /// How often a request that failed is tried again, with the next target: 5 by default; at most 15 are made.
     pub retries: Option<u32>,
+    /// Which failures count for `retries`.
+    pub retry: Option<Retry>,
     /// Longest time to connect, milliseconds: 60000 by default.
     pub connect_timeout: Option<u64>,
     /// Longest time between two writes of a request, milliseconds: 60000 by default.
@@ -131,40 +134,6 @@ impl Reference {
             Self::Object { name, id } => name.as_deref().or(id.as_deref()).unwrap_or_default(),
         }
     }
-}
-
-/// A group of targets, chosen by smooth weighted round-robin.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Upstream {
-    /// Its id.
-    pub id: Option<String>,
-    /// Its name, which services give as their `host`.
-    pub name: String,
-    /// `round-robin` (default).
-    pub algorithm: Option<String>,
-    /// For Kong files; round-robin here needs no slots.
-    pub slots: Option<u32>,
-    /// Host header sent upstream unless the route preserves the client's.
-    pub host_header: Option<String>,
-    /// Who answers.
-    pub targets: Vec<Target>,
-    /// Words for people and tools; the gateway does not read them.
-    pub tags: Vec<String>,
-}
-
-/// One target.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Target {
-    /// Its id.
-    pub id: Option<String>,
-    /// `host:port`; port 8000 by default, as Kong has it.
-    pub target: String,
-    /// Share of the requests, 0 to 65535: 100 by default; 0 takes none.
-    pub weight: Option<u32>,
-    /// Words for people and tools; the gateway does not read them.
-    pub tags: Vec<String>,
 }
 
 /// A consumer of services.

@@ -3,9 +3,22 @@
 
 mod entities;
 
+mod retry;
+
+mod upstreams;
+
+mod health;
+
 mod gateway;
 
-pub use entities::{
-    Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service, Target, Upstream,
-};
+mod dns;
+
+pub use dns::{Dns, RecordKind};
+pub use entities::{Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service};
 pub use gateway::{GatewayConfig, Limits, Listen, ResponseHeader, Timeouts, TlsFiles};
+pub use health::{
+    ActiveChecks, ActiveHealthy, ActiveUnhealthy, CheckKind, Healthchecks, PassiveChecks, PassiveHealthy,
+    PassiveUnhealthy,
+};
+pub use retry::{Retry, RetryOn};
+pub use upstreams::{Algorithm, HashOn, Target, Upstream};

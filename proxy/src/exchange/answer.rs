@@ -20,7 +20,7 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Hands the response head over, its body to follow.
 pub(super) fn relay(core: &Core, answer: Answer, mut record: Record, hold: Hold) -> Response<ResponseBody> {
-    let Answer { head, lease, upload, deadline, read_timeout_ms, at } = answer;
+    let Answer { head, lease, upload, deadline, read_timeout_ms, at, set_cookie } = answer;
     record.answer(head.status.as_u16(), Source::Upstream, at);
     let mut headers = head.headers;
     if let Some(value) = headers.get(header::CONTENT_TYPE) {
@@ -30,6 +30,9 @@ pub(super) fn relay(core: &Core, answer: Answer, mut record: Record, hold: Hold)
     let grpc = record.draft().head.protocol == Protocol::Grpc as u8;
     if grpc && let Some(status) = forward::grpc_status(&headers) {
         record.draft().head.grpc_status = status;
+    }
+    if let Some(cookie) = set_cookie {
+        headers.append(header::SET_COOKIE, cookie);
     }
     decorate(core, &mut headers, &mut record, at);
     deadline.disarm();
@@ -127,6 +130,9 @@ pub(super) fn switch(
     *headers = answer.head.headers;
     if let Some(upgrade) = answer.head.upgrade {
         headers.insert(header::UPGRADE, upgrade);
+    }
+    if let Some(cookie) = answer.set_cookie {
+        headers.append(header::SET_COOKIE, cookie);
     }
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response

@@ -1,13 +1,13 @@
 //! Upstream connections of one thread. A connection is driven by the task whose request it carries; between requests
-//! it lies in a stack per target, the last used on top.
+//! it lies in a stack of its address.
 
 use super::answer::{self, Download, Head, Part};
+use super::balance::{Endpoint, Load};
 use crate::core::Core;
-use crate::plan::Plan;
+use crate::upstream::Used;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
-use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -25,10 +25,11 @@ pub(crate) struct Lease {
     read: BytesMut,
     /// Whether the last read took all the room there was.
     filled: bool,
-    pub addr: SocketAddr,
-    /// The address as text, for events.
-    pub addr_text: Box<str>,
-    pub target: usize,
+    /// Whom it leads to, while a request has it.
+    endpoint: Option<Rc<Endpoint>>,
+    /// The request that has it, where such are counted.
+    pub load: Option<Load>,
+    pub used: Option<Used>,
     pub reused: bool,
     /// Whether it can serve another request once this response is whole.
     pub keeps: bool,
@@ -126,66 +127,58 @@ impl Lease {
         silent && self.read.is_empty()
     }
 
-    /// The stream, and what came right behind the head.
-    pub fn into_parts(self) -> (TcpStream, Bytes) {
-        (self.io, self.read.freeze())
+    /// Whether an idle connection is still good, used at this millisecond or later.
+    pub fn is_kept(&self, since_ms: u64) -> bool {
+        self.idle_since_ms >= since_ms && self.is_fit()
+    }
+
+    /// The stream, what came right behind the head, and what counts the request.
+    pub fn into_parts(self) -> (TcpStream, Bytes, (Option<Load>, Option<Used>)) {
+        (self.io, self.read.freeze(), (self.load, self.used))
     }
 }
 
-pub(crate) struct Pool {
-    #[expect(clippy::vec_box, reason = "a lease moves with its request, and is large")]
-    idle: Vec<RefCell<Vec<Box<Lease>>>>,
+/// The last used connection that is still open.
+pub(super) fn take(endpoint: &Rc<Endpoint>) -> Option<Box<Lease>> {
+    let mut idle = endpoint.idle.borrow_mut();
+    while let Some(mut lease) = idle.pop() {
+        if lease.is_fit() {
+            lease.reused = true;
+            lease.endpoint = Some(Rc::clone(endpoint));
+            return Some(lease);
+        }
+    }
+    None
 }
 
-impl Pool {
-    pub fn new(plan: &Plan) -> Self {
-        Self { idle: plan.targets.iter().map(|_| RefCell::default()).collect() }
+/// Puts a connection back whose exchange has ended cleanly; others are closed.
+pub(super) fn put(core: &Core, mut lease: Box<Lease>) {
+    // An idle connection does not hold its place alive, which holds it.
+    let (Some(endpoint), _ended) = (lease.endpoint.take(), (lease.load.take(), lease.used.take())) else {
+        return;
+    };
+    let serves = core.phase.get() == crate::core::Phase::Serving && !endpoint.retired.get();
+    if !serves || !lease.keeps || !lease.read.is_empty() {
+        return;
     }
-
-    /// The last used connection that is still open.
-    pub fn take(&self, target: usize) -> Option<Box<Lease>> {
-        let mut idle = self.idle[target].borrow_mut();
-        while let Some(mut lease) = idle.pop() {
-            if lease.is_fit() {
-                lease.reused = true;
-                return Some(lease);
-            }
-        }
-        None
-    }
-
-    /// Puts a connection back whose exchange has ended cleanly; others are closed.
-    pub fn put(&self, core: &Core, mut lease: Box<Lease>) {
-        if core.phase.get() != crate::core::Phase::Serving || !lease.keeps || !lease.read.is_empty() {
-            return;
-        }
-        lease.idle_since_ms = core.clock.now_ms();
-        let mut idle = self.idle[lease.target].borrow_mut();
-        if idle.len() < core.plan.limits.upstream_idle_max {
-            idle.push(lease);
-        }
-    }
-
-    /// Closes what the upstream has closed and what was idle for too long.
-    pub fn sweep(&self, core: &Core) {
-        let since = core.clock.now_ms().saturating_sub(core.plan.timeouts.upstream_idle_timeout_ms);
-        for idle in &self.idle {
-            idle.borrow_mut().retain(|lease| lease.idle_since_ms >= since && lease.is_fit());
-        }
+    lease.idle_since_ms = core.clock.now_ms();
+    let mut idle = endpoint.idle.borrow_mut();
+    if idle.len() < core.plan.limits.upstream_idle_max {
+        idle.push(lease);
     }
 }
 
 /// Opens a connection.
-pub(crate) async fn connect(target: usize, addr: SocketAddr) -> std::io::Result<Box<Lease>> {
-    let io = TcpStream::connect(addr).await?;
+pub(super) async fn connect(endpoint: &Rc<Endpoint>) -> std::io::Result<Box<Lease>> {
+    let io = TcpStream::connect(endpoint.peer.addr).await?;
     io.set_nodelay(true)?;
     Ok(Box::new(Lease {
         io,
         read: BytesMut::new(),
         filled: false,
-        addr,
-        addr_text: addr.to_string().into(),
-        target,
+        endpoint: Some(Rc::clone(endpoint)),
+        load: None,
+        used: None,
         reused: false,
         keeps: false,
         idle_since_ms: 0,

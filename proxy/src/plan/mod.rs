@@ -4,9 +4,13 @@
 
 mod entities;
 
+mod dns;
+
 mod gateway;
 
 mod trust;
+
+mod upstreams;
 
 #[cfg(test)]
 mod tests;
@@ -15,11 +19,12 @@ use crate::auth::{Guard, Keyring};
 use crate::config::{Entities, GatewayConfig, Limits, ResponseHeader, Timeouts};
 use crate::route::Router;
 use event::Problem;
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub(crate) use trust::TrustedNetworks;
+pub(crate) use upstreams::{TargetPlan, UpstreamPlan};
 
 /// A checked configuration, ready to run.
 #[derive(Debug)]
@@ -29,6 +34,7 @@ pub struct Plan {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) trusted: TrustedNetworks,
+    pub(crate) dns: crate::upstream::DnsPlan,
     /// Whether events are written.
     pub(crate) recording: bool,
     pub(crate) source_service_header: HeaderName,
@@ -91,29 +97,11 @@ pub(crate) struct ServicePlan {
     /// Path put before each request's: `/` for none.
     pub path: String,
     pub retries: u32,
+    pub retry: crate::forward::RetryPlan,
     pub connect_timeout_ms: u64,
     pub write_timeout_ms: u64,
     pub read_timeout_ms: u64,
     pub enabled: bool,
-}
-
-/// A group of targets. A service with a plain host has one of its own, without a name.
-#[derive(Debug)]
-pub(crate) struct UpstreamPlan {
-    pub name: Option<String>,
-    /// Indexes of targets, and their weights.
-    pub targets: Vec<(usize, i64)>,
-    pub host_header: Option<HeaderValue>,
-}
-
-/// One target.
-#[derive(Debug)]
-pub(crate) struct TargetPlan {
-    pub host: String,
-    pub port: u16,
-    /// Set when `host` is an address.
-    pub addr: Option<SocketAddr>,
-    pub host_header: HeaderValue,
 }
 
 /// Checks a configuration and makes the plan of it.
@@ -123,6 +111,7 @@ pub(crate) struct TargetPlan {
 pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
     let front = gateway::check(gateway, &mut problems);
+    let dns = dns::check(&gateway.dns, &mut problems);
     let back = entities::check(entities, &mut problems);
     let (Some(front), true) = (front, problems.is_empty()) else {
         return Err(problems);
@@ -134,6 +123,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         limits: gateway.limits.clone(),
         timeouts: gateway.timeouts.clone(),
         trusted: front.trusted,
+        dns,
         recording: gateway.recording,
         source_service_header: front.source_service_header,
         sample_below: share as u64,

@@ -7,6 +7,10 @@ mod journey;
 
 mod routing;
 
+mod balancing;
+mod dns;
+mod health;
+mod retry;
 mod upstream;
 
 mod client;

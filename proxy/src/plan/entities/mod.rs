@@ -2,7 +2,13 @@
 
 mod upstreams;
 
+mod hashing;
+
+mod health;
+
 mod services;
+
+mod retry;
 
 mod plugins;
 

@@ -22,13 +22,8 @@ impl Checker<'_> {
         if upstream.name.is_empty() {
             self.problem(format!("{path}.name"), "is missing");
         }
-        if let Some(algorithm) = upstream.algorithm.as_deref().filter(|name| *name != "round-robin") {
-            self.problem_hint(
-                format!("{path}.algorithm"),
-                format!("`{algorithm}` is not supported yet"),
-                "use round-robin",
-            );
-        }
+        let (algorithm, hash) = self.algorithm(upstream, path);
+        let health = self.health(upstream.healthchecks.as_ref(), path);
         let host_header = upstream.host_header.as_deref().and_then(|host| {
             let value = HeaderValue::from_str(host).ok();
             if value.is_none() {
@@ -45,7 +40,7 @@ impl Checker<'_> {
             }
             match split_target(&target.target) {
                 Some((host, port)) if weight > 0 => {
-                    targets.push((self.target(host, port.unwrap_or(8000)), i64::from(weight)));
+                    targets.push((self.target(host, port.unwrap_or(8000)), weight));
                 }
                 Some(_) => {}
                 None => self.problem_hint(
@@ -55,7 +50,7 @@ impl Checker<'_> {
                 ),
             }
         }
-        UpstreamPlan { name: Some(upstream.name.clone()), targets, host_header }
+        UpstreamPlan { name: Some(upstream.name.clone()), targets, host_header, algorithm, hash, health }
     }
 
     pub(super) fn target(&mut self, host: &str, port: u16) -> usize {
@@ -63,7 +58,8 @@ impl Checker<'_> {
         let addr = bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
         let text = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
         let host_header = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("upstream"));
-        self.back.targets.push(TargetPlan { host: bare.to_owned(), port, addr, host_header });
+        let text = format!("{host}:{port}");
+        self.back.targets.push(TargetPlan { host: bare.to_owned(), port, text, addr, host_header });
         self.back.targets.len() - 1
     }
 }
