@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::super::conform::descend;
-use super::super::locate::{Kind, Node, Scalar, join};
+use super::super::locate::{Kind, Node, join};
 use super::super::report::Finding;
 use super::fields::{BOOK_KEEPING, LISTS, is_inert, way_out};
 use super::version::Version;
@@ -108,9 +108,6 @@ impl Translator<'_> {
             {
                 return false;
             }
-            if (entity, &*entry.key) == ("upstreams", "healthchecks") && is_off(&entry.value) {
-                return false;
-            }
             let Some(hint) = way_out(entity, &entry.key) else { return true };
             let message = format!("`{}` is not supported", entry.key);
             self.findings.push(Finding::at(entry.origin.clone(), &here, message).hint(hint));
@@ -195,22 +192,4 @@ fn every_http_protocol(node: &mut Node) {
             !is(item, &["grpc", "grpcs", "ws", "wss", "tcp", "tls", "udp", "tls_passthrough"])
         });
     }
-}
-
-/// Whether health checks are written out, yet none is on: no interval and no threshold is above 0.
-fn is_off(node: &Node) -> bool {
-    let Kind::Map(sides) = &node.kind else { return false };
-    sides.iter().all(|side| match (&*side.key, &side.value.kind) {
-        // The share of healthy targets below which an upstream is given up.
-        ("threshold", _) => matches!(side.value.scalar(), Some(Scalar::Int(0))),
-        ("active" | "passive", Kind::Map(keys)) => {
-            keys.iter().all(|key| match (&*key.key, &key.value.kind) {
-                ("healthy" | "unhealthy", Kind::Map(counts)) => counts.iter().all(|count| {
-                    count.key == "http_statuses" || matches!(count.value.scalar(), Some(Scalar::Int(0)))
-                }),
-                _ => true,
-            })
-        }
-        _ => false,
-    })
 }
