@@ -5,7 +5,8 @@
 //! killed process loses nothing that was committed, since the page cache outlives it; the [`Spool`]'s keeper thread
 //! calls fdatasync at an interval, which bounds what a power loss can take, unless the collector has put the records on
 //! its own disk by then. The collector tails the segments with
-//! [`LaneReader`], also from another process, and unlinks each once all of it is stored.
+//! [`LaneReader`], also from another process, and gives each back once all of it is stored: a few are written to again,
+//! which costs a fraction of a new one, the rest is unlinked.
 //!
 //! A sequence is `segment number << 24 | index in the segment`. Segment numbers are never used twice, so a sequence
 //! names one event of a node's core for ever.
