@@ -1,7 +1,7 @@
 //! Opens a spool and keeps it: lays spare segments ready, recovers after a crash.
 
 use super::counters::{Counters, DropReason};
-use super::segment::{self, FIRST_RECORD, Segment, Slot};
+use super::segment::{self, FIRST_RECORD, Listing, Segment, Slot};
 use super::syncer::{self, Live};
 use super::writer::Writer;
 use super::{SpoolConfig, SpoolError, lane_folder};
@@ -57,7 +57,8 @@ impl Spool {
         for core in 0..cores {
             let path = lane_folder(folder, core);
             std::fs::create_dir_all(&path).map_err(SpoolError::io("create", &path))?;
-            let newest = segment::list(&path).map_err(SpoolError::io("list", &path))?.last().map(|(n, _)| *n);
+            let known = segment::list(&path).map_err(SpoolError::io("list", &path))?;
+            let newest = known.segments.last().map(|(number, _)| *number);
             let (spare, spares) = sync_channel(SPARES);
             let no_spare = Arc::new(AtomicU8::new(DropReason::DiskError as u8));
             let mut lane = Lane {
@@ -188,7 +189,7 @@ impl Lane {
 
     /// A further segment: one that came back, else a new one; none when the lane has its share of the disk.
     fn next(&mut self) -> io::Result<Option<Arc<Segment>>> {
-        let (segments, mut free) = segment::list_all(&self.path)?;
+        let Listing { segments, mut free } = segment::list(&self.path)?;
         let listed = |list: &[(u64, PathBuf)], number| list.iter().any(|(listed, _)| *listed == number);
         self.made.retain(|made| listed(&segments, made.number) || listed(&free, made.number));
         let usable = |made: &Arc<Segment>| !made.failed.load(Ordering::Relaxed);
@@ -248,7 +249,7 @@ fn lock(folder: &Path) -> Result<File, SpoolError> {
 
 /// Ends the segments of a gateway that died, and removes spares that it never used.
 fn recover(lane: &Path) -> io::Result<()> {
-    let (segments, free) = segment::list_all(lane)?;
+    let Listing { segments, free } = segment::list(lane)?;
     // Only who has a segment in memory takes it into use again.
     for (_, path) in free {
         std::fs::remove_file(path)?;

@@ -229,8 +229,8 @@ impl LaneReader {
             if !is_stored(*number, *last, through) {
                 break;
             }
-            let given = match segment::list_all(&self.folder) {
-                Ok((_, free)) if free.len() < SPARES => {
+            let given = match segment::list(&self.folder) {
+                Ok(known) if known.free.len() < SPARES => {
                     std::fs::rename(path, path.with_extension(segment::FREE))
                 }
                 _ => std::fs::remove_file(path),
@@ -290,7 +290,9 @@ impl LaneReader {
     fn list(&self) -> Result<Vec<(u64, PathBuf)>, ReadError> {
         match segment::list(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            listed => listed.map_err(|source| ReadError { path: self.folder.clone(), source }),
+            listed => listed
+                .map(|known| known.segments)
+                .map_err(|source| ReadError { path: self.folder.clone(), source }),
         }
     }
 }

@@ -361,28 +361,29 @@ fn header_hash(header: &[u8; HEADER_BYTES]) -> u64 {
     XxHash3_64::oneshot(&fixed)
 }
 
-/// The segments of a lane in order, by number.
-pub(super) fn list(lane: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let (segments, _) = list_all(lane)?;
-    Ok(segments)
+/// The files of a lane, each kind in order of its numbers.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub segments: Vec<(u64, PathBuf)>,
+    /// Those that are stored whole and wait to be taken into use again.
+    pub free: Vec<(u64, PathBuf)>,
 }
 
-/// The same, and those that wait to be taken into use again.
-#[expect(clippy::type_complexity, reason = "two lists of the same kind")]
-pub(super) fn list_all(lane: &Path) -> io::Result<(Vec<(u64, PathBuf)>, Vec<(u64, PathBuf)>)> {
-    let (mut segments, mut free) = (Vec::new(), Vec::new());
+/// Lists a lane.
+pub(super) fn list(lane: &Path) -> io::Result<Listing> {
+    let mut found = Listing::default();
     for entry in std::fs::read_dir(lane)? {
         let path = entry?.path();
         let Some(number) = number_of(&path) else { continue };
         match path.extension() {
-            Some(end) if end == SEGMENT => segments.push((number, path)),
-            Some(end) if end == FREE => free.push((number, path)),
+            Some(end) if end == SEGMENT => found.segments.push((number, path)),
+            Some(end) if end == FREE => found.free.push((number, path)),
             _ => {}
         }
     }
-    segments.sort_unstable();
-    free.sort_unstable();
-    Ok((segments, free))
+    found.segments.sort_unstable();
+    found.free.sort_unstable();
+    Ok(found)
 }
 
 /// The number that a file's name says.

@@ -154,9 +154,9 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             write_ms: service.write_timeout_ms,
             read_ms: service.read_timeout_ms,
             head_bytes: plan.limits.response_header_bytes_max,
-            try_ms: retry.per_try_timeout_ms,
         };
-        match bounded(core, &mut lease, &mut upload, head.method, &deadline, &timeouts, record).await {
+        let tried = exchange(&mut lease, &mut upload, head.method, &deadline, &timeouts, record);
+        match within(core, retry.per_try_timeout_ms, tried).await {
             Ok(response) => {
                 let status = response.status.as_u16();
                 let at = note(record, &attempt, status, AttemptError::None, begun);
@@ -297,26 +297,19 @@ struct Bounds {
     write_ms: u64,
     read_ms: u64,
     head_bytes: usize,
-    /// Of the whole try, to the response head; 0 for none.
-    try_ms: u64,
 }
 
-/// One request on one connection, to its response head, within the time of a try.
-async fn bounded(
+/// A try within its time; 0 for no bound of its own.
+async fn within(
     core: &Core,
-    lease: &mut Lease,
-    upload: &mut Upload,
-    method: &Method,
-    deadline: &Deadline,
-    bounds: &Bounds,
-    record: &mut Record,
+    try_ms: u64,
+    tried: impl Future<Output = Result<Head, (AttemptError, Fault)>>,
 ) -> Result<Head, (AttemptError, Fault)> {
-    let tried = exchange(lease, upload, method, deadline, bounds, record);
-    if bounds.try_ms == 0 {
+    if try_ms == 0 {
         return tried.await;
     }
     let whole = core.clock.deadline();
-    whole.within(bounds.try_ms, tried).await.unwrap_or(Err((AttemptError::ReadTimeout, Fault::ReadTimeout)))
+    whole.within(try_ms, tried).await.unwrap_or(Err((AttemptError::ReadTimeout, Fault::ReadTimeout)))
 }
 
 /// One request on one connection, to its response head.

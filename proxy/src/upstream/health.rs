@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn peer() -> Peer {
-        Peer::new(0, "127.0.0.1:1".parse().unwrap(), 0)
+        Peer::new(0, "127.0.0.1:1".parse().unwrap())
     }
 
     fn rules(successes: u32) -> Rules {

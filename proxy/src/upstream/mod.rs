@@ -71,7 +71,7 @@ pub(crate) struct Upstreams {
 impl Upstreams {
     pub fn new(plan: &Plan) -> Self {
         let nothing = vec![Found::Waiting; plan.targets.len()];
-        let group = |upstream| watch::Sender::new(Arc::new(Group::new(plan, upstream, &nothing, None, 0)));
+        let group = |upstream| watch::Sender::new(Arc::new(Group::new(plan, upstream, &nothing, None)));
         Self {
             begun: Instant::now(),
             groups: plan.upstreams.iter().map(group).collect(),
@@ -98,8 +98,7 @@ impl Upstreams {
     fn found(&self, plan: &Plan, target: usize, found: &[Found]) {
         for (upstream, group) in plan.upstreams.iter().zip(&self.groups) {
             if upstream.targets.iter().any(|(number, _)| *number == target) {
-                let now_ms = self.ms(Instant::now());
-                let next = Group::new(plan, upstream, found, Some(&group.borrow()), now_ms);
+                let next = Group::new(plan, upstream, found, Some(&group.borrow()));
                 group.send_replace(Arc::new(next));
             }
         }
@@ -108,13 +107,7 @@ impl Upstreams {
 
 impl Group {
     /// What the targets' addresses make; the peers that were there before stay the same.
-    fn new(
-        plan: &Plan,
-        upstream: &UpstreamPlan,
-        found: &[Found],
-        before: Option<&Self>,
-        now_ms: u64,
-    ) -> Self {
+    fn new(plan: &Plan, upstream: &UpstreamPlan, found: &[Found], before: Option<&Self>) -> Self {
         let mut members: Vec<Member> = Vec::new();
         let (mut waiting, mut failed) = (false, false);
         let mut add = |target: usize, addr, weight| {
@@ -124,7 +117,7 @@ impl Group {
                 .find(|member| member.peer.target == target && member.peer.addr == addr);
             let peer = match before {
                 Some(member) => Arc::clone(&member.peer),
-                None => Arc::new(Peer::new(target, addr, now_ms)),
+                None => Arc::new(Peer::new(target, addr)),
             };
             members.push(Member { peer, weight });
         };

@@ -16,9 +16,6 @@ pub(crate) struct Peer {
     pub addr: SocketAddr,
     /// The address as text, for events.
     pub addr_text: Box<str>,
-    /// When it came, milliseconds.
-    #[expect(dead_code, reason = "read by the slow start")]
-    pub since_ms: AtomicU64,
     /// Requests under way, of all threads; counted where an algorithm asks for it.
     pub active: AtomicU32,
     /// Peak EWMA of the latency: its microseconds as `f32` above, the millisecond of its last change below.
@@ -27,12 +24,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub fn new(target: usize, addr: SocketAddr, now_ms: u64) -> Self {
+    pub fn new(target: usize, addr: SocketAddr) -> Self {
         Self {
             target,
             addr,
             addr_text: addr.to_string().into(),
-            since_ms: AtomicU64::new(now_ms),
             active: AtomicU32::new(0),
             latency: AtomicU64::new(0),
             health: Health::default(),
@@ -72,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_peak_counts_at_once_and_is_forgotten_slowly() {
-        let peer = Peer::new(0, "127.0.0.1:1".parse().unwrap(), 0);
+        let peer = Peer::new(0, "127.0.0.1:1".parse().unwrap());
         assert_eq!(peer.cost(5), 0.0, "nothing is known yet: worth a try");
         peer.active.store(1, Relaxed);
         assert!(peer.cost(5) > 1e11, "one try at a time until it has answered");

@@ -50,12 +50,16 @@ impl Patient {
 }
 
 fn gateway(healthchecks: &Value, targets: &[SocketAddr], retries: u32) -> Gateway {
+    gateway_of(1, healthchecks, targets, retries)
+}
+
+fn gateway_of(threads: u16, healthchecks: &Value, targets: &[SocketAddr], retries: u32) -> Gateway {
     let targets: Vec<_> = targets.iter().map(|addr| json!({"target": addr.to_string()})).collect();
     let services = json!([{"name": "s", "host": "group", "retries": retries, "read_timeout": 100,
         "routes": [{"paths": ["/"]}]}]);
     let upstreams = json!([{"name": "group", "targets": targets, "healthchecks": healthchecks}]);
-    let timeouts = json!({"timeouts": {"sweep_interval_ms": 10}});
-    Gateway::start(json!({"services": services, "upstreams": upstreams}), timeouts)
+    let settings = json!({"threads": threads, "timeouts": {"sweep_interval_ms": 10}});
+    Gateway::start(json!({"services": services, "upstreams": upstreams}), settings)
 }
 
 async fn status(gateway: &Gateway) -> u16 {
@@ -177,7 +181,7 @@ fn one_prober_checks_for_all_threads() {
     run(async {
         let patient = Patient::new(200);
         let checks = json!({"active": {"healthy": {"interval": 0.2}}});
-        let _gateway = gateway(&checks, &[patient.start().await], 0);
+        let _gateway = gateway_of(3, &checks, &[patient.start().await], 0);
         let begun = Instant::now();
         while patient.heads.borrow().len() < 4 {
             assert!(begun.elapsed() < PATIENCE);

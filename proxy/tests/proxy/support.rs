@@ -42,7 +42,8 @@ impl Gateway {
         if config.listen[0].tls.is_none() {
             config.listen[0].address = "127.0.0.1:0".into();
         }
-        config.threads = 1;
+        // One, unless a test is about several.
+        config.threads = config.threads.max(1);
         let plan = proxy::validate(&config, &entities).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (spool, writers) =
