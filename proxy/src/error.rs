@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     Dns,
     #[error("cannot connect to the upstream")]
     ConnectFailed,
+    #[error("TLS with the upstream failed")]
+    TlsFailed,
     #[error("connecting to the upstream timed out")]
     ConnectTimeout,
     #[error("writing to the upstream timed out")]
@@ -63,7 +65,7 @@ impl Fault {
             Self::HttpsOnly => 426,
             Self::Auth(_) => 401,
             Self::NoTarget | Self::Dns => 503,
-            Self::ConnectFailed | Self::Reset | Self::Malformed => 502,
+            Self::ConnectFailed | Self::TlsFailed | Self::Reset | Self::Malformed => 502,
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => 504,
             Self::ClientClosed => 499,
             Self::Panic => 500,
@@ -85,6 +87,7 @@ impl Fault {
             Self::ConnectFailed | Self::Reset | Self::Malformed => {
                 "An invalid response was received from the upstream server"
             }
+            Self::TlsFailed => "The TLS handshake with the upstream server failed",
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => {
                 "The upstream server is timing out"
             }
@@ -103,7 +106,7 @@ impl Fault {
             Self::HttpsOnly => Outcome::UpgradeRequired,
             Self::Auth(_) => Outcome::Unauthenticated,
             Self::NoTarget => Outcome::NoHealthyUpstream,
-            Self::Dns | Self::ConnectFailed => Outcome::ConnectFailed,
+            Self::Dns | Self::ConnectFailed | Self::TlsFailed => Outcome::ConnectFailed,
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => Outcome::UpstreamTimeout,
             Self::Reset | Self::Malformed => Outcome::UpstreamReset,
             Self::ClientClosed => Outcome::ClientClosed,

@@ -1,6 +1,7 @@
 //! Services, routes, upstreams, consumers and plugins, in Kong's declarative shapes. Fields that Kong has and this
 //! gateway does not are unknown here, and so refused by name.
 
+use super::certificates::{CaCertificate, Certificate, Sni};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,12 @@ pub struct Entities {
     pub consumers: Vec<Consumer>,
     /// What is done on the way.
     pub plugins: Vec<Plugin>,
+    /// Certificates with their keys, of TLS listeners and of services that show one.
+    pub certificates: Vec<Certificate>,
+    /// Server names, each with its certificate.
+    pub snis: Vec<Sni>,
+    /// Authorities that services may believe.
+    pub ca_certificates: Vec<CaCertificate>,
 }
 
 /// A service.
@@ -30,11 +37,11 @@ pub struct Service {
     pub name: Option<String>,
     /// `protocol`, `host`, `port` and `path` in one: `http://10.0.0.1:9000/base`.
     pub url: Option<String>,
-    /// `http` (default).
+    /// `http` (default) or `https`.
     pub protocol: Option<String>,
     /// A host name, an address, or the name of an upstream.
     pub host: Option<String>,
-    /// 80 by default. Targets of an upstream have their own.
+    /// 80 by default, 443 after TLS. Targets of an upstream have their own.
     pub port: Option<u16>,
     /// Put before the path of each request.
     pub path: Option<String>,
@@ -48,6 +55,15 @@ pub struct Service {
     pub read_timeout: Option<u64>,
     /// False takes it out of service: its routes answer 503.
     pub enabled: Option<bool>,
+    /// Whether the certificate of an upstream with TLS must be valid for the service's host: true by default.
+    pub tls_verify: Option<bool>,
+    /// Most certificates between the upstream's own and an authority's, 0 to 6: 6 by default.
+    pub tls_verify_depth: Option<u32>,
+    /// Authorities that may have signed the upstream's certificate, by the ids of `ca_certificates`; without them those
+    /// of `gateway.upstream_roots`.
+    pub ca_certificates: Vec<String>,
+    /// The certificate that the gateway shows to the upstream, by its id in `certificates`.
+    pub client_certificate: Option<Reference>,
     /// Words for people and tools; the gateway does not read them.
     pub tags: Vec<String>,
     /// Routes of this service.

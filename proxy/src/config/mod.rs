@@ -3,9 +3,15 @@
 
 mod entities;
 
+mod certificates;
+
 mod gateway;
 
+pub use certificates::{CaCertificate, Certificate, NestedSni, Sni, SniName};
 pub use entities::{
     Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service, Target, Upstream,
 };
-pub use gateway::{GatewayConfig, Limits, Listen, ResponseHeader, Timeouts, TlsFiles};
+pub use gateway::{
+    ClientCertificates, GatewayConfig, Limits, Listen, ListenTls, NamedCertificate, ResponseHeader, Timeouts,
+    TlsVersionMin,
+};

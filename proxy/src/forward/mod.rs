@@ -3,6 +3,10 @@
 
 mod balance;
 
+pub(crate) mod verifier;
+
+mod connect;
+
 mod pool;
 
 mod headers;
@@ -29,7 +33,9 @@ pub(crate) use upload::Upload;
 use crate::clock::Deadline;
 use crate::core::Core;
 use crate::error::Fault;
+use crate::plan::ServicePlan;
 use crate::record::{Record, micros};
+use connect::NotConnected;
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
 use http::{HeaderMap, HeaderName, Method};
 use pool::{Broken, Lease};
@@ -88,10 +94,10 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             return Err(Fault::NoTarget);
         };
         let mut attempt = Try { started, addr: None, reused: false, span_id: core.random_id() };
-        let pooled = if fresh_only { None } else { core.pool.take(target) };
+        let pooled = if fresh_only { None } else { core.pool.take(target, service.link) };
         let lease = match pooled {
             Some(lease) => Ok(lease),
-            None => open(core, target, service.connect_timeout_ms, &deadline, &mut attempt, record).await,
+            None => open(core, target, service, &deadline, &mut attempt, record).await,
         };
         let mut lease = match lease {
             Ok(lease) => lease,
@@ -153,11 +159,12 @@ fn is_idempotent(method: &Method) -> bool {
 async fn open(
     core: &Rc<Core>,
     target: usize,
-    timeout_ms: u64,
+    service: &ServicePlan,
     deadline: &Deadline,
     attempt: &mut Try,
     record: &mut Record,
 ) -> Result<Box<Lease>, (AttemptError, Fault)> {
+    let timeout_ms = service.connect_timeout_ms;
     let mut looked_up = false;
     let addr = deadline.within(timeout_ms, balance::address(core, target, &mut looked_up)).await;
     let resolved = Instant::now();
@@ -166,13 +173,25 @@ async fn open(
     }
     let addr = addr.flatten().ok_or((AttemptError::DnsFailed, Fault::Dns))?;
     attempt.addr = Some(addr);
-    let lease = deadline.within(timeout_ms, pool::connect(target, addr)).await;
-    record.draft().head.connect_us = micros(resolved, Instant::now());
-    match lease {
-        Some(Ok(lease)) => Ok(lease),
+    let plan = &core.plan;
+    let name = plan.server_name(service.upstream, target);
+    let connected = deadline.within(timeout_ms, connect::open(&plan.links[service.link], addr, name)).await;
+    let now = Instant::now();
+    record.draft().head.connect_us = micros(resolved, now);
+    match connected {
+        Some(Ok(connected)) => {
+            if let Some(from) = connected.handshake_from {
+                let head = &mut record.draft().head;
+                (head.connect_us, head.tls_us) = (micros(resolved, from), micros(from, now));
+            }
+            Ok(Lease::new(connected.wire, target, service.link, addr))
+        }
         Some(Err(error)) => {
-            tracing::debug!(%addr, %error, "cannot connect");
-            Err((AttemptError::ConnectFailed, Fault::ConnectFailed))
+            tracing::debug!(%addr, %error, "no connection");
+            Err(match error {
+                NotConnected::Tcp(_) => (AttemptError::ConnectFailed, Fault::ConnectFailed),
+                NotConnected::Tls(_) => (AttemptError::TlsFailed, Fault::TlsFailed),
+            })
         }
         None => Err((AttemptError::ConnectTimeout, Fault::ConnectTimeout)),
     }

@@ -2,6 +2,7 @@
 //! it lies in a stack per target, the last used on top.
 
 use super::answer::{self, Download, Head, Part};
+use super::connect::Wire;
 use crate::core::Core;
 use crate::plan::Plan;
 use bytes::{Bytes, BytesMut};
@@ -10,7 +11,6 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 /// Room for one read, and for one while a long body comes.
 const READ_BYTES: usize = 8 << 10;
@@ -20,7 +20,7 @@ const READ_BYTES_MIN: usize = 1 << 10;
 
 /// A connection to an upstream.
 pub(crate) struct Lease {
-    pub io: TcpStream,
+    pub io: Wire,
     /// What has come and was not taken.
     read: BytesMut,
     /// Whether the last read took all the room there was.
@@ -29,6 +29,8 @@ pub(crate) struct Lease {
     /// The address as text, for events.
     pub addr_text: Box<str>,
     pub target: usize,
+    /// How it was made.
+    pub link: usize,
     pub reused: bool,
     /// Whether it can serve another request once this response is whole.
     pub keeps: bool,
@@ -52,6 +54,22 @@ pub(crate) enum Content {
 }
 
 impl Lease {
+    /// Of a new connection.
+    pub fn new(io: Wire, target: usize, link: usize, addr: SocketAddr) -> Box<Self> {
+        Box::new(Self {
+            io,
+            read: BytesMut::new(),
+            filled: false,
+            addr,
+            addr_text: addr.to_string().into(),
+            target,
+            link,
+            reused: false,
+            keeps: false,
+            idle_since_ms: 0,
+        })
+    }
+
     /// Reads on for a response head. Interim ones (1xx) are passed over, a 101 excepted.
     pub fn poll_head(
         &mut self,
@@ -120,14 +138,12 @@ impl Lease {
     }
 
     /// Whether an idle connection is open and silent: anything that comes by itself makes it useless.
-    fn is_fit(&self) -> bool {
-        let silent =
-            self.io.try_read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        silent && self.read.is_empty()
+    fn is_fit(&mut self) -> bool {
+        self.read.is_empty() && self.io.is_silent()
     }
 
     /// The stream, and what came right behind the head.
-    pub fn into_parts(self) -> (TcpStream, Bytes) {
+    pub fn into_parts(self) -> (Wire, Bytes) {
         (self.io, self.read.freeze())
     }
 }
@@ -142,10 +158,12 @@ impl Pool {
         Self { idle: plan.targets.iter().map(|_| RefCell::default()).collect() }
     }
 
-    /// The last used connection that is still open.
-    pub fn take(&self, target: usize) -> Option<Box<Lease>> {
+    /// The last used connection of this link that is still open.
+    pub fn take(&self, target: usize, link: usize) -> Option<Box<Lease>> {
         let mut idle = self.idle[target].borrow_mut();
-        while let Some(mut lease) = idle.pop() {
+        // Nearly always the last one: a target has rarely more than one link.
+        while let Some(at) = idle.iter().rposition(|lease| lease.link == link) {
+            let mut lease = idle.remove(at);
             if lease.is_fit() {
                 lease.reused = true;
                 return Some(lease);
@@ -170,24 +188,7 @@ impl Pool {
     pub fn sweep(&self, core: &Core) {
         let since = core.clock.now_ms().saturating_sub(core.plan.timeouts.upstream_idle_timeout_ms);
         for idle in &self.idle {
-            idle.borrow_mut().retain(|lease| lease.idle_since_ms >= since && lease.is_fit());
+            idle.borrow_mut().retain_mut(|lease| lease.idle_since_ms >= since && lease.is_fit());
         }
     }
-}
-
-/// Opens a connection.
-pub(crate) async fn connect(target: usize, addr: SocketAddr) -> std::io::Result<Box<Lease>> {
-    let io = TcpStream::connect(addr).await?;
-    io.set_nodelay(true)?;
-    Ok(Box::new(Lease {
-        io,
-        read: BytesMut::new(),
-        filled: false,
-        addr,
-        addr_text: addr.to_string().into(),
-        target,
-        reused: false,
-        keeps: false,
-        idle_since_ms: 0,
-    }))
 }

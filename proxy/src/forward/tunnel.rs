@@ -1,6 +1,7 @@
 //! An upgraded connection: bytes both ways until one side ends or both are silent for too long. It begins only after
 //! the upstream's 101 has gone to the client.
 
+use super::connect::Wire;
 use super::pool::Lease;
 use crate::clock::Deadline;
 use crate::record::Record;
@@ -11,14 +12,13 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 16 << 10;
 
 /// The upstream's side of a tunnel, and its event.
 pub(crate) struct Tunnel {
-    upstream: TcpStream,
+    upstream: Wire,
     /// What the upstream sent right behind its 101.
     ahead: Bytes,
     record: Record,
@@ -38,7 +38,7 @@ impl Tunnel {
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, client: S, ahead: &[u8]) {
         let (up, down, moved) = (Cell::new(0), Cell::new(0), Cell::new(0u64));
         let (mut client_read, mut client_write) = tokio::io::split(Counted { io: client, moved: &moved });
-        let (mut upstream_read, mut upstream_write) = self.upstream.split();
+        let (mut upstream_read, mut upstream_write) = tokio::io::split(self.upstream);
         let first = self.ahead.clone();
         let mut both = std::pin::pin!(async {
             let upward = copy(ahead, &mut client_read, &mut upstream_write, &up);

@@ -1,6 +1,7 @@
 //! A request on its way upstream: its head, then its body as the client sends it, framed anew. Streamed, counted and
 //! bounded; the next piece is asked for when the one before is written, so a slow upstream slows the client down.
 
+use super::connect::Wire;
 use super::headers::is_trailer;
 use crate::accept::{ClientBody, StrictHandle};
 use crate::error::Fault;
@@ -11,7 +12,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 /// Room for the head of a usual request.
 const HEAD_BYTES: usize = 1024;
@@ -116,7 +116,7 @@ impl Upload {
     /// Sends on; ready when the request is out.
     pub fn poll(
         &mut self,
-        io: &mut TcpStream,
+        io: &mut Wire,
         cx: &mut Context<'_>,
         record: &mut Record,
     ) -> Poll<Result<(), Stopped>> {
@@ -136,6 +136,10 @@ impl Upload {
                 }
                 self.begun = true;
                 self.first = None;
+            }
+            // TLS may hold back what was written.
+            if ready!(Pin::new(&mut *io).poll_flush(cx)).is_err() {
+                return Poll::Ready(Err(Stopped::Upstream));
             }
             if self.body.is_none() {
                 return Poll::Ready(Ok(()));

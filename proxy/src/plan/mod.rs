@@ -4,6 +4,14 @@
 
 mod entities;
 
+mod pem;
+
+mod certificates;
+
+mod link;
+
+mod listen_tls;
+
 mod gateway;
 
 mod trust;
@@ -11,6 +19,7 @@ mod trust;
 #[cfg(test)]
 mod tests;
 
+use crate::accept::ServerTls;
 use crate::auth::{Guard, Keyring};
 use crate::config::{Entities, GatewayConfig, Limits, Timeouts};
 use crate::route::Router;
@@ -19,6 +28,7 @@ use http::{HeaderName, HeaderValue};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub(crate) use link::LinkPlan;
 pub(crate) use trust::TrustedNetworks;
 
 /// A checked configuration, ready to run.
@@ -41,6 +51,7 @@ pub struct Plan {
     pub(crate) version: u64,
     pub(crate) router: Router,
     pub(crate) services: Vec<ServicePlan>,
+    pub(crate) links: Vec<LinkPlan>,
     pub(crate) upstreams: Vec<UpstreamPlan>,
     pub(crate) targets: Vec<TargetPlan>,
     pub(crate) guards: Vec<Guard>,
@@ -52,6 +63,14 @@ impl Plan {
     pub fn threads(&self) -> u16 {
         self.threads
     }
+
+    /// Whom the certificate of a target must be for.
+    pub(crate) fn server_name(&self, upstream: usize, target: usize) -> &str {
+        match &self.upstreams[upstream].server_name {
+            Some(name) => name,
+            None => &self.targets[target].host,
+        }
+    }
 }
 
 /// One listener.
@@ -59,7 +78,7 @@ impl Plan {
 pub(crate) struct ListenPlan {
     pub name: String,
     pub addr: SocketAddr,
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 /// What a route forwards to.
@@ -67,6 +86,8 @@ pub(crate) struct ListenPlan {
 pub(crate) struct ServicePlan {
     pub name: String,
     pub upstream: usize,
+    /// How its connections are made.
+    pub link: usize,
     /// Path put before each request's, without a final slash; empty for none.
     pub path: String,
     pub retries: u32,
@@ -83,6 +104,8 @@ pub(crate) struct UpstreamPlan {
     /// Indexes of targets, and their weights.
     pub targets: Vec<(usize, i64)>,
     pub host_header: Option<HeaderValue>,
+    /// The name in `host_header`, to which certificates are held.
+    pub server_name: Option<String>,
 }
 
 /// One target.
@@ -101,8 +124,9 @@ pub(crate) struct TargetPlan {
 /// All that is wrong, each with the path of its field.
 pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
-    let front = gateway::check(gateway, &mut problems);
-    let back = entities::check(entities, &mut problems);
+    let store = certificates::check(entities, &mut problems);
+    let front = gateway::check(gateway, &store.names, &mut problems);
+    let back = entities::check(entities, store, gateway.upstream_roots.as_deref(), &mut problems);
     let (Some(front), true) = (front, problems.is_empty()) else {
         return Err(problems);
     };
@@ -122,6 +146,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         version: version(gateway, entities),
         router: back.router,
         services: back.services,
+        links: back.links,
         upstreams: back.upstreams,
         targets: back.targets,
         guards: back.guards,

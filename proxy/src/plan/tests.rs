@@ -31,7 +31,7 @@ fn a_whole_file_is_planned() {
 fn all_problems_come_at_once_with_their_paths() {
     let found = problems(serde_json::json!({
         "services": [
-            {"name": "a", "url": "https://x", "routes": [
+            {"name": "a", "url": "ftp://x", "routes": [
                 {"paths": ["ok"]}, {"paths": ["/fine", "~/re$"], "methods": ["get"]}, {"service": "a", "hosts": ["a.*.b"]}]},
             {"name": "a", "host": "h", "read_timeout": 0, "path": "/a//b"},
         ],

@@ -17,6 +17,8 @@ mod http2;
 
 mod protocol;
 
+mod tls;
+
 mod strict;
 
 mod drain;

@@ -4,22 +4,28 @@ mod upstreams;
 
 mod services;
 
+mod links;
+
 mod plugins;
 
 mod routes;
 
 mod consumers;
 
-use super::{ServicePlan, TargetPlan, UpstreamPlan};
+use super::certificates::Store;
+use super::link::{Links, Material};
+use super::{LinkPlan, ServicePlan, TargetPlan, UpstreamPlan};
 use crate::auth::{Guard, Keyring};
 use crate::config::{Entities, Reference};
 use crate::route::Router;
 use event::Problem;
+use std::path::Path;
 
 #[derive(Default)]
 pub(super) struct Back {
     pub router: Router,
     pub services: Vec<ServicePlan>,
+    pub links: Vec<LinkPlan>,
     pub upstreams: Vec<UpstreamPlan>,
     pub targets: Vec<TargetPlan>,
     pub guards: Vec<Guard>,
@@ -33,18 +39,33 @@ struct Checker<'a> {
     back: Back,
     problems: &'a mut Vec<Problem>,
     entities: &'a Entities,
+    links: Links,
+    material: Material<'a>,
     global_guard: Option<usize>,
     service_guards: Vec<Option<usize>>,
 }
 
-pub(super) fn check(entities: &Entities, problems: &mut Vec<Problem>) -> Back {
-    let mut checker =
-        Checker { back: Back::default(), problems, entities, global_guard: None, service_guards: Vec::new() };
+pub(super) fn check<'a>(
+    entities: &'a Entities,
+    store: Store<'a>,
+    roots: Option<&'a Path>,
+    problems: &'a mut Vec<Problem>,
+) -> Back {
+    let mut checker = Checker {
+        back: Back::default(),
+        problems,
+        entities,
+        links: Links::default(),
+        material: Material { roots, store },
+        global_guard: None,
+        service_guards: Vec::new(),
+    };
     checker.upstreams();
     checker.services();
     checker.plugins();
     checker.routes();
     checker.consumers();
+    checker.back.links = checker.links.plans;
     checker.back
 }
 

@@ -49,17 +49,12 @@ impl Checker<'_> {
         }
         let field = if service.url.is_some() { "url" } else { "protocol" };
         match protocol.as_deref() {
-            None | Some("http") => {}
-            Some("https") => self.problem_hint(
-                format!("{path}.{field}"),
-                "TLS to upstreams is not supported yet",
-                "use http, or a TLS client such as stunnel beside the upstream",
-            ),
+            None | Some("http" | "https") => {}
             Some(other) => {
                 self.problem_hint(
                     format!("{path}.{field}"),
                     format!("`{other}` is not supported"),
-                    "use http",
+                    "use http or https",
                 );
             }
         }
@@ -86,6 +81,8 @@ impl Checker<'_> {
         if service.retries.is_some_and(|retries| retries > 32_767) {
             self.problem(format!("{path}.retries"), "must be from 0 to 32767");
         }
+        let tls = protocol.as_deref() == Some("https");
+        let link = self.link(service, tls, &path);
         let host = host.unwrap_or_default();
         let field = if service.url.is_some() { "url" } else { "host" };
         if !host.is_empty() && split_target(&host).is_none_or(|(_, port)| port.is_some()) {
@@ -93,7 +90,8 @@ impl Checker<'_> {
         }
         ServicePlan {
             name: service.name.clone().or(service.id.clone()).unwrap_or_else(|| host.clone()),
-            upstream: self.upstream_of(&host, port.unwrap_or(80)),
+            upstream: self.upstream_of(&host, port.unwrap_or(if tls { 443 } else { 80 })),
+            link,
             path: base.trim_end_matches('/').to_owned(),
             retries: service.retries.unwrap_or(5),
             connect_timeout_ms: service.connect_timeout.unwrap_or(60_000),
@@ -109,7 +107,12 @@ impl Checker<'_> {
             return found;
         }
         let target = self.target(host, port);
-        self.back.upstreams.push(UpstreamPlan { name: None, targets: vec![(target, 1)], host_header: None });
+        self.back.upstreams.push(UpstreamPlan {
+            name: None,
+            targets: vec![(target, 1)],
+            host_header: None,
+            server_name: None,
+        });
         self.back.upstreams.len() - 1
     }
 }

@@ -53,7 +53,13 @@ impl Checker<'_> {
                 ),
             }
         }
-        UpstreamPlan { name: Some(upstream.name.clone()), targets, host_header }
+        let server_name = host_header.as_ref().and_then(|host| split_target(host.to_str().ok()?));
+        UpstreamPlan {
+            name: Some(upstream.name.clone()),
+            targets,
+            server_name: server_name.map(|(host, _)| host.trim_matches(['[', ']']).to_owned()),
+            host_header,
+        }
     }
 
     pub(super) fn target(&mut self, host: &str, port: u16) -> usize {
