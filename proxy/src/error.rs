@@ -24,6 +24,12 @@ pub(crate) enum Fault {
     NoRoute,
     #[error("HTTPS only")]
     HttpsOnly,
+    /// A route of gRPC was asked in HTTP/1.
+    #[error("HTTP/2 only")]
+    Http2Only,
+    /// A route of gRPC was asked for something else.
+    #[error("not gRPC")]
+    NotGrpc,
     #[error("key-auth: {}", .0.message())]
     Auth(Refusal),
     /// The service is disabled or its upstream has no targets.
@@ -62,7 +68,8 @@ impl Fault {
             Self::BodyTooLarge => 413,
             Self::RequestTimeout => 408,
             Self::NoRoute => 404,
-            Self::HttpsOnly => 426,
+            Self::HttpsOnly | Self::Http2Only => 426,
+            Self::NotGrpc => 415,
             Self::Auth(_) => 401,
             Self::NoTarget | Self::Dns => 503,
             Self::ConnectFailed | Self::TlsFailed | Self::Reset | Self::Malformed => 502,
@@ -81,6 +88,8 @@ impl Fault {
             Self::RequestTimeout => "Request timeout",
             Self::NoRoute => "no Route matched with those values",
             Self::HttpsOnly => "Please use HTTPS protocol",
+            Self::Http2Only => "Please use HTTP2 protocol",
+            Self::NotGrpc => "Non-gRPC request matched gRPC route",
             Self::Auth(refusal) => refusal.message(),
             Self::NoTarget => "failure to get a peer from the ring-balancer",
             Self::Dns => "name resolution failed",
@@ -98,12 +107,12 @@ impl Fault {
 
     pub const fn outcome(self) -> Outcome {
         match self {
-            Self::BadRequest(_) | Self::Connect => Outcome::BadRequest,
+            Self::BadRequest(_) | Self::Connect | Self::NotGrpc => Outcome::BadRequest,
             Self::Violation { status: 413 | 414 | 431, .. } | Self::BodyTooLarge => Outcome::TooLarge,
             Self::Violation { .. } => Outcome::BadRequest,
             Self::RequestTimeout => Outcome::RequestTimeout,
             Self::NoRoute => Outcome::NoRoute,
-            Self::HttpsOnly => Outcome::UpgradeRequired,
+            Self::HttpsOnly | Self::Http2Only => Outcome::UpgradeRequired,
             Self::Auth(_) => Outcome::Unauthenticated,
             Self::NoTarget => Outcome::NoHealthyUpstream,
             Self::Dns | Self::ConnectFailed | Self::TlsFailed => Outcome::ConnectFailed,

@@ -17,6 +17,8 @@ pub(crate) struct RoutePlan {
     pub methods: Vec<Method>,
     /// Cleartext requests are answered 426.
     pub https_only: bool,
+    /// What is not gRPC by HTTP/2 is refused.
+    pub grpc_only: bool,
     /// TLS requests do not match.
     pub http_only: bool,
     pub strip_path: bool,
@@ -167,6 +169,7 @@ mod tests {
                 service: 0,
                 methods: methods.iter().map(|m| m.parse().unwrap()).collect(),
                 https_only: false,
+                grpc_only: false,
                 http_only: false,
                 strip_path: true,
                 preserve_host: false,
@@ -238,6 +241,7 @@ mod tests {
                 service: 0,
                 methods: vec![],
                 https_only: false,
+                grpc_only: false,
                 http_only: false,
                 strip_path: true,
                 preserve_host: false,

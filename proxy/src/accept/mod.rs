@@ -15,7 +15,7 @@ mod http1;
 mod http2;
 
 pub(crate) use body::ClientBody;
-pub(crate) use http2::Busy;
+pub(crate) use http2::{Busy, Local};
 pub(crate) use names::{ServerNames, Shown};
 pub(crate) use strict::{Exchange, StrictHandle, TRAILERS_FORBIDDEN};
 pub(crate) use tls::{ServerTls, TlsFacts, fingerprint};

@@ -37,7 +37,7 @@ pub struct Service {
     pub name: Option<String>,
     /// `protocol`, `host`, `port` and `path` in one: `http://10.0.0.1:9000/base`.
     pub url: Option<String>,
-    /// `http` (default) or `https`.
+    /// `http` (default), `https`, `grpc` or `grpcs`.
     pub protocol: Option<String>,
     /// A host name, an address, or the name of an upstream.
     pub host: Option<String>,
@@ -55,6 +55,9 @@ pub struct Service {
     pub read_timeout: Option<u64>,
     /// False takes it out of service: its routes answer 503.
     pub enabled: Option<bool>,
+    /// Whether HTTP/2 is spoken with the upstream, by prior knowledge for `http` and by ALPN for `https`: false by default,
+    /// always for `grpc` and `grpcs`.
+    pub http2: Option<bool>,
     /// Whether the certificate of an upstream with TLS must be valid for the service's host: true by default.
     pub tls_verify: Option<bool>,
     /// Most certificates between the upstream's own and an authority's, 0 to 6: 6 by default.
@@ -80,7 +83,8 @@ pub struct Route {
     pub id: Option<String>,
     /// Its name, in events and for references.
     pub name: Option<String>,
-    /// `http` and `https` by default; only `https` answers cleartext requests 426.
+    /// `http` and `https` by default; only `https` answers cleartext requests 426. `grpc` and `grpcs` take gRPC by HTTP/2
+    /// only.
     pub protocols: Vec<String>,
     /// Host names, with at most one `*` at the begin or the end, with or without a port.
     pub hosts: Vec<String>,

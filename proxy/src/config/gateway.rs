@@ -158,6 +158,8 @@ pub struct Limits {
     pub h2_streams_max: u32,
     /// Most idle upstream connections that one thread keeps for one target.
     pub upstream_idle_max: usize,
+    /// Most requests at once on one HTTP/2 connection to an upstream; with more, a further connection is opened.
+    pub upstream_streams_max: usize,
     /// Longest head of an upstream's response.
     pub response_header_bytes_max: usize,
 }
@@ -176,6 +178,7 @@ impl Default for Limits {
             held_bytes_max: 16 << 10,
             h2_streams_max: 256,
             upstream_idle_max: 512,
+            upstream_streams_max: 100,
             response_header_bytes_max: 64 << 10,
         }
     }

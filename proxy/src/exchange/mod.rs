@@ -147,7 +147,14 @@ fn route(
     if let Some(upstream) = &core.plan.upstreams[service.upstream].name {
         draft.text(Text::Upstream, upstream.as_bytes());
     }
-    if plan.https_only && !tls { Err(Fault::HttpsOnly) } else { Ok(matched) }
+    if plan.https_only && !tls {
+        return Err(Fault::HttpsOnly);
+    }
+    match record.draft().head.protocol {
+        protocol if !plan.grpc_only || protocol == Protocol::Grpc as u8 => Ok(matched),
+        protocol if protocol == Protocol::H2 as u8 => Err(Fault::NotGrpc),
+        _ => Err(Fault::Http2Only),
+    }
 }
 
 /// Finds out who calls, where the route asks for it. Returns the query to send too, if a key was taken out of it.

@@ -1,10 +1,13 @@
 //! A connection to an upstream, cleartext or TLS, and how it is opened.
 
+use super::http2::{Shared, Stream};
+use crate::core::Core;
 use crate::plan::LinkPlan;
 use rustls_pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -17,6 +20,8 @@ use tokio_rustls::client::TlsStream;
 pub(crate) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// A stream of a connection that is shared.
+    Http2(Box<Stream>),
 }
 
 /// Why there is no connection.
@@ -33,6 +38,19 @@ pub(crate) struct Connected {
     pub wire: Wire,
     /// When TCP was there, if TLS came after it.
     pub handshake_from: Option<Instant>,
+}
+
+impl Connected {
+    /// Speaks HTTP/2 on it from here on.
+    pub async fn http2(self, core: &Core, link: usize, addr: SocketAddr) -> Result<Rc<Shared>, NotConnected> {
+        match self.wire {
+            Wire::Plain(io) => Shared::begin(core, io, (link, addr, false)).await.map_err(NotConnected::Tcp),
+            Wire::Tls(io) if io.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                Shared::begin(core, *io, (link, addr, true)).await.map_err(NotConnected::Tls)
+            }
+            Wire::Tls(_) | Wire::Http2(_) => Err(NotConnected::Tls(io::Error::other("no HTTP/2 by ALPN"))),
+        }
+    }
 }
 
 /// Opens a connection; `name` is whom a certificate must be for.
@@ -62,8 +80,14 @@ impl Wire {
                 let mut context = Context::from_waker(Waker::noop());
                 Pin::new(io).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
             }
+            Self::Http2(_) => false,
         }
     }
+}
+
+/// A stream has frames; its bytes are nobody's.
+fn no_bytes() -> io::Error {
+    io::ErrorKind::Unsupported.into()
 }
 
 impl AsyncRead for Wire {
@@ -71,6 +95,7 @@ impl AsyncRead for Wire {
         match self.get_mut() {
             Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Http2(_) => Poll::Ready(Err(no_bytes())),
         }
     }
 }
@@ -80,6 +105,7 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Plain(io) => Pin::new(io).poll_write(cx, bytes),
             Self::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+            Self::Http2(_) => Poll::Ready(Err(no_bytes())),
         }
     }
 
@@ -87,6 +113,7 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Plain(io) => Pin::new(io).poll_flush(cx),
             Self::Tls(io) => Pin::new(io).poll_flush(cx),
+            Self::Http2(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -94,6 +121,7 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
             Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Http2(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -105,6 +133,7 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Self::Http2(_) => Poll::Ready(Err(no_bytes())),
         }
     }
 

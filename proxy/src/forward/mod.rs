@@ -7,6 +7,8 @@ pub(crate) mod verifier;
 
 mod connect;
 
+mod http2;
+
 mod pool;
 
 mod headers;
@@ -94,7 +96,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             return Err(Fault::NoTarget);
         };
         let mut attempt = Try { started, addr: None, reused: false, span_id: core.random_id() };
-        let pooled = if fresh_only { None } else { core.pool.take(target, service.link) };
+        let pooled = if fresh_only { None } else { pooled(core, target, service.link) };
         let lease = match pooled {
             Some(lease) => Ok(lease),
             None => open(core, target, service, &deadline, &mut attempt, record).await,
@@ -155,6 +157,14 @@ fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
 }
 
+/// A connection that is there already.
+fn pooled(core: &Rc<Core>, target: usize, link: usize) -> Option<Box<Lease>> {
+    if core.plan.links[link].http2 {
+        return core.pool.join(core, target, link);
+    }
+    core.pool.take(target, link)
+}
+
 /// Finds the address of a target and connects.
 async fn open(
     core: &Rc<Core>,
@@ -184,16 +194,27 @@ async fn open(
                 let head = &mut record.draft().head;
                 (head.connect_us, head.tls_us) = (micros(resolved, from), micros(from, now));
             }
-            Ok(Lease::new(connected.wire, target, service.link, addr))
+            if !plan.links[service.link].http2 {
+                return Ok(Lease::new(connected.wire, target, service.link, addr));
+            }
+            let shared = deadline.within(timeout_ms, connected.http2(core, service.link, addr)).await;
+            shared
+                .ok_or((AttemptError::ConnectTimeout, Fault::ConnectTimeout))?
+                .map(|shared| core.pool.share(core, target, shared))
+                .map_err(refused)
         }
         Some(Err(error)) => {
             tracing::debug!(%addr, %error, "no connection");
-            Err(match error {
-                NotConnected::Tcp(_) => (AttemptError::ConnectFailed, Fault::ConnectFailed),
-                NotConnected::Tls(_) => (AttemptError::TlsFailed, Fault::TlsFailed),
-            })
+            Err(refused(error))
         }
         None => Err((AttemptError::ConnectTimeout, Fault::ConnectTimeout)),
+    }
+}
+
+fn refused(error: NotConnected) -> (AttemptError, Fault) {
+    match error {
+        NotConnected::Tcp(_) => (AttemptError::ConnectFailed, Fault::ConnectFailed),
+        NotConnected::Tls(_) => (AttemptError::TlsFailed, Fault::TlsFailed),
     }
 }
 

@@ -3,12 +3,14 @@
 
 use super::answer::{self, Download, Head, Part};
 use super::connect::Wire;
+use super::http2::{Shared, Stream};
 use crate::core::Core;
 use crate::plan::Plan;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncReadExt;
 
@@ -77,6 +79,9 @@ impl Lease {
         method: &Method,
         bytes_max: usize,
     ) -> Poll<Result<Head, Broken>> {
+        if let Wire::Http2(stream) = &mut self.io {
+            return stream.poll_head(cx);
+        }
         loop {
             if !self.read.is_empty() {
                 match answer::read(&mut self.read, method) {
@@ -106,6 +111,9 @@ impl Lease {
         cx: &mut Context<'_>,
         body: &mut Download,
     ) -> Poll<Option<Result<Content, Broken>>> {
+        if let Wire::Http2(stream) = &mut self.io {
+            return stream.poll_content(cx, body);
+        }
         loop {
             match body.read(&mut self.read) {
                 Part::Data(data) => return Poll::Ready(Some(Ok(Content::Data(data)))),
@@ -151,11 +159,17 @@ impl Lease {
 pub(crate) struct Pool {
     #[expect(clippy::vec_box, reason = "a lease moves with its request, and is large")]
     idle: Vec<RefCell<Vec<Box<Lease>>>>,
+    /// Connections of HTTP/2, idle or not.
+    shared: Vec<RefCell<Vec<Rc<Shared>>>>,
 }
 
 impl Pool {
     pub fn new(plan: &Plan) -> Self {
-        Self { idle: plan.targets.iter().map(|_| RefCell::default()).collect() }
+        let none = |_| RefCell::default();
+        Self {
+            idle: plan.targets.iter().map(|_| RefCell::default()).collect(),
+            shared: plan.targets.iter().map(none).collect(),
+        }
     }
 
     /// The last used connection of this link that is still open.
@@ -172,8 +186,34 @@ impl Pool {
         None
     }
 
+    /// A stream on a connection of this link that has room for one.
+    pub fn join(&self, core: &Rc<Core>, target: usize, link: usize) -> Option<Box<Lease>> {
+        let streams_max = core.plan.limits.upstream_streams_max;
+        let shared = self.shared[target].borrow();
+        let found = shared.iter().find(|one| one.link == link && one.has_room(streams_max))?;
+        Some(Self::stream(core, target, found))
+    }
+
+    /// A stream on a new connection, which others may join.
+    pub fn share(&self, core: &Rc<Core>, target: usize, shared: Rc<Shared>) -> Box<Lease> {
+        let lease = Self::stream(core, target, &shared);
+        self.shared[target].borrow_mut().push(shared);
+        lease
+    }
+
+    fn stream(core: &Rc<Core>, target: usize, shared: &Rc<Shared>) -> Box<Lease> {
+        let stream = Stream::new(core, shared);
+        let reused = stream.reused;
+        let mut lease = Lease::new(Wire::Http2(Box::new(stream)), target, shared.link, shared.addr);
+        lease.reused = reused;
+        lease
+    }
+
     /// Puts a connection back whose exchange has ended cleanly; others are closed.
     pub fn put(&self, core: &Core, mut lease: Box<Lease>) {
+        if matches!(lease.io, Wire::Http2(_)) {
+            return;
+        }
         if core.phase.get() != crate::core::Phase::Serving || !lease.keeps || !lease.read.is_empty() {
             return;
         }
@@ -189,6 +229,9 @@ impl Pool {
         let since = core.clock.now_ms().saturating_sub(core.plan.timeouts.upstream_idle_timeout_ms);
         for idle in &self.idle {
             idle.borrow_mut().retain_mut(|lease| lease.idle_since_ms >= since && lease.is_fit());
+        }
+        for shared in &self.shared {
+            shared.borrow_mut().retain(|one| one.stays(since));
         }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn none() -> Arc<dyn ServerCertVerifier> {
 pub(crate) fn client_config(
     verifier: Arc<dyn ServerCertVerifier>,
     certificate: Option<Arc<CertifiedKey>>,
+    http2: bool,
 ) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -37,6 +38,7 @@ pub(crate) fn client_config(
         None => builder.with_no_client_auth(),
         Some(certificate) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certificate))),
     };
+    config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
     Arc::new(config)
 }

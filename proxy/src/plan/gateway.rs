@@ -108,6 +108,7 @@ fn check_limits(limits: &Limits, problems: &mut Vec<Problem>) {
     within("held_bytes_max", size(limits.held_bytes_max), 1, 1 << 20);
     within("h2_streams_max", u64::from(limits.h2_streams_max), 1, 1 << 16);
     within("upstream_idle_max", size(limits.upstream_idle_max), 0, 1 << 20);
+    within("upstream_streams_max", size(limits.upstream_streams_max), 1, 1 << 16);
     within("response_header_bytes_max", size(limits.response_header_bytes_max), 8192, 1 << 20);
 }
 

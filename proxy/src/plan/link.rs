@@ -19,12 +19,15 @@ pub(super) const VERIFY_DEPTH_MAX: u32 = 6;
 pub(crate) struct LinkPlan {
     /// None for cleartext.
     pub tls: Option<Arc<ClientConfig>>,
+    /// Whether HTTP/2 is spoken: by prior knowledge, or by ALPN after TLS.
+    pub http2: bool,
 }
 
 /// All that makes two links differ.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct LinkKey {
     pub tls: Option<TlsKey>,
+    pub http2: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +67,8 @@ impl Links {
         if let Some(found) = self.keys.iter().position(|known| *known == key) {
             return found;
         }
-        let tls = key.tls.as_ref().map(|tls| self.client_config(tls, material, problems));
-        self.plans.push(LinkPlan { tls });
+        let tls = key.tls.as_ref().map(|tls| self.client_config(tls, key.http2, material, problems));
+        self.plans.push(LinkPlan { tls, http2: key.http2 });
         self.keys.push(key);
         self.keys.len() - 1
     }
@@ -73,6 +76,7 @@ impl Links {
     fn client_config(
         &mut self,
         key: &TlsKey,
+        http2: bool,
         material: &Material<'_>,
         problems: &mut Vec<Problem>,
     ) -> Arc<ClientConfig> {
@@ -89,7 +93,7 @@ impl Links {
             }
         };
         let client = key.client.and_then(|at| material.store.certificates[at].1.clone());
-        verifier::client_config(verifier, client)
+        verifier::client_config(verifier, client, http2)
     }
 
     fn roots(

@@ -19,6 +19,8 @@ mod protocol;
 
 mod tls;
 
+mod grpc;
+
 mod strict;
 
 mod drain;

@@ -392,7 +392,7 @@ fn certificates_are_renewed_without_a_dropped_connection() {
             stream.read_to_end(&mut got).await.unwrap();
             assert!(got.starts_with(b"HTTP/1.1 200 "));
         }
-        let shown = shown.borrow();
+        let shown = shown.take();
         assert_ne!(shown[0], shown[1]);
         assert_eq!(shown[1], renewed.chain[0]);
         gateway.events(2).await;

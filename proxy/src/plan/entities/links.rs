@@ -6,7 +6,7 @@ use crate::plan::link::{LinkKey, TlsKey, VERIFY_DEPTH_MAX, Verify};
 
 impl Checker<'_> {
     /// The link of a service that stands at `path`.
-    pub(super) fn link(&mut self, service: &Service, tls: bool, path: &str) -> usize {
+    pub(super) fn link(&mut self, service: &Service, tls: bool, http2: bool, path: &str) -> usize {
         let authorities = self.authorities(service, path);
         let client = self.client_certificate(service, path);
         let depth = service.tls_verify_depth.unwrap_or(VERIFY_DEPTH_MAX);
@@ -28,7 +28,7 @@ impl Checker<'_> {
                     self.problem_hint(
                         format!("{path}.{field}"),
                         "is for services with TLS",
-                        "use https, or leave it out",
+                        "use https or grpcs, or leave it out",
                     );
                 }
             }
@@ -41,7 +41,7 @@ impl Checker<'_> {
                 "leave it out, or leave out ca_certificates and tls_verify_depth",
             );
         }
-        let key = LinkKey { tls: tls.then_some(TlsKey { verify, client }) };
+        let key = LinkKey { tls: tls.then_some(TlsKey { verify, client }), http2 };
         self.links.of(key, &self.material, self.problems)
     }
 

@@ -113,11 +113,11 @@ impl<'a> Checker<'a> {
 
     fn protocols(&mut self, protocols: &[String], path: &str) {
         for (at, protocol) in protocols.iter().enumerate() {
-            if !["http", "https"].contains(&protocol.as_str()) {
+            if !["http", "https", "grpc", "grpcs"].contains(&protocol.as_str()) {
                 self.problem_hint(
                     format!("{path}[{at}]"),
                     format!("`{protocol}` is not supported yet"),
-                    "supported: http, https",
+                    "supported: http, https, grpc, grpcs",
                 );
             }
         }

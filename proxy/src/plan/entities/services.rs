@@ -49,12 +49,12 @@ impl Checker<'_> {
         }
         let field = if service.url.is_some() { "url" } else { "protocol" };
         match protocol.as_deref() {
-            None | Some("http" | "https") => {}
+            None | Some("http" | "https" | "grpc" | "grpcs") => {}
             Some(other) => {
                 self.problem_hint(
                     format!("{path}.{field}"),
                     format!("`{other}` is not supported"),
-                    "use http or https",
+                    "use http, https, grpc or grpcs",
                 );
             }
         }
@@ -81,8 +81,16 @@ impl Checker<'_> {
         if service.retries.is_some_and(|retries| retries > 32_767) {
             self.problem(format!("{path}.retries"), "must be from 0 to 32767");
         }
-        let tls = protocol.as_deref() == Some("https");
-        let link = self.link(service, tls, &path);
+        let tls = matches!(protocol.as_deref(), Some("https" | "grpcs"));
+        let grpc = matches!(protocol.as_deref(), Some("grpc" | "grpcs"));
+        if grpc && service.http2 == Some(false) {
+            self.problem_hint(
+                format!("{path}.http2"),
+                "is false, but gRPC needs HTTP/2",
+                "leave it out, or use http or https",
+            );
+        }
+        let link = self.link(service, tls, grpc || service.http2 == Some(true), &path);
         let host = host.unwrap_or_default();
         let field = if service.url.is_some() { "url" } else { "host" };
         if !host.is_empty() && split_target(&host).is_none_or(|(_, port)| port.is_some()) {
