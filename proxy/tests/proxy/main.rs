@@ -15,6 +15,8 @@ mod http1;
 
 mod http2;
 
+mod h2spec;
+
 mod protocol;
 
 mod tls;
