@@ -16,9 +16,13 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
             let file = loaded.file().unwrap_or_default();
             let note = loaded.value.note();
             if args.json {
-                let answer = json!({"ok": true, "file": file, "problems": [], "note": note});
+                let answer =
+                    json!({"ok": true, "file": file, "problems": [], "note": note, "notes": loaded.notes()});
                 anstream::println!("{answer:#}");
             } else {
+                for note in loaded.notes() {
+                    anstream::eprintln!("{file}: {note}");
+                }
                 anstream::println!(
                     "{file}: ok{}",
                     note.map(|note| format!(", but {note}")).unwrap_or_default()
@@ -39,7 +43,11 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
 }
 
 fn look(args: &CheckArgs) -> Result<Loaded<Config>, Failure> {
-    let sources = sources::for_check(args.config.as_deref(), sources::variables()?)?;
+    let variables = sources::variables()?;
+    let sources = match &args.kong {
+        Some(kong) => sources::for_kong(kong, variables)?,
+        None => sources::for_check(args.config.as_deref(), variables)?,
+    };
     let loaded = config::load(sources)?;
     config::validate(&loaded, Role::All)?;
     Ok(loaded)

@@ -36,6 +36,9 @@ pub enum Command {
     Analytics(PartArgs),
     /// Say what is wrong with a configuration: exit 0 good, 1 bad, 2 none.
     Check(CheckArgs),
+    /// Write a native configuration that does what a declarative file of Kong does.
+    #[command(after_help = "Example:\n  tollhouse convert kong.yml -o tollhouse.yaml")]
+    Convert(ConvertArgs),
     /// Ask a running Tollhouse in SQL.
     #[command(after_help = QUERY_EXAMPLES)]
     Query(QueryArgs),
@@ -56,6 +59,7 @@ pub enum Command {
 const RUN_EXAMPLES: &str = "Examples:
   tollhouse run                                      with ./tollhouse.yaml
   tollhouse run --upstream http://127.0.0.1:9000     everything to one service, without a file
+  tollhouse run --kong kong.yml                      as a declarative file of Kong says
   TOLLHOUSE_ANALYTICS__LISTEN=127.0.0.1:0 tollhouse run
 
 SIGTERM or SIGINT drains: open requests end, everything recorded is stored, then exit 0. A second one exits at once.";
@@ -72,6 +76,9 @@ pub struct RunArgs {
     /// Run without a file: all requests go to this service.
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
+    /// Run a declarative file of Kong; other settings come from TOLLHOUSE_ variables.
+    #[arg(long, value_name = "FILE")]
+    pub kong: Option<PathBuf>,
 }
 
 /// Where the configuration of a part behind the gateway comes from.
@@ -91,9 +98,22 @@ pub struct CheckArgs {
     /// The configuration file [default: ./tollhouse.yaml].
     #[arg(long, short, value_name = "FILE", env = "TOLLHOUSE_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Check a declarative file of Kong.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    pub kong: Option<PathBuf>,
     /// Print the result as JSON on standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to convert.
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    /// The declarative file of Kong.
+    pub kong: PathBuf,
+    /// Write to this file, which must not exist, instead of standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 const QUERY_EXAMPLES: &str = "Examples:

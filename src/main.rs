@@ -11,6 +11,8 @@ mod config;
 
 mod check;
 
+mod convert;
+
 mod run;
 
 mod query;
@@ -42,6 +44,7 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Collector(args) => run::part(&args, Role::Collector),
         Command::Analytics(args) => run::part(&args, Role::Analytics),
         Command::Check(args) => check::check(&args),
+        Command::Convert(args) => convert::convert(&args),
         Command::Query(args) => query::query(&args),
         Command::Demo(args) => Ok(demo::run(args).map(|()| ExitCode::SUCCESS)?),
         Command::Config(ConfigCommand::Reference) => {

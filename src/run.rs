@@ -32,8 +32,14 @@ pub fn gateway(args: &RunArgs, role: Role) -> Result<ExitCode, Failure> {
     if args.upstream.is_some() && args.config.is_some() {
         return Err(Failure::Usage("--upstream takes the place of a file: leave --config away".into()));
     }
-    let (config, data) = (args.config.as_deref(), args.data.as_deref());
-    run(sources::for_gateway(config, data, args.upstream.as_deref(), sources::variables()?)?, role)
+    if args.kong.is_some() && (args.config.is_some() || args.upstream.is_some()) {
+        let text =
+            "--kong takes the place of a file: leave --config and --upstream away, or `tollhouse convert` it";
+        return Err(Failure::Usage(text.into()));
+    }
+    let (config, data, kong) = (args.config.as_deref(), args.data.as_deref(), args.kong.as_deref());
+    let variables = sources::variables()?;
+    run(sources::for_gateway(config, data, args.upstream.as_deref(), kong, variables)?, role)
 }
 
 /// `collector` and `analytics`.
@@ -49,6 +55,9 @@ fn run(sources: Sources, role: Role) -> Result<ExitCode, Failure> {
         return Err(Failure::part("cannot set up TLS", "a crypto provider is already installed"));
     }
     start_log(&loaded.value.log)?;
+    for note in loaded.notes() {
+        tracing::warn!("{note}");
+    }
     // This thread only waits for signals and drives the order; the parts have their own threads.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

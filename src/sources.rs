@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::config::{PREFIX, Sources, read_file};
+use crate::config::{FileFormat, PREFIX, Sources, read_file};
 use crate::failure::Failure;
 
 /// The file that is read when none is named.
@@ -33,15 +33,20 @@ pub fn for_gateway(
     config: Option<&Path>,
     data: Option<&Path>,
     upstream: Option<&str>,
+    kong: Option<&Path>,
     vars: BTreeMap<String, String>,
 ) -> Result<Sources, Failure> {
-    let mut sources = match upstream {
-        Some(url) => {
+    let mut sources = match (upstream, kong) {
+        (None, Some(kong)) => for_kong(kong, vars)?,
+        (Some(url), _) => {
             let services =
                 json!([{"name": "upstream", "url": url, "routes": [{"name": "all", "paths": ["/"]}]}]);
-            Sources { file: None, vars, flags: vec![("--upstream", vec!["services"], services)] }
+            let flags = vec![("--upstream", vec!["services"], services)];
+            Sources { vars, flags, ..Sources::default() }
         }
-        None => Sources { file: Some(file(config, " and no --upstream")?), vars, flags: Vec::new() },
+        (None, None) => {
+            Sources { file: Some(file(config, " and no --upstream")?), vars, ..Sources::default() }
+        }
     };
     set_data(&mut sources, data);
     Ok(sources)
@@ -59,14 +64,19 @@ pub fn for_part(
         (None, Some(_)) => None,
         (None, None) => return Err(Failure::NoConfiguration { also: " and no --data" }),
     };
-    let mut sources = Sources { file, vars, flags: Vec::new() };
+    let mut sources = Sources { file, vars, ..Sources::default() };
     set_data(&mut sources, data);
     Ok(sources)
 }
 
 /// For `check`.
 pub fn for_check(config: Option<&Path>, vars: BTreeMap<String, String>) -> Result<Sources, Failure> {
-    Ok(Sources { file: Some(file(config, "")?), vars, flags: Vec::new() })
+    Ok(Sources { file: Some(file(config, "")?), vars, ..Sources::default() })
+}
+
+/// A declarative file of Kong, for `run`, `proxy` and `check`.
+pub fn for_kong(kong: &Path, vars: BTreeMap<String, String>) -> Result<Sources, Failure> {
+    Ok(Sources { file: Some(read_file(kong)?), format: FileFormat::Kong, vars, ..Sources::default() })
 }
 
 fn file(config: Option<&Path>, also: &'static str) -> Result<(String, String), Failure> {

@@ -143,12 +143,7 @@ fn segments_are_used_again_and_never_give_what_they_held_before() {
             }
             assert_eq!(reader.corrupt_records(), 0);
         }
-        assert!(
-            names.len() > 40 && 2 * files.len() < names.len(),
-            "{} segments in {} files",
-            names.len(),
-            files.len()
-        );
+        assert!(names.len() > files.len() + 10, "{} segments in {} files", names.len(), files.len());
         // As after a kill: the writer never marks the end of its segment.
         std::mem::forget(writers);
         spool.close();

@@ -63,6 +63,11 @@ impl Clock {
         text
     }
 
+    /// The instant of the last sweep.
+    pub fn swept(&self) -> Instant {
+        self.anchor.get().0
+    }
+
     /// Milliseconds since this clock began, as of the last sweep.
     pub fn now_ms(&self) -> u64 {
         self.now_ms.get()

@@ -1,8 +1,10 @@
 //! What one thread has: the plan, its clock, its upstream connections, its lane of the spool, its random numbers.
 
 use crate::clock::Clock;
-use crate::forward::{Balance, Pool};
+use crate::forward::Balance;
 use crate::plan::Plan;
+use crate::route::Caches;
+use crate::upstream::Upstreams;
 use event::Draft;
 use event::spool::Writer;
 use rand::rngs::StdRng;
@@ -31,8 +33,10 @@ pub(crate) enum Phase {
 pub(crate) struct Core {
     pub plan: Arc<Plan>,
     pub clock: Rc<Clock>,
-    pub pool: Pool,
     pub balance: Balance,
+    /// What the regular expressions of this plan's routes work in.
+    pub caches: Caches,
+    pub upstreams: Arc<Upstreams>,
     pub phase: Cell<Phase>,
     /// Client connections that are open.
     pub connections: Cell<usize>,
@@ -47,11 +51,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub fn new(plan: Arc<Plan>, writer: Writer) -> Rc<Self> {
+    pub fn new(plan: Arc<Plan>, upstreams: Arc<Upstreams>, writer: Writer) -> Rc<Self> {
         let clock = Clock::new(plan.timeouts.sweep_interval_ms);
         Rc::new(Self {
-            pool: Pool::new(&plan),
-            balance: Balance::new(&plan),
+            caches: Caches::default(),
+            balance: Balance::new(&plan, &upstreams),
+            upstreams,
             plan,
             clock,
             phase: Cell::new(Phase::Serving),
@@ -105,6 +110,12 @@ impl Core {
             id[0] |= u8::from(id.iter().all(|byte| *byte == 0));
         }
         (request_id, trace_id, span_id)
+    }
+
+    /// A number below `end`, which is not 0, by chance.
+    pub fn random_below(&self, end: u64) -> u64 {
+        // The bias is one in 2^32 for the weights of a group.
+        ((u128::from(self.random.borrow_mut().next_u64()) * u128::from(end)) >> 64) as u64
     }
 
     /// Whether a new trace is sampled.

@@ -36,6 +36,8 @@ mod trace;
 
 mod forward;
 
+mod upstream;
+
 mod respond;
 
 mod record;

@@ -2,15 +2,19 @@
 
 use crate::accept::Hold;
 use crate::error::Fault;
+use crate::exchange::Redirect;
 use crate::forward::Relay;
 use crate::record::Record;
 use bytes::Bytes;
 use event::{Outcome, Source};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
+
+pub(crate) const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
+const X_KONG_RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
 
 /// What clients are sent. It carries the event and drops it when the last byte was handed over.
 pub(crate) struct ResponseBody {
@@ -158,7 +162,9 @@ pub(crate) fn refuse(
     record.fault(fault);
     let id = crate::trace::id_value(&record.draft().head.request_id);
     let status = if format == Format::Grpc { 200 } else { fault.status() };
-    record.answer(fault.status(), Source::Gateway, Instant::now());
+    let now = Instant::now();
+    record.answer(fault.status(), Source::Gateway, now);
+    let (kong, elapsed_us) = (record.core.plan.sends_kong, record.elapsed_us(now));
     let (content_type, text) = body_of(format, fault.message(), id.to_str().unwrap_or_default());
     let sends_request_id = record.core.plan.sends_request_id;
     let grpc = (format == Format::Grpc).then(|| grpc_code(fault));
@@ -171,6 +177,12 @@ pub(crate) fn refuse(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::SERVER, HeaderValue::from_static("tollhouse"));
+    if kong.request_id {
+        headers.insert(X_KONG_REQUEST_ID, id.clone());
+    }
+    if kong.response_latency {
+        headers.insert(X_KONG_RESPONSE_LATENCY, HeaderValue::from(elapsed_us / 1000));
+    }
     if sends_request_id {
         headers.insert("x-request-id", id);
     }
@@ -197,6 +209,24 @@ pub(crate) fn refuse(
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Makes a redirect of a refusal: status and place, without the words and the headers of the refusal.
+pub(crate) fn send_away(response: &mut Response<ResponseBody>, redirect: Redirect) {
+    let status = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND);
+    *response.status_mut() = status;
+    let body = response.body_mut();
+    body.kind = Kind::Made(None);
+    if let Some(record) = &mut body.record {
+        record.draft().head.status = redirect.status;
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, redirect.location);
+    headers.remove(header::CONTENT_TYPE);
+    headers.remove(header::UPGRADE);
+    if headers.get(header::CONNECTION).is_some_and(|value| value == "Upgrade") {
+        headers.remove(header::CONNECTION);
+    }
 }
 
 /// The gRPC status of a fault (the HTTP to gRPC mapping of the gRPC project).

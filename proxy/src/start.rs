@@ -3,6 +3,7 @@
 use crate::accept;
 use crate::core::{Core, Phase};
 use crate::plan::Plan;
+use crate::upstream::{self, Keeper, Upstreams};
 use event::spool::Writer;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
@@ -65,6 +66,8 @@ pub struct Running {
     plan: Arc<Plan>,
     phase: watch::Sender<Phase>,
     threads: Vec<Thread>,
+    /// The background thread of the upstreams, if there is a need of one.
+    keeper: Option<Keeper>,
 }
 
 #[derive(Debug)]
@@ -99,19 +102,22 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
         listeners.push(Bound { name: listen.name.clone(), addr, tls: listen.tls.is_some() });
     }
     let plan = Arc::new(plan);
+    let upstreams = Arc::new(Upstreams::new(&plan));
     let (phase, _) = watch::channel(Phase::Serving);
+    let keeper = upstream::start(Arc::clone(&plan), Arc::clone(&upstreams), phase.subscribe());
+    let keeper = keeper.map_err(StartError::Thread)?;
     let mut threads = Vec::new();
     for (writer, sockets) in writers.into_iter().zip(sockets) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let (plan, phase) = (Arc::clone(&plan), phase.subscribe());
+        let (plan, upstreams, phase) = (Arc::clone(&plan), Arc::clone(&upstreams), phase.subscribe());
         let (report, done) = oneshot::channel();
         let name = format!("proxy-{}", writer.core());
         let handle = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
                 let local = tokio::task::LocalSet::new();
-                let cut = local.block_on(&runtime, run(Core::new(plan, writer), sockets, phase));
+                let cut = local.block_on(&runtime, run(Core::new(plan, upstreams, writer), sockets, phase));
                 // What is left is dropped here, and recorded.
                 drop(local);
                 drop(runtime);
@@ -121,7 +127,7 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
             .map_err(StartError::Thread)?;
         threads.push(Thread { name, done: Some(done), handle });
     }
-    Ok(Running { listeners, plan, phase, threads })
+    Ok(Running { listeners, plan, phase, threads, keeper })
 }
 
 /// The threads share their address by SO_REUSEPORT, and so could another process, which would then take half of the
@@ -179,7 +185,7 @@ async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: wat
                 cut = core.exchanges.get() as u64;
                 break;
             }
-            _ = sweep.tick() => core.pool.sweep(&core),
+            _ = sweep.tick() => core.balance.sweep(&core),
             () = tokio::time::sleep(Duration::from_millis(5)), if core.phase.get() == Phase::Draining => {
                 if core.connections.get() == 0 && core.exchanges.get() == 0 {
                     break;
@@ -251,6 +257,7 @@ impl Running {
                 join(handle);
             }
         }
+        self.keeper.into_iter().for_each(join);
         report
     }
 }
@@ -279,7 +286,7 @@ mod tests {
         });
         let threads = threads.collect();
         let plan = crate::validate(&Default::default(), &Default::default()).unwrap();
-        Running { listeners: Vec::new(), plan: Arc::new(plan), phase, threads }
+        Running { listeners: Vec::new(), plan: Arc::new(plan), phase, threads, keeper: None }
     }
 
     fn serve(mut phase: watch::Receiver<Phase>) -> u64 {

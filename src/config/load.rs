@@ -3,7 +3,7 @@
 //! Generic over the type, which brings its own schema: what the types accept, what the editor completes and what the
 //! reference lists are one thing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+use super::kong::{self, Translation};
 use super::locate::{Node, Origin, parse};
 use super::report::{Finding, Report};
 use super::{conform, decode, env};
@@ -25,8 +26,20 @@ pub struct Sources {
     pub file: Option<(String, String)>,
     /// All environment variables that are valid UTF-8.
     pub vars: BTreeMap<String, String>,
+    /// What the file is written in.
+    pub format: FileFormat,
     /// Values that command line flags set: the flag, the path of keys, the value.
     pub flags: Vec<(&'static str, Vec<&'static str>, serde_json::Value)>,
+}
+
+/// The two kinds of files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileFormat {
+    /// `tollhouse.yaml`.
+    #[default]
+    Native,
+    /// A declarative file of Kong.
+    Kong,
 }
 
 /// Why no configuration could be read at all.
@@ -94,6 +107,7 @@ pub struct Loaded<T> {
     tree: Node,
     file: Option<String>,
     text: String,
+    translation: Translation,
 }
 
 impl<T> Loaded<T> {
@@ -103,12 +117,17 @@ impl<T> Loaded<T> {
             .into_iter()
             .map(|problem| Finding {
                 origin: self.tree.place(&problem.path),
-                path: problem.path,
+                path: self.translation.path(&problem.path),
                 message: problem.message,
                 hint: problem.hint,
             })
             .collect();
         Report::new(self.file.clone(), self.text.clone(), findings)
+    }
+
+    /// What was read in another way than the file is written, a line for each.
+    pub fn notes(&self) -> &[String] {
+        &self.translation.notes
     }
 
     /// The file that was read, as the user named it.
@@ -125,6 +144,16 @@ pub fn load<T: DeserializeOwned + JsonSchema>(sources: Sources) -> Result<Loaded
 
     let mut tree = parse(&text).map_err(refused)?;
     let mut findings = Vec::new();
+    let translation = match sources.format {
+        FileFormat::Native => Translation::default(),
+        FileFormat::Kong => kong::translate(&mut tree, &schema, &mut findings),
+    };
+    let unmoved = |mut findings: Vec<Finding>| {
+        for finding in &mut findings {
+            finding.path = translation.path(&finding.path);
+        }
+        findings
+    };
     env::fill_in(&mut tree, "", &sources.vars, &mut findings);
     env::overlay(&mut tree, &schema, &sources.vars, &mut findings);
     for (flag, path, value) in sources.flags {
@@ -136,10 +165,34 @@ pub fn load<T: DeserializeOwned + JsonSchema>(sources: Sources) -> Result<Loaded
     }
     findings.extend(conform::conform(&schema, &tree));
     if !findings.is_empty() {
-        return Err(refused(findings));
+        return Err(refused(unmoved(findings)));
     }
     match decode::decode(&tree) {
-        Ok(value) => Ok(Loaded { value, tree, file, text }),
-        Err(finding) => Err(refused(vec![finding])),
+        Ok(value) => Ok(Loaded { value, tree, file, text, translation }),
+        Err(finding) => Err(refused(unmoved(vec![finding]))),
     }
+}
+
+/// A Kong file as a native one, its references to the environment kept. The file is checked whole on the way; a
+/// variable that is not set does not keep it from being converted.
+pub fn convert<T: DeserializeOwned + JsonSchema>(
+    file: (String, String),
+    mut vars: BTreeMap<String, String>,
+) -> Result<(String, Loaded<T>), Report> {
+    let (name, text) = &file;
+    let schema = schemars::schema_for!(T).to_value();
+    let refused = |findings| Report::new(Some(name.clone()), text.clone(), findings);
+    let mut tree = parse(text).map_err(refused)?;
+    // What is wrong is said by the load below.
+    let _translation = kong::translate(&mut tree, &schema, &mut Vec::new());
+    let native = kong::yaml(&tree);
+    let mut names = BTreeSet::new();
+    kong::references(&tree, &mut names);
+    for name in names {
+        vars.entry(name.clone()).or_insert(name);
+    }
+    // Nothing but the file counts for what is written.
+    vars.retain(|name, _| !name.starts_with(env::PREFIX));
+    let loaded = load(Sources { file: Some(file), vars, format: FileFormat::Kong, flags: Vec::new() })?;
+    Ok((native, loaded))
 }

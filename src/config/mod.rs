@@ -13,6 +13,8 @@ mod suggest;
 
 mod decode;
 
+mod kong;
+
 mod load;
 
 mod listeners;
@@ -25,7 +27,7 @@ pub mod reference;
 mod mutations;
 
 pub use env::PREFIX;
-pub use load::{Loaded, ReadError, Sources, load, read_file};
+pub use load::{FileFormat, Loaded, ReadError, Sources, convert, load, read_file};
 pub use report::Report;
 
 use std::path::PathBuf;

@@ -73,8 +73,11 @@ fn no_broken_file_makes_the_reader_panic_or_point_nowhere() {
     let (mut refused, mut taken) = (0, 0);
     for round in 0..ROUNDS {
         let text = broken(good, &mut random);
-        let sources =
-            Sources { file: Some(("t.yaml".into(), text.clone())), vars: BTreeMap::new(), flags: Vec::new() };
+        let sources = Sources {
+            file: Some(("t.yaml".into(), text.clone())),
+            vars: BTreeMap::new(),
+            ..Sources::default()
+        };
         let report = match load::<Config>(sources) {
             Ok(loaded) => match validate(&loaded, Role::All) {
                 Ok(_) => {

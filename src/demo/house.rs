@@ -31,6 +31,7 @@ impl House {
             file: Some((name.to_owned(), text)),
             vars: BTreeMap::new(),
             flags: vec![("--data", vec!["data"], json!(data.to_string_lossy()))],
+            ..Sources::default()
         };
         let config = config::load::<Config>(sources)?;
         let plans = config::validate(&config, Role::All)?;

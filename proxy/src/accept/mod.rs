@@ -81,6 +81,11 @@ impl Conn {
         if self.tls.is_some() { 443 } else { 80 }
     }
 
+    /// The name that a TLS client asked for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.tls.as_ref()?.server_name.as_deref()
+    }
+
     /// Writes into an event what is known of the connection.
     pub fn describe(&self, core: &Core, draft: &mut Draft) {
         draft.text(Text::Listener, core.plan.listeners[self.listener].name.as_bytes());

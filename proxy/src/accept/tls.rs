@@ -35,7 +35,7 @@ impl ServerTls {
 /// What a handshake told.
 pub(crate) struct TlsFacts {
     version: TlsVersion,
-    server_name: Option<String>,
+    pub server_name: Option<String>,
     client: Option<ClientIdentity>,
 }
 

@@ -2,8 +2,10 @@
 //! gateway does not are unknown here, and so refused by name.
 
 use super::certificates::{CaCertificate, Certificate, Sni};
+use super::{Retry, Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// All entities, at the top level of the file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -45,8 +47,10 @@ pub struct Service {
     pub port: Option<u16>,
     /// Put before the path of each request.
     pub path: Option<String>,
-    /// Further targets that are tried when a connection cannot be made: 5 by default.
+    /// How often a request that failed is tried again, with the next target: 5 by default; at most 15 are made.
     pub retries: Option<u32>,
+    /// Which failures count for `retries`.
+    pub retry: Option<Retry>,
     /// Longest time to connect, milliseconds: 60000 by default.
     pub connect_timeout: Option<u64>,
     /// Longest time between two writes of a request, milliseconds: 60000 by default.
@@ -83,25 +87,37 @@ pub struct Route {
     pub id: Option<String>,
     /// Its name, in events and for references.
     pub name: Option<String>,
-    /// `http` and `https` by default; only `https` answers cleartext requests 426. `grpc` and `grpcs` take gRPC by HTTP/2
-    /// only.
+    /// `http` and `https` by default; without `http` and `grpc` cleartext requests are sent away, as
+    /// `https_redirect_status_code` says. Without `https` and `grpcs` both are taken, as in Kong. `grpc` and `grpcs` alone
+    /// take gRPC by HTTP/2 only.
     pub protocols: Vec<String>,
-    /// Host names, with at most one `*` at the begin or the end, with or without a port.
+    /// Host names, with at most one `*` for the labels at the begin or the end, with or without a port.
     pub hosts: Vec<String>,
-    /// Prefixes of the path.
+    /// What the path begins with: a prefix, or after `~` a regular expression (of Rust's regex crate: without look-around
+    /// and back-references) that matches from the begin of the path.
     pub paths: Vec<String>,
     /// Methods, in capitals.
     pub methods: Vec<String>,
-    /// Whether the matched prefix is taken off the path: true by default.
+    /// For each header the values of which one line must be one, without regard to case; after `~*` a value is a regular
+    /// expression that matches anywhere in the line.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// Names that a TLS client may ask for (SNI); cleartext requests are not asked. Needs `https` or `grpcs` in
+    /// `protocols`.
+    pub snis: Vec<String>,
+    /// Whether the matched part is taken off the path: true by default.
     pub strip_path: Option<bool>,
     /// Whether the client's Host goes upstream rather than the target's: false by default.
     pub preserve_host: Option<bool>,
-    /// `v0` (default): the service's path, then the rest of the request's.
+    /// How the service's path and the rest of the request's are put together: `v0` (default) with one slash between
+    /// them, `v1` end to end.
     pub path_handling: Option<String>,
-    /// Status for a cleartext request to an https-only route: 426 (default).
+    /// Answer to a cleartext request to an https-only route: 426 (default), or the redirects 301, 302, 307, 308.
     pub https_redirect_status_code: Option<u16>,
-    /// For Kong files; only regular expressions have one, so it must be 0.
+    /// Of several routes whose regular expressions match, the one with the greatest priority is taken: 0 by default.
     pub regex_priority: Option<i64>,
+    /// When it was made, seconds since 1970: of routes that are equal otherwise the oldest is taken. Those that do not
+    /// say are taken in the order of the file.
+    pub created_at: Option<u64>,
     /// For Kong files: bodies always stream. `false` or absent.
     pub request_buffering: Option<bool>,
     /// For Kong files: bodies always stream. `false` or absent.
@@ -139,40 +155,6 @@ impl Reference {
             Self::Object { name, id } => name.as_deref().or(id.as_deref()).unwrap_or_default(),
         }
     }
-}
-
-/// A group of targets, chosen by smooth weighted round-robin.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Upstream {
-    /// Its id.
-    pub id: Option<String>,
-    /// Its name, which services give as their `host`.
-    pub name: String,
-    /// `round-robin` (default).
-    pub algorithm: Option<String>,
-    /// For Kong files; round-robin here needs no slots.
-    pub slots: Option<u32>,
-    /// Host header sent upstream unless the route preserves the client's.
-    pub host_header: Option<String>,
-    /// Who answers.
-    pub targets: Vec<Target>,
-    /// Words for people and tools; the gateway does not read them.
-    pub tags: Vec<String>,
-}
-
-/// One target.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Target {
-    /// Its id.
-    pub id: Option<String>,
-    /// `host:port`; port 8000 by default, as Kong has it.
-    pub target: String,
-    /// Share of the requests, 0 to 65535: 100 by default; 0 takes none.
-    pub weight: Option<u32>,
-    /// Words for people and tools; the gateway does not read them.
-    pub tags: Vec<String>,
 }
 
 /// A consumer of services.

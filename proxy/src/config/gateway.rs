@@ -1,5 +1,6 @@
 //! The `gateway` section: listeners, threads, limits, time-outs and trust.
 
+use super::Dns;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ pub struct GatewayConfig {
     pub limits: Limits,
     /// How long the gateway waits for clients and keeps idle connections.
     pub timeouts: Timeouts,
+    /// How names of upstreams are looked up.
+    pub dns: Dns,
     /// Addresses or networks (CIDR) whose `X-Forwarded-*`, `X-Request-Id` and source header are believed.
     pub trusted_ips: Vec<String>,
     /// PEM file of the authorities by which upstreams with TLS are believed, unless a service names its own
@@ -39,6 +42,7 @@ impl Default for GatewayConfig {
             threads: 0,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            dns: Dns::default(),
             trusted_ips: Vec::new(),
             upstream_roots: None,
             recording: true,
@@ -198,8 +202,6 @@ pub struct Timeouts {
     pub tunnel_idle_timeout_ms: u64,
     /// How long an idle upstream connection is kept.
     pub upstream_idle_timeout_ms: u64,
-    /// How long the addresses of a host name are used before it is looked up again.
-    pub dns_ttl_ms: u64,
     /// How long a closing connection is drained so that the client can read the last response.
     pub linger_timeout_ms: u64,
     /// How long requests in flight may take to end once the gateway is told to stop; the rest is cut.
@@ -216,7 +218,6 @@ impl Default for Timeouts {
             body_idle_timeout_ms: 60_000,
             tunnel_idle_timeout_ms: 3_600_000,
             upstream_idle_timeout_ms: 60_000,
-            dns_ttl_ms: 30_000,
             linger_timeout_ms: 2_000,
             drain_timeout_ms: 10_000,
             sweep_interval_ms: 50,
@@ -235,4 +236,16 @@ pub enum ResponseHeader {
     ServerTiming,
     /// Protocol and name of the gateway (RFC 9110, 7.6.3).
     Via,
+    /// The id of the request, as Kong names it.
+    #[serde(rename = "X-Kong-Request-Id")]
+    XKongRequestId,
+    /// Time until the upstream's response head, milliseconds; of proxied responses.
+    #[serde(rename = "X-Kong-Upstream-Latency")]
+    XKongUpstreamLatency,
+    /// Time in the gateway, milliseconds; of proxied responses.
+    #[serde(rename = "X-Kong-Proxy-Latency")]
+    XKongProxyLatency,
+    /// Time in the gateway, milliseconds; of responses that it makes by itself.
+    #[serde(rename = "X-Kong-Response-Latency")]
+    XKongResponseLatency,
 }

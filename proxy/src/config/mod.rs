@@ -5,13 +5,26 @@ mod entities;
 
 mod certificates;
 
+mod retry;
+
+mod upstreams;
+
+mod health;
+
 mod gateway;
 
+mod dns;
+
 pub use certificates::{CaCertificate, Certificate, NestedSni, Sni, SniName};
-pub use entities::{
-    Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service, Target, Upstream,
-};
+pub use dns::{Dns, RecordKind};
+pub use entities::{Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service};
 pub use gateway::{
     ClientCertificates, GatewayConfig, Limits, Listen, ListenTls, NamedCertificate, ResponseHeader, Timeouts,
     TlsVersionMin,
 };
+pub use health::{
+    ActiveChecks, ActiveHealthy, ActiveUnhealthy, CheckKind, Healthchecks, PassiveChecks, PassiveHealthy,
+    PassiveUnhealthy,
+};
+pub use retry::{Retry, RetryOn};
+pub use upstreams::{Algorithm, HashOn, Target, Upstream};

@@ -14,11 +14,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
 use std::time::Instant;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_KONG_UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-latency");
+const X_KONG_PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Hands the response head over, its body to follow.
 pub(super) fn relay(core: &Core, answer: Answer, mut record: Record, hold: Hold) -> Response<ResponseBody> {
-    let Answer { head, lease, upload, deadline, read_timeout_ms, at } = answer;
+    let Answer { head, lease, upload, deadline, read_timeout_ms, at, set_cookie } = answer;
     record.answer(head.status.as_u16(), Source::Upstream, at);
     let mut headers = head.headers;
     if let Some(value) = headers.get(header::CONTENT_TYPE) {
@@ -28,6 +30,9 @@ pub(super) fn relay(core: &Core, answer: Answer, mut record: Record, hold: Hold)
     let grpc = record.draft().head.protocol == Protocol::Grpc as u8;
     if grpc && let Some(status) = forward::grpc_status(&headers) {
         record.draft().head.grpc_status = status;
+    }
+    if let Some(cookie) = set_cookie {
+        headers.append(header::SET_COOKIE, cookie);
     }
     decorate(core, &mut headers, &mut record, at);
     deadline.disarm();
@@ -59,6 +64,22 @@ fn decorate(core: &Core, headers: &mut HeaderMap, record: &mut Record, now: Inst
         let upstream_us = record.draft().head.upstream_us;
         headers
             .append(SERVER_TIMING, timing(record.elapsed_us(now).saturating_sub(upstream_us), upstream_us));
+    }
+    let kong = core.plan.sends_kong;
+    if kong.request_id {
+        headers.insert(respond::X_KONG_REQUEST_ID, trace::id_value(&record.draft().head.request_id));
+    }
+    if kong.upstream_latency || kong.proxy_latency {
+        let upstream_us = record.draft().head.upstream_us;
+        let gateway_us = record.elapsed_us(now).saturating_sub(upstream_us);
+        for (sends, name, us) in [
+            (kong.upstream_latency, X_KONG_UPSTREAM_LATENCY, upstream_us),
+            (kong.proxy_latency, X_KONG_PROXY_LATENCY, gateway_us),
+        ] {
+            if sends {
+                headers.insert(name, HeaderValue::from(us / 1000));
+            }
+        }
     }
     if core.plan.sends_via {
         headers.append(header::VIA, HeaderValue::from_static("1.1 tollhouse"));
@@ -109,6 +130,9 @@ pub(super) fn switch(
     *headers = answer.head.headers;
     if let Some(upgrade) = answer.head.upgrade {
         headers.insert(header::UPGRADE, upgrade);
+    }
+    if let Some(cookie) = answer.set_cookie {
+        headers.append(header::SET_COOKIE, cookie);
     }
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response

@@ -3,25 +3,29 @@
 
 mod identify;
 
+mod secure;
+
 mod answer;
 
 mod refuse;
 
 pub(crate) use refuse::record_refused;
+pub(crate) use secure::Redirect;
 
 use crate::accept::{ClientBody, Conn, Hold};
 use crate::auth::Identity;
 use crate::core::{Core, Phase};
 use crate::error::Fault;
 use crate::forward::{self, Answer, Job, Outgoing, Target, Upload};
-use crate::host::{self, Host};
+use crate::host;
 use crate::record::{Record, micros};
 use crate::respond::{self, ResponseBody};
-use crate::route::Matched;
+use crate::route::{Asked, Matched};
 use event::{AuthMethod, Protocol, Text};
 use futures::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use secure::{Stop, came_by_tls, insecure};
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -41,7 +45,7 @@ pub(crate) async fn serve(
     let passed =
         AssertUnwindSafe(pass(&core, &conn, &mut parts, &mut rest, &mut record)).catch_unwind().await;
     let draining = core.phase.get() != Phase::Serving && parts.version != Version::HTTP_2;
-    let fault = match passed {
+    let Stop { fault, redirect } = match passed {
         Ok(Ok(answer)) => {
             let mut response = match answer.head.status {
                 StatusCode::SWITCHING_PROTOCOLS => {
@@ -54,12 +58,16 @@ pub(crate) async fn serve(
             }
             return Ok(response);
         }
-        Ok(Err(fault)) => fault,
-        Err(_panic) => Fault::Panic,
+        Ok(Err(stop)) => stop,
+        Err(_panic) => Fault::Panic.into(),
     };
     let drained = refuse::drain(&core, rest, fault).await;
     let close = draining || (!drained && parts.version != Version::HTTP_2);
-    Ok(respond::refuse(fault, respond::format_of(&parts.headers), close, record, hold))
+    let mut response = respond::refuse(fault, respond::format_of(&parts.headers), close, record, hold);
+    if let Some(redirect) = redirect {
+        respond::send_away(&mut response, *redirect);
+    }
+    Ok(response)
 }
 
 /// The journey to the response head. `body` is taken when it is forwarded.
@@ -69,7 +77,7 @@ async fn pass(
     parts: &mut Parts,
     body: &mut Option<ClientBody>,
     record: &mut Record,
-) -> Result<Answer, Fault> {
+) -> Result<Answer, Stop> {
     let claims = identify::request(core, conn, parts, record);
     let Parts { method, uri, headers, version, .. } = parts;
     let host = host::of(uri, headers, conn.default_port());
@@ -78,17 +86,32 @@ async fn pass(
     }
     let host = host.map_err(Fault::BadRequest)?;
     if *method == Method::CONNECT {
-        return Err(Fault::Connect);
+        return Err(Fault::Connect.into());
     }
     let path = match crate::path::normalise(uri.path()) {
         Some(path) => path,
         None if *method == Method::OPTIONS && uri.path() == "*" => Cow::Borrowed("/"),
-        None => return Err(Fault::BadRequest("malformed path")),
+        None => return Err(Fault::BadRequest("malformed path").into()),
     };
     record.draft().text(Text::Path, path.as_bytes());
-    let matched = route(core, conn, &host, &path, method, record)?;
+    let asked = Asked {
+        host: host.name(),
+        port: host.port.unwrap_or(conn.default_port()),
+        path: &path,
+        method,
+        headers,
+        tls: conn.tls.is_some(),
+        sni: conn.server_name(),
+    };
+    let matched = route(core, &asked, record)?;
     let plan = &core.plan.router.routes[matched.route];
     let service = &core.plan.services[plan.service];
+    if let Some(status) = plan.https_only.filter(|_| !came_by_tls(conn, headers)) {
+        return Err(insecure(status, &host, &path, uri.query()));
+    }
+    if plan.grpc_only {
+        grpc_only(record)?;
+    }
     let (identity, hidden) = authenticate(core, plan.guard, method, headers, uri.query(), record)?;
     let upgrade = if *version == Version::HTTP_11 { forward::upgrade_of(headers) } else { None };
     if upgrade.is_some() {
@@ -97,7 +120,7 @@ async fn pass(
     let limit = core.plan.limits.body_bytes_max;
     let declared = body.as_ref().and_then(ClientBody::length);
     if limit > 0 && declared.is_some_and(|bytes| bytes > limit) {
-        return Err(Fault::BodyTooLarge);
+        return Err(Fault::BodyTooLarge.into());
     }
     let request_id = record.draft().head.request_id;
     let head = Outgoing {
@@ -107,7 +130,9 @@ async fn pass(
         target: Target {
             base: &service.path,
             path: &path,
-            stripped_bytes: if plan.strip_path { matched.prefix_bytes } else { 0 },
+            matched_bytes: matched.prefix_bytes,
+            strip: plan.strip_path,
+            handling: plan.path_handling,
             query: match &hidden {
                 Some(query) => Some(query.as_str()).filter(|query| !query.is_empty()),
                 None => uri.query(),
@@ -125,20 +150,12 @@ async fn pass(
         trusted: claims.trusted,
     };
     let upload = Upload::new(body.take(), limit, conn.strict.clone());
-    forward::send(Job { core, service: plan.service, head, upload }, record).await
+    Ok(forward::send(Job { core, service: plan.service, head, upload }, record).await?)
 }
 
-fn route(
-    core: &Core,
-    conn: &Conn,
-    host: &Host,
-    path: &str,
-    method: &Method,
-    record: &mut Record,
-) -> Result<Matched, Fault> {
-    let tls = conn.tls.is_some();
+fn route(core: &Core, asked: &Asked<'_>, record: &mut Record) -> Result<Matched, Fault> {
     let router = &core.plan.router;
-    let matched = router.find(host.name(), host.with_port(), path, method, tls).ok_or(Fault::NoRoute)?;
+    let matched = router.find(asked, &core.caches).ok_or(Fault::NoRoute)?;
     let plan = &router.routes[matched.route];
     let service = &core.plan.services[plan.service];
     let draft = record.draft();
@@ -147,11 +164,13 @@ fn route(
     if let Some(upstream) = &core.plan.upstreams[service.upstream].name {
         draft.text(Text::Upstream, upstream.as_bytes());
     }
-    if plan.https_only && !tls {
-        return Err(Fault::HttpsOnly);
-    }
+    Ok(matched)
+}
+
+/// Refuses what is not gRPC by HTTP/2.
+fn grpc_only(record: &mut Record) -> Result<(), Fault> {
     match record.draft().head.protocol {
-        protocol if !plan.grpc_only || protocol == Protocol::Grpc as u8 => Ok(matched),
+        protocol if protocol == Protocol::Grpc as u8 => Ok(()),
         protocol if protocol == Protocol::H2 as u8 => Err(Fault::NotGrpc),
         _ => Err(Fault::Http2Only),
     }

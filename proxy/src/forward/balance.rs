@@ -1,121 +1,201 @@
-//! Which target is next (smooth weighted round-robin, as nginx has it) and which address it has (looked up, cached,
-//! the last good answer kept).
+//! Which target is next: one thread's view of the upstreams, with its connections.
 
+use super::choose;
+use super::http2::Shared;
+use super::pool::Lease;
+use crate::config::Algorithm;
 use crate::core::Core;
+use crate::error::Fault;
 use crate::plan::Plan;
+use crate::upstream::{Group, Known, Peer, Upstreams};
+use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use tokio::sync::watch;
 
-pub(crate) struct Balance {
-    /// Per upstream, the current weight of each target.
-    current: Vec<RefCell<Vec<i64>>>,
-    /// Per target.
-    names: Vec<Name>,
+/// An address, and this thread's connections to it, of the idle ones the last used on top.
+pub(crate) struct Endpoint {
+    pub peer: Arc<Peer>,
+    #[expect(clippy::vec_box, reason = "a lease moves with its request, and is large")]
+    pub idle: RefCell<Vec<Box<Lease>>>,
+    /// Its connections of HTTP/2, idle or not.
+    pub shared: RefCell<Vec<Rc<Shared>>>,
+    /// Its address is no longer one of the upstream's.
+    pub retired: Cell<bool>,
 }
 
+/// What is asked of an upstream: where a request belongs, and who has had it already.
 #[derive(Default)]
-struct Name {
-    addrs: RefCell<Vec<SocketAddr>>,
-    looked_up_ms: Cell<u64>,
-    refreshing: Cell<bool>,
-    next: Cell<usize>,
+pub(super) struct Ask {
+    pub hash: Option<u64>,
+    pub tried: SmallVec<[usize; 4]>,
+}
+
+/// One thread's balancers.
+pub(crate) struct Balance {
+    views: Vec<RefCell<View>>,
+}
+
+/// One upstream, as this thread sees it.
+struct View {
+    groups: watch::Receiver<Arc<Group>>,
+    group: Arc<Group>,
+    endpoints: Vec<Rc<Endpoint>>,
+    /// What round-robin owes each.
+    current: Vec<i64>,
+    turn: usize,
+    /// Whether the health of addresses counts.
+    watched: bool,
+    /// There is nothing to choose.
+    single: bool,
+}
+
+/// A request under way at an address, counted where the algorithm asks for it.
+pub(crate) struct Load(Arc<Peer>);
+
+impl Load {
+    pub fn new(peer: &Arc<Peer>) -> Self {
+        peer.active.fetch_add(1, Relaxed);
+        Self(Arc::clone(peer))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Balance {
-    pub fn new(plan: &Plan) -> Self {
-        Self {
-            current: plan.upstreams.iter().map(|up| RefCell::new(vec![0; up.targets.len()])).collect(),
-            names: plan.targets.iter().map(|_| Name::default()).collect(),
-        }
-    }
-
-    /// The next target of an upstream; none when it has no targets.
-    pub fn pick(&self, plan: &Plan, upstream: usize) -> Option<usize> {
-        let targets = &plan.upstreams[upstream].targets;
-        if let [(target, _)] = targets[..] {
-            return Some(target);
-        }
-        let mut current = self.current[upstream].borrow_mut();
-        let mut best = None;
-        for (at, (_, weight)) in targets.iter().enumerate() {
-            current[at] += weight;
-            if best.is_none_or(|best: usize| current[at] > current[best]) {
-                best = Some(at);
-            }
-        }
-        let best = best?;
-        current[best] -= targets.iter().map(|(_, weight)| weight).sum::<i64>();
-        Some(targets[best].0)
-    }
-}
-
-/// An address of a target. Waits only for the first answer; later ones come in the background.
-///
-/// `looked_up` says whether a lookup was waited for.
-pub(crate) async fn address(core: &Rc<Core>, target: usize, looked_up: &mut bool) -> Option<SocketAddr> {
-    let plan = &core.plan.targets[target];
-    if plan.addr.is_some() {
-        return plan.addr;
-    }
-    let name = &core.balance.names[target];
-    if name.addrs.borrow().is_empty() {
-        *looked_up = true;
-        refresh(core, target).await;
-    } else if core.clock.now_ms() >= name.looked_up_ms.get() + core.plan.timeouts.dns_ttl_ms
-        && !name.refreshing.replace(true)
-    {
-        let core = Rc::clone(core);
-        tokio::task::spawn_local(async move {
-            refresh(&core, target).await;
-            core.balance.names[target].refreshing.set(false);
+    pub fn new(plan: &Plan, upstreams: &Upstreams) -> Self {
+        let views = (0..plan.upstreams.len()).map(|upstream| {
+            let groups = upstreams.watch(upstream);
+            let group = Arc::clone(&groups.borrow());
+            let watched = plan.upstreams[upstream].health.is_some();
+            let (endpoints, current) = (Vec::new(), Vec::new());
+            let mut view = View { groups, group, endpoints, current, turn: 0, watched, single: false };
+            view.renew();
+            RefCell::new(view)
         });
+        Self { views: views.collect() }
     }
-    let addrs = name.addrs.borrow();
-    let next = name.next.get();
-    name.next.set(next.wrapping_add(1));
-    (!addrs.is_empty()).then(|| addrs[next % addrs.len()])
-}
 
-async fn refresh(core: &Core, target: usize) {
-    let plan = &core.plan.targets[target];
-    let found = tokio::net::lookup_host((plan.host.as_str(), plan.port)).await;
-    let name = &core.balance.names[target];
-    name.looked_up_ms.set(core.clock.now_ms());
-    match found {
-        Ok(found) => {
-            let found: Vec<_> = found.collect();
-            if !found.is_empty() {
-                name.addrs.replace(found);
+    /// The next address of an upstream.
+    pub(super) fn pick(&self, core: &Core, upstream: usize, ask: &mut Ask) -> Result<Rc<Endpoint>, Fault> {
+        let mut view = self.views[upstream].borrow_mut();
+        if view.groups.has_changed().unwrap_or(false) {
+            let next = Arc::clone(&view.groups.borrow_and_update());
+            view.group = next;
+            view.renew();
+        }
+        if view.single {
+            return Ok(Rc::clone(&view.endpoints[0]));
+        }
+        if !view.is_fit(core, upstream) {
+            return Err(Fault::NoTarget);
+        }
+        // A target that failed is asked again when there is no other.
+        let found = view.choose(core, upstream, ask.hash, &ask.tried);
+        let found = found.or_else(|| view.choose(core, upstream, ask.hash, &[]));
+        match found {
+            Some(at) => {
+                ask.tried.push(at);
+                Ok(Rc::clone(&view.endpoints[at]))
+            }
+            None if view.group.known == Known::Failed => Err(Fault::Dns),
+            None => Err(Fault::NoTarget),
+        }
+    }
+
+    /// Whether the first answer of the name servers is still to come.
+    pub(super) fn is_waiting(&self, upstream: usize) -> bool {
+        let view = self.views[upstream].borrow();
+        view.endpoints.is_empty() && view.groups.borrow().known == Known::Waiting
+    }
+
+    /// Waits for the first answer of the name servers.
+    pub(super) async fn answered(&self, upstream: usize) {
+        let mut groups = self.views[upstream].borrow().groups.clone();
+        // It is only closed when everything ends.
+        let _closed = groups.wait_for(|group| group.known != Known::Waiting).await;
+    }
+
+    /// Closes connections that the upstream has closed or that were idle for too long.
+    pub fn sweep(&self, core: &Core) {
+        let since = core.clock.now_ms().saturating_sub(core.plan.timeouts.upstream_idle_timeout_ms);
+        for view in &self.views {
+            for endpoint in &view.borrow().endpoints {
+                endpoint.idle.borrow_mut().retain_mut(|lease| lease.is_kept(since));
+                endpoint.shared.borrow_mut().retain(|shared| shared.stays(since));
             }
         }
-        Err(error) => tracing::warn!(host = plan.host, %error, "name lookup failed"),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::config::{Entities, GatewayConfig, Service, Target, Upstream};
+impl View {
+    /// Takes the group over: addresses that stay keep their connections, those of others are closed.
+    fn renew(&mut self) {
+        let before = std::mem::take(&mut self.endpoints);
+        for member in &self.group.members {
+            let known = before.iter().find(|endpoint| Arc::ptr_eq(&endpoint.peer, &member.peer));
+            self.endpoints.push(known.cloned().unwrap_or_else(|| {
+                let (idle, shared, retired) = (RefCell::default(), RefCell::default(), Cell::new(false));
+                Rc::new(Endpoint { peer: Arc::clone(&member.peer), idle, shared, retired })
+            }));
+        }
+        for endpoint in before {
+            if !self.endpoints.iter().any(|stays| Rc::ptr_eq(stays, &endpoint)) {
+                endpoint.retired.set(true);
+                endpoint.idle.borrow_mut().clear();
+                // Streams that are open end on them; nobody joins.
+                endpoint.shared.borrow_mut().clear();
+            }
+        }
+        self.current = vec![0; self.endpoints.len()];
+        self.single = self.endpoints.len() == 1 && !self.watched;
+    }
 
-    #[test]
-    fn weights_are_kept_smoothly() {
-        let target = |port: u16, weight| Target {
-            target: format!("127.0.0.1:{port}"),
-            weight: Some(weight),
-            ..Default::default()
+    /// Whether enough of the weight is fit, where a threshold is given.
+    fn is_fit(&self, core: &Core, upstream: usize) -> bool {
+        let Some(health) = core.plan.upstreams[upstream].health.as_deref() else { return true };
+        if health.threshold <= 0.0 {
+            return true;
+        }
+        let weights = |fit_only: bool| {
+            let members = self.group.members.iter().filter(|member| !fit_only || member.peer.is_fit());
+            members.map(|member| f64::from(member.weight)).sum::<f64>()
         };
-        let entities = Entities {
-            services: vec![Service { host: Some("up".into()), ..Default::default() }],
-            upstreams: vec![Upstream {
-                name: "up".into(),
-                targets: vec![target(1, 5), target(2, 1), target(3, 1), target(4, 0)],
-                ..Default::default()
-            }],
-            ..Default::default()
+        weights(true) * 100.0 >= weights(false) * health.threshold
+    }
+
+    fn choose(&mut self, core: &Core, upstream: usize, hash: Option<u64>, tried: &[usize]) -> Option<usize> {
+        let Self { group, current, turn, watched, .. } = self;
+        let members = &group.members;
+        let watched = *watched;
+        let weight = |at: usize| {
+            let out = tried.contains(&at) || (watched && !members[at].peer.is_fit());
+            if out { 0 } else { u64::from(members[at].weight) }
         };
-        let plan = crate::validate(&GatewayConfig::default(), &entities).unwrap();
-        let balance = super::Balance::new(&plan);
-        let picks: Vec<_> = (0..7).map(|_| plan.targets[balance.pick(&plan, 0).unwrap()].port).collect();
-        assert_eq!(picks, [1, 1, 2, 1, 3, 1, 1]);
+        let below = |end| core.random_below(end);
+        match (core.plan.upstreams[upstream].algorithm, &group.ring, hash) {
+            (Algorithm::ConsistentHashing, Some(ring), Some(hash)) => {
+                ring.members(hash).find(|at| weight(*at) > 0)
+            }
+            (Algorithm::ConsistentHashing | Algorithm::RoundRobin, ..) => {
+                choose::round_robin(current, weight)
+            }
+            (Algorithm::Random, ..) => choose::random(members.len(), weight, below),
+            (Algorithm::LeastConnections, ..) => {
+                *turn = (*turn + 1) % members.len().max(1);
+                choose::least(members.len(), *turn, weight, |at| members[at].peer.active.load(Relaxed))
+            }
+            (Algorithm::Latency, ..) => {
+                let now_ms = core.upstreams.ms(core.clock.swept());
+                let cost = |at: usize| members[at].peer.cost(now_ms);
+                choose::cheaper(members.len(), weight, cost, below)
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! between neighbours and what claims an identity is left out, then the gateway's own lines follow.
 
 use super::headers::{all_nominated, claims_identity, is_hop};
+use super::target::Target;
 use super::upload::Framing;
 use crate::accept::Conn;
 use crate::auth::Identity;
@@ -34,32 +35,6 @@ pub(crate) struct Outgoing<'a> {
     /// What a trusted peer says of the client; none when the peer is not trusted or says nothing.
     pub client: Option<IpAddr>,
     pub trusted: bool,
-}
-
-/// Path and query for the upstream.
-pub(crate) struct Target<'a> {
-    /// The service's path, without a final slash.
-    pub base: &'a str,
-    /// The request's normalised path.
-    pub path: &'a str,
-    /// How many bytes of it the route takes off.
-    pub stripped_bytes: usize,
-    pub query: Option<&'a str>,
-}
-
-impl Target<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
-        let rest = &self.path[self.stripped_bytes..];
-        out.extend_from_slice(self.base.as_bytes());
-        if !rest.starts_with('/') && (!rest.is_empty() || self.base.is_empty()) {
-            out.push(b'/');
-        }
-        out.extend_from_slice(rest.as_bytes());
-        if let Some(query) = self.query {
-            out.push(b'?');
-            out.extend_from_slice(query.as_bytes());
-        }
-    }
 }
 
 /// The names that the gateway says something about, seen among the client's headers.
@@ -217,7 +192,7 @@ impl Outgoing<'_> {
         if !seen.path {
             line(out, b"x-forwarded-path", self.target.path.as_bytes());
         }
-        let stripped = &self.target.path[..self.target.stripped_bytes];
+        let stripped = self.target.stripped();
         if !seen.prefix && stripped.len() > 1 {
             line(out, b"x-forwarded-prefix", stripped.as_bytes());
         }

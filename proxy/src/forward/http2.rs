@@ -33,7 +33,6 @@ const SEND_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Shared {
     sender: SendRequest<Sent>,
     pub link: usize,
-    pub addr: SocketAddr,
     pub secure: bool,
     /// Streams that are open.
     open: Cell<usize>,
@@ -65,7 +64,6 @@ impl Shared {
         Ok(Rc::new(Self {
             sender,
             link,
-            addr,
             secure,
             open: Cell::new(0),
             used: Cell::new(false),

@@ -1,6 +1,10 @@
 //! The upstream side: pick a target, get a connection, send the request, wait for the response head; try again where
 //! that is safe. Each try is an attempt in the event.
 
+mod hash;
+
+mod choose;
+
 mod balance;
 
 pub(crate) mod verifier;
@@ -11,7 +15,11 @@ mod http2;
 
 mod pool;
 
+mod retry;
+
 mod headers;
+
+mod target;
 
 mod head;
 
@@ -25,24 +33,29 @@ mod tunnel;
 
 pub(crate) use answer::Head;
 pub(crate) use balance::Balance;
-pub(crate) use head::{Outgoing, Target};
+pub(crate) use hash::{HashCookie, HashKey, HashPlan};
+pub(crate) use head::Outgoing;
 pub(crate) use headers::{client_of, is_hop, tokens, upgrade_of};
-pub(crate) use pool::Pool;
 pub(crate) use relay::Relay;
+pub(crate) use retry::RetryPlan;
+pub(crate) use target::Target;
 pub(crate) use tunnel::Tunnel;
 pub(crate) use upload::Upload;
 
 use crate::clock::Deadline;
+use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
-use crate::plan::ServicePlan;
+use crate::plan::{ServicePlan, UpstreamPlan};
 use crate::record::{Record, micros};
+use crate::upstream::{Shown, Used};
+use balance::{Ask, Endpoint, Load};
 use connect::NotConnected;
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
-use http::{HeaderMap, HeaderName, Method};
+use hash::Hashed;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pool::{Broken, Lease};
-use std::io::Write;
-use std::net::SocketAddr;
+use retry::Again;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -68,12 +81,14 @@ pub(crate) struct Answer {
     pub read_timeout_ms: u64,
     /// When the head was whole.
     pub at: Instant,
+    /// The cookie that makes the client come back to this target.
+    pub set_cookie: Option<HeaderValue>,
 }
 
 /// One try, for the event.
 struct Try {
     started: Instant,
-    addr: Option<SocketAddr>,
+    endpoint: Option<Rc<Endpoint>>,
     reused: bool,
     span_id: [u8; 8],
 }
@@ -83,65 +98,121 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
     let Job { core, service, head, mut upload } = job;
     let plan = &core.plan;
     let service = &plan.services[service];
-    let host = plan.upstreams[service.upstream].host_header.as_ref();
+    let upstream = &plan.upstreams[service.upstream];
     let begun = Instant::now();
     let deadline = core.clock.deadline();
+    let retry = &service.retry;
+    // While one of these lives, the upstream's budget of retries sees the request.
+    let mut used = (retry.budget_percent > 0).then(|| Used::new(core.upstreams.usage(service.upstream)));
+    let mut retrying: Option<Again> = None;
+    let harmless = retry.non_idempotent || is_idempotent(head.method);
     let repeatable = upload.is_bodiless() && is_idempotent(head.method);
+    let hashed = match upstream.algorithm {
+        Algorithm::ConsistentHashing => upstream.hash.of(core, &head),
+        _ => Hashed::default(),
+    };
+    let mut ask = Ask { hash: hashed.hash, ..Ask::default() };
     let mut tries_left = service.retries;
-    let mut fresh_only = false;
+    // A kept connection that broke is replaced by a new one to the same address.
+    let mut again = None;
     let mut started = begun;
     loop {
-        let Some(target) = service.enabled.then(|| core.balance.pick(plan, service.upstream)).flatten()
-        else {
-            return Err(Fault::NoTarget);
+        let mut attempt = Try { started, endpoint: None, reused: false, span_id: core.random_id() };
+        let fresh_only = again.is_some();
+        let endpoint = match again.take() {
+            Some(endpoint) => endpoint,
+            None => match next(core, service, &mut ask, &deadline, record).await {
+                Ok(endpoint) => endpoint,
+                Err(fault) => {
+                    if fault == Fault::Dns {
+                        note(record, &attempt, ABSENT_U16, AttemptError::DnsFailed, begun);
+                    }
+                    return Err(fault);
+                }
+            },
         };
-        let mut attempt = Try { started, addr: None, reused: false, span_id: core.random_id() };
-        let pooled = if fresh_only { None } else { pooled(core, target, service.link) };
+        attempt.endpoint = Some(Rc::clone(&endpoint));
+        let load = upstream.counts_load().then(|| Load::new(&endpoint.peer));
+        let pooled = if fresh_only { None } else { pooled(core, &endpoint, service.link) };
         let lease = match pooled {
             Some(lease) => Ok(lease),
-            None => open(core, target, service, &deadline, &mut attempt, record).await,
+            None => open(core, &endpoint, service, &deadline, record).await,
         };
         let mut lease = match lease {
             Ok(lease) => lease,
             Err((error, fault)) => {
-                started = note(record, &attempt, None, ABSENT_U16, error, begun);
-                if tries_left == 0 {
+                started = note(record, &attempt, ABSENT_U16, error, begun);
+                failed(upstream, &endpoint, error);
+                // Nothing was sent: it harms nobody to try again.
+                if !retry.takes_error(error) || !more(core, service, &mut tries_left, &mut retrying) {
                     return Err(fault);
                 }
-                tries_left -= 1;
                 continue;
             }
         };
-        (attempt.addr, attempt.reused) = (Some(lease.addr), lease.reused);
-        let host = host.unwrap_or(&plan.targets[target].host_header).as_bytes();
+        lease.load = load;
+        attempt.reused = lease.reused;
+        let host = upstream.host_header.as_ref().unwrap_or(&plan.targets[endpoint.peer.target].host_header);
         let framing = upload.framing;
-        upload.begin(|out| head.write(out, host, attempt.span_id, framing));
+        let sent = Instant::now();
+        upload.begin(|out| head.write(out, host.as_bytes(), attempt.span_id, framing));
         let timeouts = Bounds {
             client_ms: plan.timeouts.body_idle_timeout_ms,
             write_ms: service.write_timeout_ms,
             read_ms: service.read_timeout_ms,
             head_bytes: plan.limits.response_header_bytes_max,
+            try_ms: retry.per_try_timeout_ms,
         };
-        match exchange(&mut lease, &mut upload, head.method, &deadline, &timeouts, record).await {
+        match bounded(core, &mut lease, &mut upload, head.method, &deadline, &timeouts, record).await {
             Ok(response) => {
                 let status = response.status.as_u16();
-                let at = note(record, &attempt, Some(&lease), status, AttemptError::None, begun);
+                let at = note(record, &attempt, status, AttemptError::None, begun);
+                if let Some(rules) = upstream.passive() {
+                    endpoint.peer.shown(rules, Shown::Status(status));
+                }
+                if upstream.algorithm == Algorithm::Latency {
+                    endpoint.peer.took(micros(sent, at), core.upstreams.ms(core.clock.swept()));
+                }
+                let again = upload.is_bodiless() && harmless && retry.takes_status(status);
+                if again && more(core, service, &mut tries_left, &mut retrying) {
+                    started = at;
+                    continue;
+                }
+                lease.used = used.take();
                 let first_byte_us = record.elapsed_us(at);
                 let event = &mut record.draft().head;
                 event.upstream_status = status;
                 event.first_byte_us = first_byte_us;
                 let upload = (upload.waiting() != Waiting::Done).then(|| Box::new(upload));
                 let read_timeout_ms = service.read_timeout_ms;
-                return Ok(Answer { head: response, lease, upload, deadline, read_timeout_ms, at });
+                let set_cookie = hashed.set_cookie;
+                return Ok(Answer {
+                    head: response,
+                    lease,
+                    upload,
+                    deadline,
+                    read_timeout_ms,
+                    at,
+                    set_cookie,
+                });
             }
             Err((error, fault)) => {
-                started = note(record, &attempt, Some(&lease), ABSENT_U16, error, begun);
+                started = note(record, &attempt, ABSENT_U16, error, begun);
                 // The upstream may have closed the kept connection just before: that is no failure of the request.
-                let again = repeatable || upload.is_unsent();
-                if !(lease.reused && !fresh_only && error == AttemptError::Reset && again) {
+                let safe = repeatable || upload.is_unsent();
+                let kept = lease.reused && error == AttemptError::Reset;
+                if !kept {
+                    failed(upstream, &endpoint, error);
+                }
+                if kept && safe {
+                    again = Some(endpoint);
+                    continue;
+                }
+                let safe = upload.is_unsent() || (upload.is_bodiless() && harmless);
+                if !safe || !retry.takes_error(error) || !more(core, service, &mut tries_left, &mut retrying)
+                {
                     return Err(fault);
                 }
-                fresh_only = true;
             }
         }
     }
@@ -157,50 +228,89 @@ fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
 }
 
-/// A connection that is there already.
-fn pooled(core: &Rc<Core>, target: usize, link: usize) -> Option<Box<Lease>> {
-    if core.plan.links[link].http2 {
-        return core.pool.join(core, target, link);
+/// The next address of an upstream. Waits for the name servers where none has answered yet.
+async fn next(
+    core: &Core,
+    service: &ServicePlan,
+    ask: &mut Ask,
+    deadline: &Deadline,
+    record: &mut Record,
+) -> Result<Rc<Endpoint>, Fault> {
+    if !service.enabled {
+        return Err(Fault::NoTarget);
     }
-    core.pool.take(target, link)
+    if core.balance.is_waiting(service.upstream) {
+        let begun = Instant::now();
+        let answered = deadline.within(service.connect_timeout_ms, core.balance.answered(service.upstream));
+        let answered = answered.await;
+        record.draft().head.dns_us = micros(begun, Instant::now());
+        answered.ok_or(Fault::Dns)?;
+    }
+    core.balance.pick(core, service.upstream, ask)
 }
 
-/// Finds the address of a target and connects.
+/// Whether there is one more try, which is taken then.
+fn more(core: &Core, service: &ServicePlan, left: &mut u32, retrying: &mut Option<Again>) -> bool {
+    if *left == 0 {
+        return false;
+    }
+    *left -= 1;
+    // The place of the try before is free for this one.
+    *retrying = None;
+    *retrying = Again::take(&service.retry, core.upstreams.usage(service.upstream));
+    retrying.is_some()
+}
+
+/// Counts a try that failed, where such are counted.
+fn failed(upstream: &UpstreamPlan, endpoint: &Endpoint, error: AttemptError) {
+    let Some(rules) = upstream.passive() else { return };
+    let shown = match error {
+        AttemptError::ConnectFailed
+        | AttemptError::Reset
+        | AttemptError::Malformed
+        | AttemptError::TlsFailed => Shown::Broken,
+        AttemptError::ConnectTimeout | AttemptError::ReadTimeout | AttemptError::WriteTimeout => {
+            Shown::TimedOut
+        }
+        // Neither says anything of the target.
+        AttemptError::Cancelled | AttemptError::DnsFailed | AttemptError::None => return,
+    };
+    endpoint.peer.shown(rules, shown);
+}
+
+/// A connection that is there already.
+fn pooled(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
+    if core.plan.links[link].http2 { pool::join(core, endpoint, link) } else { pool::take(endpoint, link) }
+}
+
+/// Connects.
 async fn open(
     core: &Rc<Core>,
-    target: usize,
+    endpoint: &Rc<Endpoint>,
     service: &ServicePlan,
     deadline: &Deadline,
-    attempt: &mut Try,
     record: &mut Record,
 ) -> Result<Box<Lease>, (AttemptError, Fault)> {
-    let timeout_ms = service.connect_timeout_ms;
-    let mut looked_up = false;
-    let addr = deadline.within(timeout_ms, balance::address(core, target, &mut looked_up)).await;
-    let resolved = Instant::now();
-    if looked_up {
-        record.draft().head.dns_us = micros(attempt.started, resolved);
-    }
-    let addr = addr.flatten().ok_or((AttemptError::DnsFailed, Fault::Dns))?;
-    attempt.addr = Some(addr);
-    let plan = &core.plan;
-    let name = plan.server_name(service.upstream, target);
-    let connected = deadline.within(timeout_ms, connect::open(&plan.links[service.link], addr, name)).await;
+    let link = &core.plan.links[service.link];
+    let (timeout_ms, addr) = (service.connect_timeout_ms, endpoint.peer.addr);
+    let name = core.plan.server_name(service.upstream, endpoint.peer.target);
+    let begun = Instant::now();
+    let connected = deadline.within(timeout_ms, connect::open(link, addr, name)).await;
     let now = Instant::now();
-    record.draft().head.connect_us = micros(resolved, now);
+    record.draft().head.connect_us = micros(begun, now);
     match connected {
         Some(Ok(connected)) => {
             if let Some(from) = connected.handshake_from {
                 let head = &mut record.draft().head;
-                (head.connect_us, head.tls_us) = (micros(resolved, from), micros(from, now));
+                (head.connect_us, head.tls_us) = (micros(begun, from), micros(from, now));
             }
-            if !plan.links[service.link].http2 {
-                return Ok(Lease::new(connected.wire, target, service.link, addr));
+            if !link.http2 {
+                return Ok(Lease::new(connected.wire, endpoint, service.link));
             }
             let shared = deadline.within(timeout_ms, connected.http2(core, service.link, addr)).await;
             shared
                 .ok_or((AttemptError::ConnectTimeout, Fault::ConnectTimeout))?
-                .map(|shared| core.pool.share(core, target, shared))
+                .map(|shared| pool::share(core, endpoint, shared))
                 .map_err(refused)
         }
         Some(Err(error)) => {
@@ -224,6 +334,26 @@ struct Bounds {
     write_ms: u64,
     read_ms: u64,
     head_bytes: usize,
+    /// Of the whole try, to the response head; 0 for none.
+    try_ms: u64,
+}
+
+/// One request on one connection, to its response head, within the time of a try.
+async fn bounded(
+    core: &Core,
+    lease: &mut Lease,
+    upload: &mut Upload,
+    method: &Method,
+    deadline: &Deadline,
+    bounds: &Bounds,
+    record: &mut Record,
+) -> Result<Head, (AttemptError, Fault)> {
+    let tried = exchange(lease, upload, method, deadline, bounds, record);
+    if bounds.try_ms == 0 {
+        return tried.await;
+    }
+    let whole = core.clock.deadline();
+    whole.within(bounds.try_ms, tried).await.unwrap_or(Err((AttemptError::ReadTimeout, Fault::ReadTimeout)))
 }
 
 /// One request on one connection, to its response head.
@@ -285,27 +415,9 @@ async fn exchange(
 }
 
 /// Writes a try into the event; says when it ended.
-fn note(
-    record: &mut Record,
-    attempt: &Try,
-    lease: Option<&Lease>,
-    status: u16,
-    error: AttemptError,
-    begun: Instant,
-) -> Instant {
+fn note(record: &mut Record, attempt: &Try, status: u16, error: AttemptError, begun: Instant) -> Instant {
     let now = Instant::now();
-    let mut text = [0; 64];
-    let addr = match (lease, attempt.addr) {
-        (Some(lease), _) => lease.addr_text.as_bytes(),
-        (None, Some(addr)) => {
-            let mut left = &mut text[..];
-            // An address with its port is at most 58 bytes.
-            let _fits = write!(left, "{addr}");
-            let length = 64 - left.len();
-            &text[..length]
-        }
-        (None, None) => &[],
-    };
+    let addr = attempt.endpoint.as_ref().map_or(&b""[..], |endpoint| endpoint.peer.addr_text.as_bytes());
     let start_us = record.elapsed_us(attempt.started);
     let draft = record.draft();
     draft.attempt(&Attempt {

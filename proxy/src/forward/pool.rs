@@ -1,15 +1,14 @@
 //! Upstream connections of one thread. A connection is driven by the task whose request it carries; between requests
-//! it lies in a stack per target, the last used on top.
+//! it lies in a stack of its address. Those of HTTP/2 are shared, and have a task of their own.
 
 use super::answer::{self, Download, Head, Part};
+use super::balance::{Endpoint, Load};
 use super::connect::Wire;
 use super::http2::{Shared, Stream};
 use crate::core::Core;
-use crate::plan::Plan;
+use crate::upstream::Used;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
-use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncReadExt;
@@ -27,12 +26,13 @@ pub(crate) struct Lease {
     read: BytesMut,
     /// Whether the last read took all the room there was.
     filled: bool,
-    pub addr: SocketAddr,
-    /// The address as text, for events.
-    pub addr_text: Box<str>,
-    pub target: usize,
+    /// Whom it leads to, while a request has it.
+    endpoint: Option<Rc<Endpoint>>,
     /// How it was made.
-    pub link: usize,
+    link: usize,
+    /// The request that has it, where such are counted.
+    pub load: Option<Load>,
+    pub used: Option<Used>,
     pub reused: bool,
     /// Whether it can serve another request once this response is whole.
     pub keeps: bool,
@@ -56,16 +56,16 @@ pub(crate) enum Content {
 }
 
 impl Lease {
-    /// Of a new connection.
-    pub fn new(io: Wire, target: usize, link: usize, addr: SocketAddr) -> Box<Self> {
+    /// Of a new connection, or of a stream.
+    pub fn new(io: Wire, endpoint: &Rc<Endpoint>, link: usize) -> Box<Self> {
         Box::new(Self {
             io,
             read: BytesMut::new(),
             filled: false,
-            addr,
-            addr_text: addr.to_string().into(),
-            target,
+            endpoint: Some(Rc::clone(endpoint)),
             link,
+            load: None,
+            used: None,
             reused: false,
             keeps: false,
             idle_since_ms: 0,
@@ -150,88 +150,74 @@ impl Lease {
         self.read.is_empty() && self.io.is_silent()
     }
 
-    /// The stream, and what came right behind the head.
-    pub fn into_parts(self) -> (Wire, Bytes) {
-        (self.io, self.read.freeze())
+    /// Whether an idle connection is still good, used at this millisecond or later.
+    pub fn is_kept(&mut self, since_ms: u64) -> bool {
+        self.idle_since_ms >= since_ms && self.is_fit()
+    }
+
+    /// The stream, what came right behind the head, and what counts the request.
+    pub fn into_parts(self) -> (Wire, Bytes, (Option<Load>, Option<Used>)) {
+        (self.io, self.read.freeze(), (self.load, self.used))
     }
 }
 
-pub(crate) struct Pool {
-    #[expect(clippy::vec_box, reason = "a lease moves with its request, and is large")]
-    idle: Vec<RefCell<Vec<Box<Lease>>>>,
-    /// Connections of HTTP/2, idle or not.
-    shared: Vec<RefCell<Vec<Rc<Shared>>>>,
+/// The last used connection of this link that is still open.
+pub(super) fn take(endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
+    let mut idle = endpoint.idle.borrow_mut();
+    // Nearly always the last one: an address has rarely more than one link.
+    while let Some(at) = idle.iter().rposition(|lease| lease.link == link) {
+        let mut lease = idle.remove(at);
+        if lease.is_fit() {
+            lease.reused = true;
+            lease.endpoint = Some(Rc::clone(endpoint));
+            return Some(lease);
+        }
+    }
+    None
 }
 
-impl Pool {
-    pub fn new(plan: &Plan) -> Self {
-        let none = |_| RefCell::default();
-        Self {
-            idle: plan.targets.iter().map(|_| RefCell::default()).collect(),
-            shared: plan.targets.iter().map(none).collect(),
-        }
-    }
+/// A stream on a connection of this link that has room for one.
+pub(super) fn join(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
+    let streams_max = core.plan.limits.upstream_streams_max;
+    let shared = endpoint.shared.borrow();
+    let found = shared.iter().find(|one| one.link == link && one.has_room(streams_max))?;
+    Some(stream(core, endpoint, found))
+}
 
-    /// The last used connection of this link that is still open.
-    pub fn take(&self, target: usize, link: usize) -> Option<Box<Lease>> {
-        let mut idle = self.idle[target].borrow_mut();
-        // Nearly always the last one: a target has rarely more than one link.
-        while let Some(at) = idle.iter().rposition(|lease| lease.link == link) {
-            let mut lease = idle.remove(at);
-            if lease.is_fit() {
-                lease.reused = true;
-                return Some(lease);
-            }
-        }
-        None
+/// A stream on a new connection, which others may join.
+pub(super) fn share(core: &Rc<Core>, endpoint: &Rc<Endpoint>, shared: Rc<Shared>) -> Box<Lease> {
+    let lease = stream(core, endpoint, &shared);
+    if !endpoint.retired.get() {
+        endpoint.shared.borrow_mut().push(shared);
     }
+    lease
+}
 
-    /// A stream on a connection of this link that has room for one.
-    pub fn join(&self, core: &Rc<Core>, target: usize, link: usize) -> Option<Box<Lease>> {
-        let streams_max = core.plan.limits.upstream_streams_max;
-        let shared = self.shared[target].borrow();
-        let found = shared.iter().find(|one| one.link == link && one.has_room(streams_max))?;
-        Some(Self::stream(core, target, found))
+fn stream(core: &Rc<Core>, endpoint: &Rc<Endpoint>, shared: &Rc<Shared>) -> Box<Lease> {
+    let stream = Stream::new(core, shared);
+    let reused = stream.reused;
+    let mut lease = Lease::new(Wire::Http2(Box::new(stream)), endpoint, shared.link);
+    lease.reused = reused;
+    lease
+}
+
+/// Puts a connection back whose exchange has ended cleanly; others are closed.
+pub(super) fn put(core: &Core, mut lease: Box<Lease>) {
+    // An idle connection does not hold its place alive, which holds it.
+    let (Some(endpoint), _ended) = (lease.endpoint.take(), (lease.load.take(), lease.used.take())) else {
+        return;
+    };
+    // A stream ends here; its connection has its own place.
+    if matches!(lease.io, Wire::Http2(_)) {
+        return;
     }
-
-    /// A stream on a new connection, which others may join.
-    pub fn share(&self, core: &Rc<Core>, target: usize, shared: Rc<Shared>) -> Box<Lease> {
-        let lease = Self::stream(core, target, &shared);
-        self.shared[target].borrow_mut().push(shared);
-        lease
+    let serves = core.phase.get() == crate::core::Phase::Serving && !endpoint.retired.get();
+    if !serves || !lease.keeps || !lease.read.is_empty() {
+        return;
     }
-
-    fn stream(core: &Rc<Core>, target: usize, shared: &Rc<Shared>) -> Box<Lease> {
-        let stream = Stream::new(core, shared);
-        let reused = stream.reused;
-        let mut lease = Lease::new(Wire::Http2(Box::new(stream)), target, shared.link, shared.addr);
-        lease.reused = reused;
-        lease
-    }
-
-    /// Puts a connection back whose exchange has ended cleanly; others are closed.
-    pub fn put(&self, core: &Core, mut lease: Box<Lease>) {
-        if matches!(lease.io, Wire::Http2(_)) {
-            return;
-        }
-        if core.phase.get() != crate::core::Phase::Serving || !lease.keeps || !lease.read.is_empty() {
-            return;
-        }
-        lease.idle_since_ms = core.clock.now_ms();
-        let mut idle = self.idle[lease.target].borrow_mut();
-        if idle.len() < core.plan.limits.upstream_idle_max {
-            idle.push(lease);
-        }
-    }
-
-    /// Closes what the upstream has closed and what was idle for too long.
-    pub fn sweep(&self, core: &Core) {
-        let since = core.clock.now_ms().saturating_sub(core.plan.timeouts.upstream_idle_timeout_ms);
-        for idle in &self.idle {
-            idle.borrow_mut().retain_mut(|lease| lease.idle_since_ms >= since && lease.is_fit());
-        }
-        for shared in &self.shared {
-            shared.borrow_mut().retain(|one| one.stays(since));
-        }
+    lease.idle_since_ms = core.clock.now_ms();
+    let mut idle = endpoint.idle.borrow_mut();
+    if idle.len() < core.plan.limits.upstream_idle_max {
+        idle.push(lease);
     }
 }

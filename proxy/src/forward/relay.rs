@@ -132,7 +132,7 @@ impl Relay {
         if let Some(lease) = self.lease.take()
             && self.upload.take().is_none()
         {
-            record.core.pool.put(&record.core, lease);
+            super::pool::put(&record.core, lease);
         }
     }
 

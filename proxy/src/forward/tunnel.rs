@@ -1,10 +1,12 @@
 //! An upgraded connection: bytes both ways until one side ends or both are silent for too long. It begins only after
 //! the upstream's 101 has gone to the client.
 
+use super::balance::Load;
 use super::connect::Wire;
 use super::pool::Lease;
 use crate::clock::Deadline;
 use crate::record::Record;
+use crate::upstream::Used;
 use bytes::Bytes;
 use event::Outcome;
 use std::cell::Cell;
@@ -21,6 +23,8 @@ pub(crate) struct Tunnel {
     upstream: Wire,
     /// What the upstream sent right behind its 101.
     ahead: Bytes,
+    /// Counts it as a request of its target.
+    _load: (Option<Load>, Option<Used>),
     record: Record,
     deadline: Deadline,
     idle_ms: u64,
@@ -30,8 +34,8 @@ impl Tunnel {
     /// Takes the connection whose response was a 101.
     pub fn new(lease: Lease, record: Record, deadline: Deadline) -> Self {
         let idle_ms = record.core.plan.timeouts.tunnel_idle_timeout_ms;
-        let (upstream, ahead) = lease.into_parts();
-        Self { upstream, ahead, record, deadline, idle_ms }
+        let (upstream, ahead, load) = lease.into_parts();
+        Self { upstream, ahead, _load: load, record, deadline, idle_ms }
     }
 
     /// Carries bytes. `ahead` is what the client sent before its tunnel was there.

@@ -121,7 +121,6 @@ fn check_timeouts(timeouts: &Timeouts, problems: &mut Vec<Problem>) {
         ("body_idle_timeout_ms", timeouts.body_idle_timeout_ms, LONGEST_MS),
         ("tunnel_idle_timeout_ms", timeouts.tunnel_idle_timeout_ms, LONGEST_MS),
         ("upstream_idle_timeout_ms", timeouts.upstream_idle_timeout_ms, LONGEST_MS),
-        ("dns_ttl_ms", timeouts.dns_ttl_ms, LONGEST_MS),
         ("linger_timeout_ms", timeouts.linger_timeout_ms, 600_000),
         ("sweep_interval_ms", timeouts.sweep_interval_ms, 10_000),
     ] {

@@ -73,6 +73,17 @@ impl Links {
         self.keys.len() - 1
     }
 
+    /// TLS of health checks, which believe the gateway's own authorities, or anybody.
+    pub fn probe(
+        &mut self,
+        verifies: bool,
+        material: &Material<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> Arc<ClientConfig> {
+        let verify = verifies.then_some(Verify { authorities: Vec::new(), depth: VERIFY_DEPTH_MAX });
+        self.client_config(&TlsKey { verify, client: None }, false, material, problems)
+    }
+
     fn client_config(
         &mut self,
         key: &TlsKey,

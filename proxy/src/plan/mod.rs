@@ -12,24 +12,29 @@ mod link;
 
 mod listen_tls;
 
+mod dns;
+
 mod gateway;
 
 mod trust;
+
+mod upstreams;
 
 #[cfg(test)]
 mod tests;
 
 use crate::accept::ServerTls;
 use crate::auth::{Guard, Keyring};
-use crate::config::{Entities, GatewayConfig, Limits, Timeouts};
+use crate::config::{Entities, GatewayConfig, Limits, ResponseHeader, Timeouts};
 use crate::route::Router;
 use event::Problem;
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub(crate) use link::LinkPlan;
 pub(crate) use trust::TrustedNetworks;
+pub(crate) use upstreams::{TargetPlan, UpstreamPlan};
 
 /// A checked configuration, ready to run.
 #[derive(Debug)]
@@ -39,6 +44,7 @@ pub struct Plan {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) trusted: TrustedNetworks,
+    pub(crate) dns: crate::upstream::DnsPlan,
     /// Whether events are written.
     pub(crate) recording: bool,
     pub(crate) source_service_header: HeaderName,
@@ -47,6 +53,7 @@ pub struct Plan {
     pub(crate) sends_request_id: bool,
     pub(crate) sends_server_timing: bool,
     pub(crate) sends_via: bool,
+    pub(crate) sends_kong: KongHeaders,
     /// Identity of this configuration, in each event.
     pub(crate) version: u64,
     pub(crate) router: Router,
@@ -73,6 +80,26 @@ impl Plan {
     }
 }
 
+/// Which of Kong's own response headers are sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KongHeaders {
+    pub request_id: bool,
+    pub upstream_latency: bool,
+    pub proxy_latency: bool,
+    pub response_latency: bool,
+}
+
+impl KongHeaders {
+    fn of(headers: &[ResponseHeader]) -> Self {
+        Self {
+            request_id: headers.contains(&ResponseHeader::XKongRequestId),
+            upstream_latency: headers.contains(&ResponseHeader::XKongUpstreamLatency),
+            proxy_latency: headers.contains(&ResponseHeader::XKongProxyLatency),
+            response_latency: headers.contains(&ResponseHeader::XKongResponseLatency),
+        }
+    }
+}
+
 /// One listener.
 #[derive(Debug)]
 pub(crate) struct ListenPlan {
@@ -88,34 +115,14 @@ pub(crate) struct ServicePlan {
     pub upstream: usize,
     /// How its connections are made.
     pub link: usize,
-    /// Path put before each request's, without a final slash; empty for none.
+    /// Path put before each request's: `/` for none.
     pub path: String,
     pub retries: u32,
+    pub retry: crate::forward::RetryPlan,
     pub connect_timeout_ms: u64,
     pub write_timeout_ms: u64,
     pub read_timeout_ms: u64,
     pub enabled: bool,
-}
-
-/// A group of targets. A service with a plain host has one of its own, without a name.
-#[derive(Debug)]
-pub(crate) struct UpstreamPlan {
-    pub name: Option<String>,
-    /// Indexes of targets, and their weights.
-    pub targets: Vec<(usize, i64)>,
-    pub host_header: Option<HeaderValue>,
-    /// The name in `host_header`, to which certificates are held.
-    pub server_name: Option<String>,
-}
-
-/// One target.
-#[derive(Debug)]
-pub(crate) struct TargetPlan {
-    pub host: String,
-    pub port: u16,
-    /// Set when `host` is an address.
-    pub addr: Option<SocketAddr>,
-    pub host_header: HeaderValue,
 }
 
 /// Checks a configuration and makes the plan of it.
@@ -126,6 +133,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
     let mut problems = Vec::new();
     let store = certificates::check(entities, &mut problems);
     let front = gateway::check(gateway, &store.names, &mut problems);
+    let dns = dns::check(&gateway.dns, &mut problems);
     let back = entities::check(entities, store, gateway.upstream_roots.as_deref(), &mut problems);
     let (Some(front), true) = (front, problems.is_empty()) else {
         return Err(problems);
@@ -137,14 +145,16 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         limits: gateway.limits.clone(),
         timeouts: gateway.timeouts.clone(),
         trusted: front.trusted,
+        dns,
         recording: gateway.recording,
         source_service_header: front.source_service_header,
         sample_below: share as u64,
-        sends_request_id: gateway.headers.contains(&crate::config::ResponseHeader::XRequestId),
-        sends_server_timing: gateway.headers.contains(&crate::config::ResponseHeader::ServerTiming),
-        sends_via: gateway.headers.contains(&crate::config::ResponseHeader::Via),
+        sends_request_id: gateway.headers.contains(&ResponseHeader::XRequestId),
+        sends_server_timing: gateway.headers.contains(&ResponseHeader::ServerTiming),
+        sends_via: gateway.headers.contains(&ResponseHeader::Via),
+        sends_kong: KongHeaders::of(&gateway.headers),
         version: version(gateway, entities),
-        router: back.router,
+        router: back.router.build(),
         services: back.services,
         links: back.links,
         upstreams: back.upstreams,

@@ -32,11 +32,14 @@ fn all_problems_come_at_once_with_their_paths() {
     let found = problems(serde_json::json!({
         "services": [
             {"name": "a", "url": "ftp://x", "routes": [
-                {"paths": ["ok"]}, {"paths": ["/fine", "~/re$"], "methods": ["get"]}, {"service": "a", "hosts": ["a.*.b"]}]},
+                {"paths": ["ok"]}, {"paths": ["/fine", "~/re(?=x)"], "methods": ["get", "GETT "]},
+                {"service": "a", "hosts": ["a.*.b"], "headers": {"host": ["x"], "a b": ["x"], "x": ["~*("], "y": []}},
+                {"snis": ["*.x", "10.0.0.1"], "protocols": ["http"], "path_handling": "v2", "regex_priority": -1},
+                {"paths": ["/"], "https_redirect_status_code": 303}]},
             {"name": "a", "host": "h", "read_timeout": 0, "path": "/a//b"},
         ],
         "routes": [{"paths": ["/x"], "service": "nobody"}, {"paths": ["/y"]}],
-        "upstreams": [{"name": "u", "algorithm": "least-connections", "targets": [{"target": "a b"}]}],
+        "upstreams": [{"name": "u", "algorithm": "latency", "hash_on": "header", "hash_fallback": "cookie", "slots": 1, "targets": [{"target": "a b"}]}],
         "consumers": [{"keyauth_credentials": [{"key": ""}]}],
         "plugins": [{"name": "rate-limiting"}, {"name": "key-auth", "config": {"key_name": []}}],
     }));
@@ -48,11 +51,25 @@ fn all_problems_come_at_once_with_their_paths() {
         "services[0].routes[0].paths[0]",
         "services[0].routes[1].paths[1]",
         "services[0].routes[1].methods[0]",
+        "services[0].routes[1].methods[1]",
+        "services[0].routes[2].headers.host",
+        "services[0].routes[2].headers.a b",
+        "services[0].routes[2].headers.x[0]",
+        "services[0].routes[2].headers.y",
+        "services[0].routes[3].snis",
+        "services[0].routes[3].snis[0]",
+        "services[0].routes[3].snis[1]",
+        "services[0].routes[3].path_handling",
+        "services[0].routes[3].regex_priority",
+        "services[0].routes[4].https_redirect_status_code",
         "services[0].routes[2].service",
         "services[0].routes[2].hosts[0]",
         "routes[0].service",
         "routes[1].service",
-        "upstreams[0].algorithm",
+        "upstreams[0].hash_on",
+        "upstreams[0].hash_on_header",
+        "upstreams[0].hash_on_cookie",
+        "upstreams[0].slots",
         "upstreams[0].targets[0].target",
         "consumers[0]",
         "consumers[0].keyauth_credentials[0].key",
@@ -61,4 +78,15 @@ fn all_problems_come_at_once_with_their_paths() {
     ] {
         assert!(found.iter().any(|found| found == path), "{path} is missing in {found:#?}");
     }
+}
+
+#[test]
+fn ids_are_unique_for_each_kind() {
+    let found = problems(serde_json::json!({
+        "services": [{"id": "1", "host": "a", "routes": [{"id": "1", "paths": ["/"]}]}, {"id": "1", "host": "b"}],
+        "routes": [{"id": "1", "paths": ["/"], "service": "1"}],
+        "upstreams": [{"id": "1", "name": "u"}, {"id": "1", "name": "v"}],
+        "consumers": [{"id": "1", "username": "a"}, {"id": "1", "username": "b"}],
+    }));
+    assert_eq!(found, ["upstreams[1].id", "services[1].id", "routes[0].id", "consumers[1].id"]);
 }

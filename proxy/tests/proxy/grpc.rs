@@ -110,6 +110,14 @@ fn service(addr: SocketAddr) -> serde_json::Value {
         "routes": [{"name": "all", "paths": ["/"], "strip_path": false, "protocols": ["grpc", "grpcs"]}]}]})
 }
 
+/// The same with several targets.
+fn group(algorithm: &str, targets: &[SocketAddr]) -> serde_json::Value {
+    let targets: Vec<_> = targets.iter().map(|addr| json!({"target": addr.to_string()})).collect();
+    json!({"services": [{"name": "greeter", "protocol": "grpc", "host": "group", "retries": 1,
+        "routes": [{"name": "all", "paths": ["/"], "strip_path": false, "protocols": ["grpc"]}]}],
+        "upstreams": [{"name": "group", "algorithm": algorithm, "targets": targets}]})
+}
+
 async fn next(body: &mut Incoming) -> Frame<Bytes> {
     tokio::time::timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap()
 }
@@ -171,6 +179,68 @@ fn many_calls_at_once_are_spread_by_the_bound() {
             assert_eq!(end["grpc-status"], "0");
         }
         gateway.events(10).await;
+    });
+}
+
+#[test]
+fn open_calls_count_at_their_own_target() {
+    run(async {
+        let ((one, at_one), (other, at_other)) = (server().await, server().await);
+        let gateway = Gateway::start(group("least-connections", &[one, other]), json!({}));
+        let mut client = client(gateway.addr).await;
+        let (held, request) = call("/greeter/0");
+        let mut response = client.send_request(request).await.unwrap();
+        let said = |response: &Response<Incoming>| response.headers()["x-said"].to_str().unwrap().to_owned();
+        let busy = said(&response);
+        for ended in 1..=4 {
+            let (sender, request) = call("/greeter/0");
+            drop(sender);
+            let response = client.send_request(request).await.unwrap();
+            assert_ne!(said(&response), busy, "the other has none");
+            next(&mut response.into_body()).await;
+            gateway.events(ended).await;
+        }
+        assert_eq!((at_one.get(), at_other.get()), (1, 1), "calls share the connection of their target");
+        drop(held);
+        next(response.body_mut()).await;
+        gateway.events(5).await;
+        // Free again, it has its turn.
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let (sender, request) = call("/greeter/0");
+            drop(sender);
+            let response = client.send_request(request).await.unwrap();
+            seen.push(said(&response));
+            next(&mut response.into_body()).await;
+            gateway.events(5 + seen.len()).await;
+        }
+        assert!(seen.contains(&busy), "{seen:?}");
+        assert_eq!((at_one.get(), at_other.get()), (1, 1));
+    });
+}
+
+#[test]
+fn calls_that_reach_nobody_go_to_the_next_target() {
+    run(async {
+        // Nobody listens there any more.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (addr, connections) = server().await;
+        let gateway = Gateway::start(group("round-robin", &[free, addr]), json!({}));
+        let mut client = client(gateway.addr).await;
+        for _ in 0..4 {
+            let (mut sender, request) = call("/greeter/0");
+            sender.send(Ok(Frame::data(message("one")))).await.unwrap();
+            drop(sender);
+            let response = client.send_request(request).await.unwrap();
+            let mut body = response.into_body();
+            assert_eq!(next(&mut body).await.into_data().unwrap(), message("one"));
+            assert_eq!(next(&mut body).await.into_trailers().unwrap()["grpc-status"], "0");
+        }
+        assert_eq!(connections.get(), 1);
+        let events = gateway.events(4).await;
+        let tries: usize = events.iter().map(|event| event.attempts.len()).sum();
+        assert!((5..=8).contains(&tries), "{tries}");
+        assert!(events.iter().all(|event| event.outcome == Outcome::Ok && event.head.request_bytes == 8));
     });
 }
 

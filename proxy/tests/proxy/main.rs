@@ -5,6 +5,12 @@ mod support;
 
 mod journey;
 
+mod routing;
+
+mod balancing;
+mod dns;
+mod health;
+mod retry;
 mod upstream;
 
 mod client;

@@ -8,6 +8,8 @@ impl Checker<'_> {
     pub(super) fn consumers(&mut self) {
         let names: Vec<_> = self.entities.consumers.iter().map(|one| one.username.as_deref()).collect();
         self.unique("consumers", "username", &names);
+        let ids: Vec<_> = self.entities.consumers.iter().map(|one| one.id.as_deref()).collect();
+        self.unique("consumers", "id", &ids);
         let mut keys = std::collections::HashMap::new();
         for (at, consumer) in self.entities.consumers.iter().enumerate() {
             let path = format!("consumers[{at}]");

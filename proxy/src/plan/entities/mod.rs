@@ -2,11 +2,19 @@
 
 mod upstreams;
 
+mod hashing;
+
+mod health;
+
 mod services;
 
 mod links;
 
+mod retry;
+
 mod plugins;
+
+mod matches;
 
 mod routes;
 
@@ -17,13 +25,13 @@ use super::link::{Links, Material};
 use super::{LinkPlan, ServicePlan, TargetPlan, UpstreamPlan};
 use crate::auth::{Guard, Keyring};
 use crate::config::{Entities, Reference};
-use crate::route::Router;
+use crate::route::Builder;
 use event::Problem;
 use std::path::Path;
 
 #[derive(Default)]
 pub(super) struct Back {
-    pub router: Router,
+    pub router: Builder,
     pub services: Vec<ServicePlan>,
     pub links: Vec<LinkPlan>,
     pub upstreams: Vec<UpstreamPlan>,

@@ -45,7 +45,7 @@ impl Checker<'_> {
         if plugin.name != "key-auth" {
             self.problem_hint(
                 format!("{path}.name"),
-                format!("plugin `{}` is not supported yet", plugin.name),
+                format!("plugin `{}` is not in this version", plugin.name),
                 "supported: key-auth",
             );
             return None;

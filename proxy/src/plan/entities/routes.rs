@@ -1,11 +1,9 @@
 //! Routes: what each matches, what it leads to, and the guard before it.
 
 use super::plugins::set_guard;
-use super::{Checker, Known, split_target};
+use super::{Checker, Known};
 use crate::config::Route;
-use crate::path;
-use crate::route::RoutePlan;
-use http::Method;
+use crate::route::{PathHandling, RoutePlan};
 
 impl Checker<'_> {
     pub(super) fn routes(&mut self) {
@@ -32,10 +30,13 @@ impl Checker<'_> {
         }
         let mut seen = std::collections::HashMap::new();
         for (route, path, _) in &all {
-            if let Some(name) = &route.name
-                && let Some(first) = seen.insert(name, path.clone())
-            {
-                self.problem(format!("{path}.name"), format!("`{name}` is already the name of {first}"));
+            for (field, value) in [("name", &route.name), ("id", &route.id)] {
+                if let Some(value) = value
+                    && let Some(first) = seen.insert((field, value), path.clone())
+                {
+                    let message = format!("`{value}` is already the {field} of {first}");
+                    self.problem(format!("{path}.{field}"), message);
+                }
             }
         }
         let known: Known =
@@ -62,55 +63,13 @@ impl Checker<'_> {
     }
 
     fn route(&mut self, route: &Route, path: &str, service: usize, guard: Option<usize>) {
-        if route.hosts.is_empty() && route.paths.is_empty() && route.methods.is_empty() {
-            self.problem_hint(
-                path,
-                "matches nothing",
-                "give hosts, paths or methods; paths: [/] takes everything",
-            );
-        }
         self.protocols(&route.protocols, &format!("{path}.protocols"));
-        let mut hosts = Vec::new();
-        for (at, host) in route.hosts.iter().enumerate() {
-            let host = host.to_ascii_lowercase();
-            let stars = host.matches('*').count();
-            let star_ok = stars == 0 || (stars == 1 && (host.starts_with("*.") || host.ends_with(".*")));
-            let plain = host.replace('*', "x");
-            if !star_ok || split_target(&plain).is_none() || (stars == 1 && host.contains(':')) {
-                self.problem_hint(
-                    format!("{path}.hosts[{at}]"),
-                    format!("`{host}` is not a host pattern"),
-                    "like api.example.com, *.example.com or example.*",
-                );
-            }
-            hosts.push(host.trim_end_matches('.').to_owned());
-        }
-        for (at, prefix) in route.paths.iter().enumerate() {
-            let path = format!("{path}.paths[{at}]");
-            if prefix.starts_with('~') {
-                self.problem_hint(path, "regular expressions are not supported yet", "use a plain prefix");
-            } else if path::normalise(prefix).is_none_or(|normal| *normal != **prefix) {
-                self.problem_hint(
-                    path,
-                    format!("`{prefix}` is not a normalised path"),
-                    "begin with / and leave out //, . and .. and needless percent-encoding",
-                );
-            }
-        }
-        let mut methods = Vec::new();
-        for (at, method) in route.methods.iter().enumerate() {
-            match Method::from_bytes(method.as_bytes()) {
-                Ok(known) if *method == method.to_ascii_uppercase() => methods.push(known),
-                _ => self.problem_hint(
-                    format!("{path}.methods[{at}]"),
-                    format!("`{method}` is not a method"),
-                    "methods are in capitals",
-                ),
-            }
-        }
+        let matches = self.matches(route, path);
+        let https_only = self.https_only(route, path);
+        let path_handling = self.path_handling(route, path);
         self.kong_only(route, path);
-        let has = |name: &str| route.protocols.iter().any(|protocol| protocol == name);
         let guard = guard.or(self.service_guards.get(service).copied().flatten()).or(self.global_guard);
+        let has = |name: &str| route.protocols.iter().any(|protocol| protocol == name);
         let fallback = route.hosts.first().or(route.paths.first()).or(route.methods.first());
         let plan = RoutePlan {
             name: route
@@ -119,32 +78,47 @@ impl Checker<'_> {
                 .or(route.id.clone())
                 .unwrap_or_else(|| fallback.cloned().unwrap_or_default()),
             service,
-            methods,
-            https_only: (has("https") || has("grpcs")) && !has("http") && !has("grpc"),
+            https_only,
             grpc_only: (has("grpc") || has("grpcs")) && !has("http") && !has("https"),
-            http_only: (has("http") || has("grpc")) && !has("https") && !has("grpcs"),
             strip_path: route.strip_path.unwrap_or(true),
+            path_handling,
             preserve_host: route.preserve_host.unwrap_or(false),
             guard,
         };
-        self.back.router.add(plan, &hosts, &route.paths);
+        self.back.router.add(plan, matches);
+    }
+
+    /// The answer to cleartext requests of a route that is for TLS only.
+    fn https_only(&mut self, route: &Route, path: &str) -> Option<u16> {
+        let status = route.https_redirect_status_code.unwrap_or(426);
+        if ![426, 301, 302, 307, 308].contains(&status) {
+            self.problem_hint(
+                format!("{path}.https_redirect_status_code"),
+                format!("{status} is not an answer to who should have used TLS"),
+                "426, 301, 302, 307 or 308",
+            );
+        }
+        let has = |name: &str| route.protocols.iter().any(|protocol| protocol == name);
+        ((has("https") || has("grpcs")) && !has("http") && !has("grpc")).then_some(status)
+    }
+
+    fn path_handling(&mut self, route: &Route, path: &str) -> PathHandling {
+        match route.path_handling.as_deref() {
+            None | Some("v0") => PathHandling::V0,
+            Some("v1") => PathHandling::V1,
+            Some(other) => {
+                self.problem_hint(
+                    format!("{path}.path_handling"),
+                    format!("`{other}` is unknown"),
+                    "v0 or v1",
+                );
+                PathHandling::V0
+            }
+        }
     }
 
     /// Fields of Kong files that are accepted with the one value that changes nothing.
     fn kong_only(&mut self, route: &Route, path: &str) {
-        if route.path_handling.as_deref().is_some_and(|handling| handling != "v0") {
-            self.problem_hint(format!("{path}.path_handling"), "only v0 is supported yet", "leave it out");
-        }
-        if route.https_redirect_status_code.is_some_and(|status| status != 426) {
-            self.problem_hint(
-                format!("{path}.https_redirect_status_code"),
-                "only 426 is supported yet",
-                "leave it out",
-            );
-        }
-        if route.regex_priority.is_some_and(|priority| priority != 0) {
-            self.problem(format!("{path}.regex_priority"), "regular expressions are not supported yet");
-        }
         for (name, value) in
             [("request_buffering", route.request_buffering), ("response_buffering", route.response_buffering)]
         {

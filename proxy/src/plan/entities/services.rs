@@ -1,9 +1,9 @@
 //! Services: an address or the name of an upstream, a path, time-outs.
 
-use super::{Checker, UpstreamPlan, split_target};
+use super::{Checker, split_target};
 use crate::config::Service;
 use crate::path;
-use crate::plan::ServicePlan;
+use crate::plan::{ServicePlan, UpstreamPlan};
 use http::Uri;
 
 /// Longest time-out of a service, milliseconds: Kong's own bound.
@@ -13,6 +13,8 @@ impl Checker<'_> {
     pub(super) fn services(&mut self) {
         let names: Vec<_> = self.entities.services.iter().map(|one| one.name.as_deref()).collect();
         self.unique("services", "name", &names);
+        let ids: Vec<_> = self.entities.services.iter().map(|one| one.id.as_deref()).collect();
+        self.unique("services", "id", &ids);
         for (at, service) in self.entities.services.iter().enumerate() {
             let plan = self.service(service, at);
             self.back.services.push(plan);
@@ -100,8 +102,10 @@ impl Checker<'_> {
             name: service.name.clone().or(service.id.clone()).unwrap_or_else(|| host.clone()),
             upstream: self.upstream_of(&host, port.unwrap_or(if tls { 443 } else { 80 })),
             link,
-            path: base.trim_end_matches('/').to_owned(),
-            retries: service.retries.unwrap_or(5),
+            path: if base.is_empty() { "/".to_owned() } else { base },
+            // With the first try as many as an event has room for.
+            retries: service.retries.unwrap_or(5).min(event::ATTEMPTS_MAX as u32 - 1),
+            retry: self.retry(&service.retry.clone().unwrap_or_default(), &path),
             connect_timeout_ms: service.connect_timeout.unwrap_or(60_000),
             write_timeout_ms: service.write_timeout.unwrap_or(60_000),
             read_timeout_ms: service.read_timeout.unwrap_or(60_000),
@@ -115,12 +119,7 @@ impl Checker<'_> {
             return found;
         }
         let target = self.target(host, port);
-        self.back.upstreams.push(UpstreamPlan {
-            name: None,
-            targets: vec![(target, 1)],
-            host_header: None,
-            server_name: None,
-        });
+        self.back.upstreams.push(UpstreamPlan::single(target));
         self.back.upstreams.len() - 1
     }
 }

@@ -10,6 +10,8 @@ impl Checker<'_> {
     pub(super) fn upstreams(&mut self) {
         let names: Vec<_> = self.entities.upstreams.iter().map(|one| Some(one.name.as_str())).collect();
         self.unique("upstreams", "name", &names);
+        let ids: Vec<_> = self.entities.upstreams.iter().map(|one| one.id.as_deref()).collect();
+        self.unique("upstreams", "id", &ids);
         for (at, upstream) in self.entities.upstreams.iter().enumerate() {
             let plan = self.upstream(upstream, &format!("upstreams[{at}]"));
             self.back.upstreams.push(plan);
@@ -20,13 +22,8 @@ impl Checker<'_> {
         if upstream.name.is_empty() {
             self.problem(format!("{path}.name"), "is missing");
         }
-        if let Some(algorithm) = upstream.algorithm.as_deref().filter(|name| *name != "round-robin") {
-            self.problem_hint(
-                format!("{path}.algorithm"),
-                format!("`{algorithm}` is not supported yet"),
-                "use round-robin",
-            );
-        }
+        let (algorithm, hash) = self.algorithm(upstream, path);
+        let health = self.health(upstream.healthchecks.as_ref(), path);
         let host_header = upstream.host_header.as_deref().and_then(|host| {
             let value = HeaderValue::from_str(host).ok();
             if value.is_none() {
@@ -43,7 +40,7 @@ impl Checker<'_> {
             }
             match split_target(&target.target) {
                 Some((host, port)) if weight > 0 => {
-                    targets.push((self.target(host, port.unwrap_or(8000)), i64::from(weight)));
+                    targets.push((self.target(host, port.unwrap_or(8000)), weight));
                 }
                 Some(_) => {}
                 None => self.problem_hint(
@@ -54,11 +51,15 @@ impl Checker<'_> {
             }
         }
         let server_name = host_header.as_ref().and_then(|host| split_target(host.to_str().ok()?));
+        let server_name = server_name.map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
         UpstreamPlan {
             name: Some(upstream.name.clone()),
             targets,
-            server_name: server_name.map(|(host, _)| host.trim_matches(['[', ']']).to_owned()),
             host_header,
+            server_name,
+            algorithm,
+            hash,
+            health,
         }
     }
 
@@ -67,7 +68,8 @@ impl Checker<'_> {
         let addr = bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
         let text = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
         let host_header = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("upstream"));
-        self.back.targets.push(TargetPlan { host: bare.to_owned(), port, addr, host_header });
+        let text = format!("{host}:{port}");
+        self.back.targets.push(TargetPlan { host: bare.to_owned(), port, text, addr, host_header });
         self.back.targets.len() - 1
     }
 }

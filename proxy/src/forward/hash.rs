@@ -1,0 +1,141 @@
+//! What of a request is hashed for its upstream, and the cookie that makes a client come back to its target.
+
+use super::Outgoing;
+use crate::core::Core;
+use http::{HeaderName, HeaderValue, header};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use twox_hash::XxHash3_64;
+
+/// What an upstream hashes.
+#[derive(Debug, Default)]
+pub(crate) struct HashPlan {
+    /// The first that a request has counts.
+    pub keys: [HashKey; 2],
+    pub cookie: Option<HashCookie>,
+    /// Points on the ring.
+    pub slots: usize,
+}
+
+/// A part of a request.
+#[derive(Debug, Default)]
+pub(crate) enum HashKey {
+    #[default]
+    None,
+    Consumer,
+    Ip,
+    Header(HeaderName),
+    Cookie,
+    Path,
+    QueryArg(String),
+}
+
+/// The cookie that is hashed, or set.
+#[derive(Debug)]
+pub(crate) struct HashCookie {
+    pub name: String,
+    /// What stands behind its value when it is set.
+    pub suffix: String,
+}
+
+/// What a request says of its place on the ring.
+#[derive(Default)]
+pub(super) struct Hashed {
+    /// None leaves it to chance.
+    pub hash: Option<u64>,
+    /// For the response.
+    pub set_cookie: Option<HeaderValue>,
+}
+
+impl HashPlan {
+    /// The hash of a request.
+    pub(super) fn of(&self, core: &Core, request: &Outgoing<'_>) -> Hashed {
+        for key in &self.keys {
+            let mut bytes: SmallVec<[u8; 128]> = SmallVec::new();
+            match key {
+                HashKey::None => continue,
+                HashKey::Consumer => match request.identity {
+                    Some(identity) => bytes.extend_from_slice(identity.consumer.as_bytes()),
+                    None => continue,
+                },
+                HashKey::Ip => {
+                    let ip = request.client.map_or(request.conn.peer_bytes, event::ip_bytes);
+                    bytes.extend_from_slice(&ip);
+                }
+                HashKey::Path => bytes.extend_from_slice(request.target.path.as_bytes()),
+                HashKey::Header(name) => {
+                    if !request.headers.contains_key(name) {
+                        continue;
+                    }
+                    for value in request.headers.get_all(name) {
+                        bytes.extend_from_slice(value.as_bytes());
+                    }
+                }
+                HashKey::QueryArg(name) => {
+                    let pairs = request.target.query.into_iter().flat_map(|query| query.split('&'));
+                    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+                    let mut found = false;
+                    for (_, value) in pairs.filter(|(key, _)| plain(key) == name.as_bytes()) {
+                        found = true;
+                        bytes.extend_from_slice(&plain(value));
+                    }
+                    if !found {
+                        continue;
+                    }
+                }
+                HashKey::Cookie => {
+                    let Some(cookie) = &self.cookie else { continue };
+                    match sent(cookie, request) {
+                        Some(value) => bytes.extend_from_slice(value),
+                        None => return cookie.bake(core),
+                    }
+                }
+            }
+            return Hashed { hash: Some(XxHash3_64::oneshot(&bytes)), set_cookie: None };
+        }
+        Hashed::default()
+    }
+}
+
+/// The value of a cookie, if the client sent it.
+fn sent<'a>(cookie: &HashCookie, request: &Outgoing<'a>) -> Option<&'a [u8]> {
+    let lines = request.headers.get_all(header::COOKIE).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    pairs
+        .filter_map(|pair| pair.strip_prefix(cookie.name.as_bytes())?.strip_prefix(b"="))
+        .find(|value| !value.is_empty())
+}
+
+impl HashCookie {
+    /// A new value, as good as any other.
+    fn bake(&self, core: &Core) -> Hashed {
+        let value = crate::trace::hex(&core.random_id());
+        let line = [self.name.as_bytes(), b"=", &value[..], self.suffix.as_bytes()].concat();
+        Hashed {
+            hash: Some(XxHash3_64::oneshot(&value[..])),
+            set_cookie: HeaderValue::from_bytes(&line).ok(),
+        }
+    }
+}
+
+/// A piece of a query without its percent-encoding.
+fn plain(text: &str) -> Cow<'_, [u8]> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                at += 2;
+            }
+            None => out.push(if bytes[at] == b'+' { b' ' } else { bytes[at] }),
+        }
+        at += 1;
+    }
+    Cow::Owned(out)
+}

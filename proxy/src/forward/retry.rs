@@ -1,0 +1,96 @@
+//! Whether a try that failed is followed by another: Envoy's conditions, and a budget of what is tried again at once.
+
+use crate::config::RetryOn;
+use crate::upstream::Usage;
+use event::AttemptError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Statuses that `gateway-error` means.
+const GATEWAY_ERRORS: [u16; 3] = [502, 503, 504];
+
+/// When a service tries again.
+#[derive(Debug)]
+pub(crate) struct RetryPlan {
+    pub connect: bool,
+    pub reset: bool,
+    /// Statuses of 500 and above.
+    pub server_errors: bool,
+    pub statuses: Vec<u16>,
+    pub non_idempotent: bool,
+    /// 0 for none.
+    pub per_try_timeout_ms: u64,
+    /// 0 for no bound.
+    pub budget_percent: u32,
+    pub budget_min: u32,
+}
+
+impl RetryPlan {
+    pub fn new(on: &[RetryOn], codes: &[u16]) -> Self {
+        let has = |kind| on.contains(&kind);
+        let server_errors = has(RetryOn::FiveXx);
+        let mut statuses = Vec::new();
+        if has(RetryOn::GatewayError) {
+            statuses.extend(GATEWAY_ERRORS);
+        }
+        if has(RetryOn::RetriableStatusCodes) {
+            statuses.extend(codes);
+        }
+        Self {
+            connect: server_errors || has(RetryOn::ConnectFailure),
+            reset: server_errors || has(RetryOn::Reset),
+            server_errors,
+            statuses,
+            non_idempotent: false,
+            per_try_timeout_ms: 0,
+            budget_percent: 0,
+            budget_min: 0,
+        }
+    }
+
+    /// Whether this answer is tried again.
+    pub fn takes_status(&self, status: u16) -> bool {
+        (self.server_errors && status >= 500) || self.statuses.contains(&status)
+    }
+
+    /// Whether this failure is tried again.
+    pub fn takes_error(&self, error: AttemptError) -> bool {
+        match error {
+            AttemptError::ConnectFailed | AttemptError::ConnectTimeout | AttemptError::TlsFailed => {
+                self.connect
+            }
+            AttemptError::Reset | AttemptError::ReadTimeout | AttemptError::WriteTimeout => self.reset,
+            // What is not HTTP now will not be so the next time; the others are not the target's.
+            _ => false,
+        }
+    }
+}
+
+/// A request that is tried again, while it counts.
+pub(super) struct Again(Arc<Usage>);
+
+impl Again {
+    /// Takes a place of the budget, unless it is used up.
+    pub fn take(plan: &RetryPlan, usage: &Arc<Usage>) -> Option<Self> {
+        let bound = match plan.budget_percent {
+            0 => u32::MAX,
+            percent => {
+                let active = u64::from(usage.requests.load(Relaxed));
+                let share = u32::try_from(active * u64::from(percent) / 100).unwrap_or(u32::MAX);
+                share.max(plan.budget_min)
+            }
+        };
+        count_up(&usage.retries, bound).then(|| Self(Arc::clone(usage)))
+    }
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        self.0.retries.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Counts one more, unless that would be beyond the bound.
+pub(super) fn count_up(counter: &AtomicU32, bound: u32) -> bool {
+    counter.fetch_update(Relaxed, Relaxed, |count| (count < bound).then_some(count + 1)).is_ok()
+}

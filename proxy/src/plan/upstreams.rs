@@ -1,0 +1,58 @@
+//! What requests are forwarded to, as the threads read it.
+
+use crate::config::Algorithm;
+use crate::forward::HashPlan;
+use crate::upstream::{HealthPlan, Rules};
+use http::HeaderValue;
+use std::net::SocketAddr;
+
+/// A group of targets. A service with a plain host has one of its own, without a name.
+#[derive(Debug)]
+pub(crate) struct UpstreamPlan {
+    pub name: Option<String>,
+    /// Indexes of targets, and their weights.
+    pub targets: Vec<(usize, u32)>,
+    pub host_header: Option<HeaderValue>,
+    /// The name in `host_header`, to which certificates are held.
+    pub server_name: Option<String>,
+    pub algorithm: Algorithm,
+    pub hash: HashPlan,
+    pub health: Option<Box<HealthPlan>>,
+}
+
+impl UpstreamPlan {
+    /// That of a service whose host is no upstream's name.
+    pub fn single(target: usize) -> Self {
+        Self {
+            name: None,
+            targets: vec![(target, 1)],
+            host_header: None,
+            server_name: None,
+            algorithm: Algorithm::default(),
+            hash: HashPlan::default(),
+            health: None,
+        }
+    }
+
+    /// What of the traffic tells of the addresses' health, if anything does.
+    pub fn passive(&self) -> Option<&Rules> {
+        self.health.as_ref()?.passive.as_ref()
+    }
+
+    /// Whether the requests under way are counted at each address.
+    pub fn counts_load(&self) -> bool {
+        matches!(self.algorithm, Algorithm::LeastConnections | Algorithm::Latency)
+    }
+}
+
+/// One target.
+#[derive(Debug)]
+pub(crate) struct TargetPlan {
+    pub host: String,
+    pub port: u16,
+    /// As events and tables name it, `host:port`.
+    pub text: String,
+    /// Set when `host` is an address.
+    pub addr: Option<SocketAddr>,
+    pub host_header: HeaderValue,
+}

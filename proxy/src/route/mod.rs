@@ -1,0 +1,215 @@
+//! Which route a request takes: Kong's `traditional_compatible` order over hosts, headers, paths, methods and SNI.
+//!
+//! Every pair of a route and one of its paths is an entry, and the entries are put in Kong's order when the plan is
+//! made. A request looks its host up by hash and its path in a sorted list of prefixes; of the entries found there the
+//! first in order that matches is the answer. What is looked at depends on the request, not on how many routes there
+//! are.
+
+mod hosts;
+
+mod paths;
+
+mod pattern;
+
+mod conditions;
+
+mod rank;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use conditions::{Conditions, HeaderCondition, HeaderValueCondition};
+pub(crate) use hosts::HostPattern;
+pub(crate) use pattern::{Caches, Pattern, Patterns};
+
+use hosts::Hosts;
+use http::{HeaderMap, Method};
+use paths::Paths;
+use rank::Rank;
+
+/// One route, after validation: what is done with the requests that it takes.
+#[derive(Debug, Default)]
+pub(crate) struct RoutePlan {
+    pub name: String,
+    pub service: usize,
+    /// Cleartext requests are answered with this status.
+    pub https_only: Option<u16>,
+    /// What is not gRPC by HTTP/2 is refused.
+    pub grpc_only: bool,
+    pub strip_path: bool,
+    pub path_handling: PathHandling,
+    pub preserve_host: bool,
+    /// The guard (key-auth) before it.
+    pub guard: Option<usize>,
+}
+
+/// How the service's path and the request's are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum PathHandling {
+    /// With one slash between them.
+    #[default]
+    V0,
+    /// End to end.
+    V1,
+}
+
+/// What a route asks of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Matches {
+    pub hosts: Vec<HostPattern>,
+    pub paths: Vec<PathPattern>,
+    pub conditions: Conditions,
+    /// Of its regular expressions; plain prefixes have none.
+    pub regex_priority: i64,
+    /// Seconds since 1970, where the file says it.
+    pub created_at: Option<u64>,
+}
+
+/// A path that a route asks for.
+#[derive(Debug)]
+pub(crate) enum PathPattern {
+    /// What the path begins with.
+    Prefix(String),
+    /// The number of an expression that matches from the begin of the path, and what each of its matches begins with.
+    Regex { pattern: usize, prefix: String },
+}
+
+impl PathPattern {
+    fn prefix(&self) -> &str {
+        match self {
+            Self::Prefix(prefix) | Self::Regex { prefix, .. } => prefix,
+        }
+    }
+}
+
+/// What a request shows to the router.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// Lower case, without port.
+    pub host: &'a str,
+    /// As the Host says, or the default of the scheme.
+    pub port: u16,
+    pub path: &'a str,
+    pub method: &'a Method,
+    pub headers: &'a HeaderMap,
+    pub tls: bool,
+    pub sni: Option<&'a str>,
+}
+
+/// What matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Matched {
+    pub route: usize,
+    /// Length of the part of the path that matched: what `strip_path` takes off.
+    pub prefix_bytes: usize,
+}
+
+/// All routes, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Router {
+    pub routes: Vec<RoutePlan>,
+    pub patterns: Patterns,
+    conditions: Vec<Conditions>,
+    entries: Vec<Entry>,
+    hosts: Hosts,
+    buckets: Vec<Paths>,
+}
+
+/// A route with one of its paths. Its place in the list is its order: the first that matches wins.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    route: usize,
+    prefix_bytes: usize,
+    pattern: Option<usize>,
+}
+
+/// Collects routes for a [`Router`].
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    pub patterns: Patterns,
+    routes: Vec<RoutePlan>,
+    matches: Vec<Matches>,
+}
+
+impl Builder {
+    /// Adds a route, after those that are as good and not older.
+    pub fn add(&mut self, route: RoutePlan, matches: Matches) {
+        self.routes.push(route);
+        self.matches.push(matches);
+    }
+
+    /// Puts the routes in order and makes the tables.
+    pub fn build(self) -> Router {
+        let Self { patterns, routes, matches } = self;
+        let mut drafts: Vec<(Rank, usize, Option<&PathPattern>)> = Vec::new();
+        for (route, asked) in matches.iter().enumerate() {
+            let paths = asked.paths.iter().map(Some);
+            let paths: Vec<_> = if asked.paths.is_empty() { vec![None] } else { paths.collect() };
+            drafts.extend(paths.into_iter().map(|path| (Rank::of(asked, path, route), route, path)));
+        }
+        // Stable, so that the paths of one route keep the order they were written in.
+        drafts.sort_by(|left, right| right.0.cmp(&left.0));
+        let (mut hosts, mut entries) = (Hosts::default(), Vec::with_capacity(drafts.len()));
+        let mut lists: Vec<Vec<(String, usize)>> = Vec::new();
+        for (order, (_, route, path)) in drafts.into_iter().enumerate() {
+            let prefix = path.map_or("", PathPattern::prefix);
+            let pattern = match path {
+                Some(PathPattern::Regex { pattern, .. }) => Some(*pattern),
+                _ => None,
+            };
+            entries.push(Entry { route, prefix_bytes: prefix.len(), pattern });
+            let mut buckets: Vec<usize> = match &*matches[route].hosts {
+                [] => vec![hosts.any(&mut lists)],
+                several => several.iter().map(|host| hosts.bucket(host, &mut lists)).collect(),
+            };
+            buckets.sort_unstable();
+            buckets.dedup();
+            for bucket in buckets {
+                lists[bucket].push((prefix.to_owned(), order));
+            }
+        }
+        let buckets = lists.into_iter().map(Paths::new).collect();
+        let conditions = matches.into_iter().map(|asked| asked.conditions).collect();
+        Router { routes, patterns, conditions, entries, hosts, buckets }
+    }
+}
+
+impl Router {
+    /// The route of a request. `caches` are the thread's own.
+    pub fn find(&self, asked: &Asked<'_>, caches: &Caches) -> Option<Matched> {
+        let mut checks = 0;
+        self.search(asked, caches, &mut checks)
+    }
+
+    /// Counts the entries that it looks at.
+    fn search(&self, asked: &Asked<'_>, caches: &Caches, checks: &mut usize) -> Option<Matched> {
+        let mut best: Option<(usize, Matched)> = None;
+        self.hosts.each(asked.host, asked.port, |bucket| {
+            self.buckets[bucket].each(asked.path, |orders| {
+                for order in orders.iter().copied() {
+                    if best.is_some_and(|(other, _)| other <= order) {
+                        break;
+                    }
+                    *checks += 1;
+                    if let Some(matched) = self.check(self.entries[order], asked, caches) {
+                        best = Some((order, matched));
+                        break;
+                    }
+                }
+            });
+        });
+        best.map(|(_, matched)| matched)
+    }
+
+    /// Whether an entry whose host and prefix fit takes the request.
+    fn check(&self, entry: Entry, asked: &Asked<'_>, caches: &Caches) -> Option<Matched> {
+        if !self.conditions[entry.route].hold(asked, &self.patterns, caches) {
+            return None;
+        }
+        let prefix_bytes = match entry.pattern {
+            Some(pattern) => self.patterns.match_end(pattern, asked.path, caches)?,
+            None => entry.prefix_bytes,
+        };
+        Some(Matched { route: entry.route, prefix_bytes })
+    }
+}

@@ -1,0 +1,253 @@
+//! Kong's order, attribute by attribute, and what a lookup costs.
+
+use super::*;
+use crate::config::{Entities, GatewayConfig};
+use http::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+fn router(routes: Value) -> Router {
+    let entities = json!({"services": [{"name": "s", "url": "http://127.0.0.1:9", "routes": routes}]});
+    let entities: Entities = serde_json::from_value(entities).unwrap();
+    crate::validate(&GatewayConfig::default(), &entities).unwrap().router
+}
+
+/// `METHOD host[:port]/path header=value ...`, with `tls=name` for a TLS client.
+fn find(router: &Router, request: &str) -> Option<Matched> {
+    let mut words = request.split(' ');
+    let (method, url) = (words.next().unwrap().parse().unwrap(), words.next().unwrap());
+    let (authority, path) = url.split_at(url.find('/').unwrap());
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+    let (mut headers, mut sni) = (HeaderMap::new(), None);
+    for (name, value) in words.map(|word| word.split_once('=').unwrap()) {
+        match name {
+            "tls" => sni = Some(value),
+            _ => {
+                headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap());
+            }
+        }
+    }
+    let asked = Asked {
+        host,
+        port: port.parse().unwrap(),
+        path,
+        method: &method,
+        headers: &headers,
+        tls: sni.is_some(),
+        sni: sni.filter(|name| !name.is_empty()),
+    };
+    router.find(&asked, &Caches::default())
+}
+
+fn name<'r>(router: &'r Router, request: &str) -> &'r str {
+    find(router, request).map_or("none", |matched| &router.routes[matched.route].name)
+}
+
+#[test]
+fn hosts_are_exact_wildcard_and_with_port() {
+    let router = router(json!([
+        {"name": "suffix", "hosts": ["*.example.com"]},
+        {"name": "exact", "hosts": ["API.example.com."]},
+        {"name": "prefix", "hosts": ["example.*"]},
+        {"name": "port", "hosts": ["api.example.com:8080"], "paths": ["/p"]},
+        {"name": "default port", "hosts": ["d.org:80"]},
+        {"name": "wild port", "hosts": ["*.example.com:8443"]},
+        {"name": "v6", "hosts": ["[::1]"]},
+    ]));
+    for (request, expected) in [
+        ("GET x.example.com/", "suffix"),
+        ("GET y.x.example.com/", "suffix"),
+        ("GET api.example.com/", "exact"),
+        ("GET api.example.com:8443/", "exact"),
+        ("GET x.example.com:8443/", "wild port"),
+        ("GET example.org/", "prefix"),
+        ("GET example.co.uk:81/", "prefix"),
+        ("GET other.org/", "none"),
+        ("GET api.example.com:8080/p", "port"),
+        ("GET api.example.com/p", "exact"),
+        ("GET d.org/", "default port"),
+        ("GET d.org:81/", "none"),
+    ] {
+        assert_eq!(name(&router, request), expected, "{request}");
+    }
+}
+
+#[test]
+fn paths_are_prefixes_and_the_longest_wins_then_the_oldest() {
+    let router = router(json!([
+        {"name": "all", "paths": ["/"]},
+        {"name": "two", "paths": ["/a/b", "/z"]},
+        {"name": "young", "paths": ["/a"], "created_at": 20},
+        {"name": "undated", "paths": ["/a"]},
+        {"name": "old", "paths": ["/a"], "created_at": 10},
+        {"name": "first", "paths": ["/f"]},
+        {"name": "second", "paths": ["/f"]},
+    ]));
+    for (request, expected) in [
+        ("GET h/a/b/c", "two"),
+        ("GET h/a/c", "old"),
+        ("GET h/ab", "old"),
+        ("GET h/x", "all"),
+        ("GET h/zz", "two"),
+        ("GET h/f", "first"),
+    ] {
+        assert_eq!(name(&router, request), expected, "{request}");
+    }
+    assert_eq!(find(&router, "GET h/a/b/c").unwrap().prefix_bytes, 4);
+}
+
+#[test]
+fn expressions_come_before_prefixes_and_by_priority() {
+    let router = router(json!([
+        {"name": "prefix", "paths": ["/users/me/and/more"]},
+        {"name": "number", "paths": [r"~/users/\d+$"]},
+        {"name": "low", "paths": ["~/users/[a-z]+"], "regex_priority": 1},
+        {"name": "high", "paths": ["~/users/me(?<rest>/.*)?$"], "regex_priority": 7},
+        {"name": "both", "paths": ["/mixed/long", "~/mixed/[0-9]"]},
+        {"name": "longer", "paths": ["/mixed/longer"], "regex_priority": 100},
+    ]));
+    for (request, expected) in [
+        ("GET h/users/me/and/more", "high"),
+        ("GET h/users/you", "low"),
+        ("GET h/users/42", "number"),
+        ("GET h/users/42/x", "none"),
+        ("GET h/x/users/42", "none"),
+        ("GET h/mixed/longer", "longer"),
+        ("GET h/mixed/1", "both"),
+    ] {
+        assert_eq!(name(&router, request), expected, "{request}");
+    }
+    assert_eq!(find(&router, "GET h/users/you/x").unwrap().prefix_bytes, "/users/you".len());
+}
+
+#[test]
+fn headers_are_values_or_expressions_without_case() {
+    let router = router(json!([
+        {"name": "one", "headers": {"X-Version": ["v1", "v2"]}},
+        {"name": "two", "headers": {"x-version": ["v1"], "x-tenant": ["acme"]}},
+        {"name": "regex", "headers": {"x-version": ["~*^v[3-9]$"]}},
+        {"name": "plain", "paths": ["/"]},
+    ]));
+    for (request, expected) in [
+        ("GET h/ X-Version=V2", "one"),
+        ("GET h/ x-version=v1 x-tenant=ACME", "two"),
+        ("GET h/ x-version=v1 x-tenant=other", "one"),
+        ("GET h/ x-version=V7", "regex"),
+        ("GET h/ x-version=v10", "plain"),
+        ("GET h/ x-version=no x-version=v1", "one"),
+        ("GET h/", "plain"),
+    ] {
+        assert_eq!(name(&router, request), expected, "{request}");
+    }
+}
+
+#[test]
+fn names_of_tls_are_asked_of_tls_only() {
+    let router = router(json!([
+        {"name": "sni", "snis": ["a.example.com"], "paths": ["/"]},
+        {"name": "plain", "paths": ["/"]},
+    ]));
+    for (request, expected) in [
+        ("GET h/ tls=A.example.com", "sni"),
+        ("GET h/ tls=b.example.com", "plain"),
+        ("GET h/ tls=", "plain"),
+        ("GET h/", "sni"),
+    ] {
+        assert_eq!(name(&router, request), expected, "{request}");
+    }
+}
+
+/// Each pair: the first is taken before the second, whichever stands first in the file.
+#[test]
+fn each_attribute_has_its_weight() {
+    let (host, header) = (json!(["h.x"]), json!({"x": ["1"]}));
+    let pairs = [
+        // More kinds of attributes, whatever they are.
+        (json!({"methods": ["GET"], "snis": ["s.x"]}), json!({"hosts": host})),
+        (json!({"paths": ["/a"], "methods": ["GET"]}), json!({"paths": ["/a/b"]})),
+        // Of as many: host, header, path, method, SNI.
+        (json!({"hosts": host}), json!({"headers": header})),
+        (json!({"headers": header}), json!({"paths": ["/a/b"]})),
+        (json!({"paths": ["/"]}), json!({"methods": ["GET"]})),
+        (json!({"methods": ["GET"]}), json!({"snis": ["s.x"]})),
+        (json!({"hosts": host, "snis": ["s.x"]}), json!({"headers": header, "paths": ["/a/b"]})),
+        // Plain before wildcard hosts, then wildcard hosts with a port.
+        (json!({"hosts": host, "paths": ["/"]}), json!({"hosts": ["*.x"], "paths": ["/a/b"]})),
+        (json!({"hosts": host}), json!({"hosts": ["h.x", "*.y"]})),
+        (json!({"hosts": ["*.x:80"]}), json!({"hosts": ["h.*"]})),
+        (
+            json!({"hosts": host, "headers": header}),
+            json!({"hosts": ["*.x:80"], "headers": {"x": ["1"], "y": ["2"]}}),
+        ),
+        // More headers before expressions, these before the longest path.
+        (
+            json!({"headers": {"x": ["1"], "y": ["2"]}, "paths": ["/"]}),
+            json!({"headers": header, "paths": ["~/a"]}),
+        ),
+        (json!({"paths": ["~/a"]}), json!({"paths": ["/a/b"]})),
+        (json!({"paths": ["~/a"], "regex_priority": 2}), json!({"paths": ["~/a/b"], "regex_priority": 1})),
+        (json!({"paths": ["/a/b"]}), json!({"paths": ["/a"], "regex_priority": 9})),
+        (json!({"paths": ["/a"], "created_at": 1}), json!({"paths": ["/a"], "created_at": 2})),
+        (json!({"paths": ["~/a"], "created_at": 1}), json!({"paths": ["~/a/b"], "created_at": 2})),
+    ];
+    for (mut winner, mut loser) in pairs {
+        winner["name"] = json!("winner");
+        loser["name"] = json!("loser");
+        for routes in [json!([winner, loser]), json!([loser, winner])] {
+            let found = router(routes.clone());
+            assert_eq!(name(&found, "GET h.x/a/b x=1 y=2 tls=s.x"), "winner", "{routes:#}");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_hold_is_passed_over() {
+    let router = router(json!([
+        {"name": "put", "hosts": ["h"], "paths": ["/a"], "methods": ["PUT"], "headers": {"x": ["1"]}},
+        {"name": "get", "paths": ["/a"], "methods": ["GET"]},
+        {"name": "host", "hosts": ["h"]},
+    ]));
+    for (request, expected) in
+        [("PUT h/a x=1", "put"), ("PUT h/a", "host"), ("GET h/a x=1", "get"), ("PUT other/a x=1", "none")]
+    {
+        assert_eq!(name(&router, request), expected, "{request}");
+    }
+}
+
+/// So many routes, of every kind, over hosts of their own, shared hosts and no host.
+fn many(count: usize) -> Router {
+    let routes = (0..count).map(|n| match n % 5 {
+        0 => json!({"hosts": [format!("h{n}.example.com")], "paths": [format!("/v1/r{n}")]}),
+        1 => json!({"hosts": ["shared.example.com"], "paths": [format!("/v1/items/{n:05}/parts")]}),
+        2 => json!({"paths": [format!("/any/{n}/"), format!("/other/{n}/deep/er")], "methods": ["GET"]}),
+        3 => json!({"hosts": ["shared.example.com"], "paths": [format!("~/re/{n}/(?<id>[0-9]+)$")]}),
+        _ => json!({"hosts": [format!("*.w{n}.org")], "paths": [format!("/w/{n}")], "headers": {"x": ["1"]}}),
+    });
+    router(routes.collect())
+}
+
+#[test]
+fn ten_thousand_routes_cost_a_lookup_as_much_as_ten() {
+    let requests = [
+        ("h0.example.com", "/v1/r0/x"),
+        ("shared.example.com", "/v1/items/00001/parts/9"),
+        ("anything.net", "/other/2/deep/er"),
+        ("shared.example.com", "/re/3/77"),
+        ("a.b.w4.org", "/w/4"),
+        ("nobody.net", "/no/such/path"),
+    ];
+    let counted = |router: &Router| {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("x"), HeaderValue::from_static("1"))]);
+        let caches = Caches::default();
+        requests.map(|(host, path)| {
+            let method = &Method::GET;
+            let asked = Asked { host, port: 80, path, method, headers: &headers, tls: false, sni: None };
+            let mut checks = 0;
+            let found = router.search(&asked, &caches, &mut checks).map(|matched| matched.route);
+            (found, checks)
+        })
+    };
+    let few = counted(&many(10));
+    assert_eq!(few.map(|(found, _)| found), [Some(0), Some(1), Some(2), Some(3), Some(4), None]);
+    assert!(few.iter().all(|(_, checks)| *checks <= 1), "{few:?}");
+    assert_eq!(counted(&many(10_000)), few);
+}

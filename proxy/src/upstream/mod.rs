@@ -1,0 +1,153 @@
+//! What all threads share about the upstreams: which addresses each has, and how these do. The threads read it by
+//! atomics and by groups that are swapped whole; a thread in the background looks names up and changes groups.
+
+mod peer;
+
+mod usage;
+
+mod ring;
+
+mod health;
+
+mod probe;
+
+mod dns;
+
+mod keeper;
+
+pub(crate) use dns::DnsPlan;
+pub(crate) use health::{ActivePlan, HealthPlan, Probe, ProbeTls, Rules, Shown};
+pub(crate) use keeper::{Keeper, start};
+pub(crate) use peer::Peer;
+pub(crate) use usage::{Usage, Used};
+
+use crate::config::Algorithm;
+use crate::plan::{Plan, UpstreamPlan};
+use dns::Found;
+use ring::Ring;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// The addresses of an upstream, at one time.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub members: Vec<Member>,
+    /// Of consistent hashing only.
+    pub ring: Option<Ring>,
+    pub known: Known,
+}
+
+/// One address of a group.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub peer: Arc<Peer>,
+    pub weight: u32,
+}
+
+/// Whether the names of a group's targets were looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Known {
+    /// At least one target has addresses, or there is none.
+    #[default]
+    Addresses,
+    /// The first answer is still to come.
+    Waiting,
+    /// There was none.
+    Failed,
+}
+
+/// All upstreams of a plan, by its numbers.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    begun: Instant,
+    groups: Vec<watch::Sender<Arc<Group>>>,
+    usages: Vec<Arc<Usage>>,
+}
+
+impl Upstreams {
+    pub fn new(plan: &Plan) -> Self {
+        let nothing = vec![Found::Waiting; plan.targets.len()];
+        let group = |upstream| watch::Sender::new(Arc::new(Group::new(plan, upstream, &nothing, None, 0)));
+        Self {
+            begun: Instant::now(),
+            groups: plan.upstreams.iter().map(group).collect(),
+            usages: plan.upstreams.iter().map(|_| Arc::default()).collect(),
+        }
+    }
+
+    /// Milliseconds since the upstreams were made.
+    pub fn ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.begun).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The group of an upstream, and the ones to come.
+    pub fn watch(&self, upstream: usize) -> watch::Receiver<Arc<Group>> {
+        self.groups[upstream].subscribe()
+    }
+
+    /// What an upstream is busy with.
+    pub fn usage(&self, upstream: usize) -> &Arc<Usage> {
+        &self.usages[upstream]
+    }
+
+    /// Makes the groups anew that have a target.
+    fn found(&self, plan: &Plan, target: usize, found: &[Found]) {
+        for (upstream, group) in plan.upstreams.iter().zip(&self.groups) {
+            if upstream.targets.iter().any(|(number, _)| *number == target) {
+                let now_ms = self.ms(Instant::now());
+                let next = Group::new(plan, upstream, found, Some(&group.borrow()), now_ms);
+                group.send_replace(Arc::new(next));
+            }
+        }
+    }
+}
+
+impl Group {
+    /// What the targets' addresses make; the peers that were there before stay the same.
+    fn new(
+        plan: &Plan,
+        upstream: &UpstreamPlan,
+        found: &[Found],
+        before: Option<&Self>,
+        now_ms: u64,
+    ) -> Self {
+        let mut members: Vec<Member> = Vec::new();
+        let (mut waiting, mut failed) = (false, false);
+        let mut add = |target: usize, addr, weight| {
+            let before = before
+                .iter()
+                .flat_map(|group| &group.members)
+                .find(|member| member.peer.target == target && member.peer.addr == addr);
+            let peer = match before {
+                Some(member) => Arc::clone(&member.peer),
+                None => Arc::new(Peer::new(target, addr, now_ms)),
+            };
+            members.push(Member { peer, weight });
+        };
+        for &(target, weight) in &upstream.targets {
+            match (plan.targets[target].addr, &found[target]) {
+                (Some(addr), _) => add(target, addr, weight),
+                (None, Found::Waiting) => waiting = true,
+                (None, Found::Failed) => failed = true,
+                (None, Found::Addresses(addresses)) => {
+                    for (addr, own_weight) in addresses {
+                        add(target, *addr, own_weight.unwrap_or(weight));
+                    }
+                }
+            }
+        }
+        let known = match (members.is_empty(), waiting, failed) {
+            (true, true, _) => Known::Waiting,
+            (true, false, true) => Known::Failed,
+            _ => Known::Addresses,
+        };
+        let ring = (upstream.algorithm == Algorithm::ConsistentHashing).then(|| {
+            let keys = members
+                .iter()
+                .map(|one| (format!("{} {}", plan.targets[one.peer.target].text, one.peer.addr), one.weight));
+            Ring::new(keys, upstream.hash.slots)
+        });
+        Self { members, ring, known }
+    }
+}

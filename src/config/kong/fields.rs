@@ -1,0 +1,111 @@
+//! What becomes of the fields of a Kong file that a native file does not have. Every other field goes on as it is: the
+//! native schema knows it, or refuses it as unknown.
+
+/// Lists of a Kong file that a native file may not have, and what to do without them.
+pub(super) const LISTS: &[(&str, &str)] = &[
+    ("acls", "the plugin acl is not in this version"),
+    ("basicauth_credentials", "the plugin basic-auth is not in this version; key-auth is"),
+    ("ca_certificates", "name the files of certificate authorities in the native configuration"),
+    ("certificates", "name the certificate's files at the listener (`gateway.listen[].tls`)"),
+    ("consumer_group_consumers", "plugins of consumer groups are not in this version"),
+    ("consumer_group_plugins", "plugins of consumer groups are not in this version"),
+    ("consumer_groups", "plugins of consumer groups are not in this version"),
+    ("custom_plugins", "plugins written in Lua cannot run here"),
+    ("degraphql_routes", "the plugin degraphql is not in this version"),
+    ("filter_chains", "WebAssembly filters are not in this version"),
+    ("graphql_ratelimiting_advanced_cost_decoration", "the plugin is not in this version"),
+    ("hmacauth_credentials", "the plugin hmac-auth is not in this version; key-auth is"),
+    ("jwt_secrets", "the plugin jwt is not in this version; key-auth is"),
+    ("key_sets", "the plugins that use key sets are not in this version"),
+    ("keys", "the plugins that use keys are not in this version"),
+    ("licenses", "there is no licence: leave it out"),
+    ("mtls_auth_credentials", "the plugin mtls-auth is not in this version; key-auth is"),
+    ("oauth2_credentials", "the plugin oauth2 is not in this version; key-auth is"),
+    ("parameters", "leave it out"),
+    ("partials", "write the settings out at each plugin"),
+    ("rbac_roles", "roles belong to an Admin API, which is not in this version"),
+    ("rbac_users", "roles belong to an Admin API, which is not in this version"),
+    ("snis", "name the certificate's files at the listener (`gateway.listen[].tls`)"),
+    ("workspaces", "run one gateway for each workspace"),
+];
+
+/// Fields, and what to do without them.
+pub(super) const FIELDS: &[(&str, &str, &str)] = &[
+    ("services", "ca_certificates", "name the files of the authorities at the native service"),
+    ("services", "client_certificate", "TLS to upstreams with a client certificate is not in this version"),
+    ("services", "tls_sans", "the name that is verified is that of the host"),
+    ("services", "tls_verify", "TLS to upstreams is not in this version"),
+    ("services", "tls_verify_depth", "leave it out"),
+    ("services", "client_certificate_id", "leave it out"),
+    ("services", "filter_chains", "WebAssembly filters are not in this version"),
+    ("routes", "sources", "of HTTP requests the address is not matched: use hosts, paths or headers"),
+    ("routes", "destinations", "of HTTP requests the address is not matched: listen on another port"),
+    (
+        "routes",
+        "expression",
+        "the expressions router is not in this version: write hosts, paths, methods, headers",
+    ),
+    ("routes", "priority", "belongs to the expressions router: order routes by their attributes"),
+    ("routes", "filter_chains", "WebAssembly filters are not in this version"),
+    ("upstreams", "client_certificate", "TLS to upstreams with a client certificate is not in this version"),
+    ("upstreams", "hash_fallback", "hashing is not in this version: use round-robin"),
+    ("upstreams", "hash_fallback_header", "hashing is not in this version: use round-robin"),
+    ("upstreams", "hash_fallback_query_arg", "hashing is not in this version: use round-robin"),
+    ("upstreams", "hash_fallback_uri_capture", "hashing is not in this version: use round-robin"),
+    ("upstreams", "hash_on", "hashing is not in this version: use round-robin"),
+    ("upstreams", "hash_on_cookie", "hashing is not in this version: use round-robin"),
+    ("upstreams", "hash_on_cookie_path", "hashing is not in this version: use round-robin"),
+    ("upstreams", "hash_on_header", "hashing is not in this version: use round-robin"),
+    ("upstreams", "hash_on_query_arg", "hashing is not in this version: use round-robin"),
+    ("upstreams", "hash_on_uri_capture", "hashing is not in this version: use round-robin"),
+    ("upstreams", "healthchecks", "health checks are not in this version: leave out failing targets"),
+    ("upstreams", "sticky_sessions_cookie", "sticky sessions are not in this version"),
+    ("upstreams", "sticky_sessions_cookie_path", "sticky sessions are not in this version"),
+    ("upstreams", "use_srv_name", "the Host is the target's or `host_header`"),
+    ("targets", "failover", "failover targets are not in this version"),
+    ("consumers", "acls", "the plugin acl is not in this version"),
+    ("consumers", "basicauth_credentials", "the plugin basic-auth is not in this version; key-auth is"),
+    ("consumers", "groups", "plugins of consumer groups are not in this version"),
+    ("consumers", "hmacauth_credentials", "the plugin hmac-auth is not in this version; key-auth is"),
+    ("consumers", "jwt_secrets", "the plugin jwt is not in this version; key-auth is"),
+    ("consumers", "mtls_auth_credentials", "the plugin mtls-auth is not in this version; key-auth is"),
+    ("consumers", "oauth2_credentials", "the plugin oauth2 is not in this version; key-auth is"),
+    ("consumers", "plugins", "no plugin that can belong to a consumer is in this version"),
+    ("keyauth_credentials", "ttl", "keys do not end by themselves: take it out of the file when it is over"),
+    ("plugins", "consumer_group", "plugins of consumer groups are not in this version"),
+    ("plugins", "ordering", "plugins run in Kong's order"),
+    ("plugins", "partials", "write the settings out at the plugin"),
+    ("plugins", "condition", "bind the plugin to a route"),
+    ("plugins", "_config", "write the settings out at the plugin"),
+    ("plugins", "run_on", "there is no service mesh: leave it out"),
+];
+
+/// Values of fields that say what holds without them; dumps write them out.
+pub(super) const INERT: &[(&str, &str, &str)] = &[
+    ("services", "tls_verify", "false"),
+    ("routes", "request_buffering", "true"),
+    ("routes", "request_buffering", "false"),
+    ("routes", "response_buffering", "true"),
+    ("routes", "response_buffering", "false"),
+    ("upstreams", "hash_fallback", "none"),
+    ("upstreams", "hash_on", "none"),
+    ("upstreams", "hash_on_cookie_path", "/"),
+    ("upstreams", "sticky_sessions_cookie_path", "/"),
+    ("upstreams", "use_srv_name", "false"),
+    ("targets", "failover", "false"),
+    ("plugins", "run_on", "first"),
+];
+
+/// What Kong keeps about its own book-keeping; nothing that a request meets depends on it.
+pub(super) const BOOK_KEEPING: [&str; 5] = ["created_at", "updated_at", "_comment", "_ignore", "ws_id"];
+
+/// What to do without a field.
+pub(super) fn way_out(entity: &str, field: &str) -> Option<&'static str> {
+    let known = FIELDS.iter().find(|(of, name, _)| *of == entity && *name == field);
+    known.map(|(_, _, hint)| *hint)
+}
+
+/// Whether a value says what holds anyway.
+pub(super) fn is_inert(entity: &str, field: &str, value: &str) -> bool {
+    INERT.contains(&(entity, field, value))
+}

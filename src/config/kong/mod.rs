@@ -1,0 +1,95 @@
+//! Kong's declarative files: the tree of a `kong.yml` becomes the tree of a native file, place by place, so that every
+//! later step (references, schema, types, the parts' own checks) and every complaint is the same for both.
+//!
+//! `version` reads the head of the file, `fields` says what becomes of each field, `shape` puts flat entities under
+//! those they belong to, `vault` turns references to secrets into native ones, `write` makes a native file of it.
+
+mod version;
+
+mod vault;
+
+mod fields;
+
+mod entities;
+
+mod shape;
+
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use write::{references, yaml};
+
+use serde_json::Value;
+
+use super::locate::{Entry, Kind, Node, Origin};
+use super::report::Finding;
+
+/// What the translation has to say beside the tree.
+#[derive(Debug, Default)]
+pub(super) struct Translation {
+    /// What was read in another way than it is written, a line for each.
+    pub(super) notes: Vec<String>,
+    /// Paths in the native tree, and where the same stands in the Kong file.
+    pub(super) moved: Vec<(String, String)>,
+}
+
+impl Translation {
+    /// The path in the Kong file of a path in the native tree.
+    pub(super) fn path(&self, native: &str) -> String {
+        let found = self.moved.iter().find_map(|(new, old)| {
+            let rest = native.strip_prefix(new.as_str())?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then(|| format!("{old}{rest}"))
+        });
+        found.unwrap_or_else(|| native.to_owned())
+    }
+}
+
+/// The response headers that Kong adds.
+const HEADERS: [&str; 5] = [
+    "X-Kong-Upstream-Latency",
+    "X-Kong-Proxy-Latency",
+    "X-Kong-Response-Latency",
+    "X-Kong-Request-Id",
+    "Via",
+];
+
+/// Makes a native tree of a Kong tree. `schema` is that of the native file.
+pub(super) fn translate(tree: &mut Node, schema: &Value, findings: &mut Vec<Finding>) -> Translation {
+    let mut translation = Translation::default();
+    let Kind::Map(_) = tree.kind else {
+        findings.push(Finding::at(tree.origin.clone(), "", "not a Kong declarative file: it is no map"));
+        return translation;
+    };
+    let Some(version) = version::read(tree, findings) else { return translation };
+    drop_nulls(tree);
+    vault::rewrite(tree, findings);
+    entities::translate(tree, schema, version, findings, &mut translation.notes);
+    shape::gather(tree, findings, &mut translation.moved);
+    let names = serde_json::json!({"headers": HEADERS});
+    if let Kind::Map(entries) = &mut tree.kind {
+        let value = Node::from_json(&names, &Origin::Nowhere);
+        entries.push(Entry { key: "gateway".into(), origin: Origin::Nowhere, value, merged: false });
+    }
+    translation
+}
+
+/// Dumps write out what is not set.
+fn drop_nulls(node: &mut Node) {
+    match &mut node.kind {
+        Kind::Map(entries) => {
+            entries.retain(|entry| entry.value.scalar() != Some(super::locate::Scalar::Null));
+            entries.iter_mut().for_each(|entry| drop_nulls(&mut entry.value));
+        }
+        Kind::List(items) => items.iter_mut().for_each(drop_nulls),
+        Kind::Scalar { .. } => {}
+    }
+}
+
+/// Takes an entry out of a map.
+fn take(node: &mut Node, key: &str) -> Option<Entry> {
+    let Kind::Map(entries) = &mut node.kind else { return None };
+    let at = entries.iter().position(|entry| entry.key == key)?;
+    Some(entries.remove(at))
+}
