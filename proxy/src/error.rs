@@ -24,6 +24,12 @@ pub(crate) enum Fault {
     NoRoute,
     #[error("HTTPS only")]
     HttpsOnly,
+    /// A route of gRPC was asked in HTTP/1.
+    #[error("HTTP/2 only")]
+    Http2Only,
+    /// A route of gRPC was asked for something else.
+    #[error("not gRPC")]
+    NotGrpc,
     #[error("key-auth: {}", .0.message())]
     Auth(Refusal),
     /// The service is disabled or its upstream has no targets.
@@ -33,6 +39,8 @@ pub(crate) enum Fault {
     Dns,
     #[error("cannot connect to the upstream")]
     ConnectFailed,
+    #[error("TLS with the upstream failed")]
+    TlsFailed,
     #[error("connecting to the upstream timed out")]
     ConnectTimeout,
     #[error("writing to the upstream timed out")]
@@ -60,10 +68,11 @@ impl Fault {
             Self::BodyTooLarge => 413,
             Self::RequestTimeout => 408,
             Self::NoRoute => 404,
-            Self::HttpsOnly => 426,
+            Self::HttpsOnly | Self::Http2Only => 426,
+            Self::NotGrpc => 415,
             Self::Auth(_) => 401,
             Self::NoTarget | Self::Dns => 503,
-            Self::ConnectFailed | Self::Reset | Self::Malformed => 502,
+            Self::ConnectFailed | Self::TlsFailed | Self::Reset | Self::Malformed => 502,
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => 504,
             Self::ClientClosed => 499,
             Self::Panic => 500,
@@ -79,12 +88,15 @@ impl Fault {
             Self::RequestTimeout => "Request timeout",
             Self::NoRoute => "no Route matched with those values",
             Self::HttpsOnly => "Please use HTTPS protocol",
+            Self::Http2Only => "Please use HTTP2 protocol",
+            Self::NotGrpc => "Non-gRPC request matched gRPC route",
             Self::Auth(refusal) => refusal.message(),
             Self::NoTarget => "failure to get a peer from the ring-balancer",
             Self::Dns => "name resolution failed",
             Self::ConnectFailed | Self::Reset | Self::Malformed => {
                 "An invalid response was received from the upstream server"
             }
+            Self::TlsFailed => "The TLS handshake with the upstream server failed",
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => {
                 "The upstream server is timing out"
             }
@@ -95,15 +107,15 @@ impl Fault {
 
     pub const fn outcome(self) -> Outcome {
         match self {
-            Self::BadRequest(_) | Self::Connect => Outcome::BadRequest,
+            Self::BadRequest(_) | Self::Connect | Self::NotGrpc => Outcome::BadRequest,
             Self::Violation { status: 413 | 414 | 431, .. } | Self::BodyTooLarge => Outcome::TooLarge,
             Self::Violation { .. } => Outcome::BadRequest,
             Self::RequestTimeout => Outcome::RequestTimeout,
             Self::NoRoute => Outcome::NoRoute,
-            Self::HttpsOnly => Outcome::UpgradeRequired,
+            Self::HttpsOnly | Self::Http2Only => Outcome::UpgradeRequired,
             Self::Auth(_) => Outcome::Unauthenticated,
             Self::NoTarget => Outcome::NoHealthyUpstream,
-            Self::Dns | Self::ConnectFailed => Outcome::ConnectFailed,
+            Self::Dns | Self::ConnectFailed | Self::TlsFailed => Outcome::ConnectFailed,
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => Outcome::UpstreamTimeout,
             Self::Reset | Self::Malformed => Outcome::UpstreamReset,
             Self::ClientClosed => Outcome::ClientClosed,

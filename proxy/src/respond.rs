@@ -27,8 +27,6 @@ pub(crate) struct ResponseBody {
 
 enum Kind {
     Made(Option<Bytes>),
-    /// Gateway-made, with trailers (gRPC).
-    Trailers(Option<Box<HeaderMap>>),
     Upstream(Box<Relay>),
 }
 
@@ -70,7 +68,6 @@ impl Body for ResponseBody {
                 }
                 Ok(Frame::data(bytes))
             })),
-            Kind::Trailers(map) => Poll::Ready(map.take().map(|map| Ok(Frame::trailers(*map)))),
             Kind::Upstream(relay) => match &mut this.record {
                 Some(record) => relay.poll_frame(cx, record),
                 None => Poll::Ready(None),
@@ -83,7 +80,6 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Made(bytes) => bytes.is_none(),
-            Kind::Trailers(map) => map.is_none(),
             Kind::Upstream(relay) => relay.is_end(),
         }
     }
@@ -91,7 +87,6 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Made(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Kind::Trailers(_) => SizeHint::default(),
             Kind::Upstream(relay) => relay.size_hint(),
         }
     }
@@ -172,17 +167,11 @@ pub(crate) fn refuse(
     let (kong, elapsed_us) = (record.core.plan.sends_kong, record.elapsed_us(now));
     let (content_type, text) = body_of(format, fault.message(), id.to_str().unwrap_or_default());
     let sends_request_id = record.core.plan.sends_request_id;
-    let body = match format {
-        Format::Grpc => {
-            let mut map = HeaderMap::new();
-            let code = grpc_code(fault);
-            record.draft().head.grpc_status = code;
-            map.insert("grpc-status", HeaderValue::from(code));
-            map.insert("grpc-message", HeaderValue::from_static(fault.message()));
-            ResponseBody { kind: Kind::Trailers(Some(Box::new(map))), record: Some(record), hold }
-        }
-        _ => ResponseBody::made(text.into(), record, hold),
-    };
+    let grpc = (format == Format::Grpc).then(|| grpc_code(fault));
+    if let Some(code) = grpc {
+        record.draft().head.grpc_status = code;
+    }
+    let body = ResponseBody::made(text.into(), record, hold);
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -197,7 +186,16 @@ pub(crate) fn refuse(
     if sends_request_id {
         headers.insert("x-request-id", id);
     }
+    // An answer without messages is its trailers alone, which then stand in the head (gRPC over HTTP/2, Responses).
+    if let Some(code) = grpc {
+        headers.insert("grpc-status", HeaderValue::from(code));
+        headers.insert("grpc-message", HeaderValue::from_static(fault.message()));
+    }
     match fault {
+        Fault::Http2Only => {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("HTTP/2"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        }
         Fault::Auth(_) => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Key"));
         }
@@ -236,6 +234,7 @@ fn grpc_code(fault: Fault) -> u16 {
     match fault.status() {
         400 => 13,
         401 => 16,
+        403 => 7,
         404 => 12,
         408 | 504 => 4,
         413 | 431 => 8,

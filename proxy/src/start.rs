@@ -63,6 +63,7 @@ pub enum StartError {
 pub struct Running {
     /// The listeners.
     pub listeners: Vec<Bound>,
+    plan: Arc<Plan>,
     phase: watch::Sender<Phase>,
     threads: Vec<Thread>,
     /// The background thread of the upstreams, if there is a need of one.
@@ -126,7 +127,7 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
             .map_err(StartError::Thread)?;
         threads.push(Thread { name, done: Some(done), handle });
     }
-    Ok(Running { listeners, phase, threads, keeper })
+    Ok(Running { listeners, plan, phase, threads, keeper })
 }
 
 /// The threads share their address by SO_REUSEPORT, and so could another process, which would then take half of the
@@ -203,6 +204,16 @@ async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: wat
 }
 
 impl Running {
+    /// Puts the TLS of another plan's listeners in force, by their names: certificates, authorities, versions. Open
+    /// connections go on as they are. Says how many listeners it reached.
+    pub fn renew_tls(&self, with: &Plan) -> usize {
+        let pairs = self.plan.listeners.iter().filter_map(|ours| {
+            let theirs = with.listeners.iter().find(|theirs| theirs.name == ours.name)?;
+            Some((ours.tls.as_ref()?, theirs.tls.as_ref()?))
+        });
+        pairs.map(|(ours, theirs)| ours.replace(theirs)).count()
+    }
+
     /// Ready with a thread's name when that thread has ended before any drain: its connections are gone, and their
     /// share of new ones is not taken any more.
     pub async fn ended(&mut self) -> String {
@@ -274,7 +285,8 @@ mod tests {
             Thread { name: format!("proxy-{core}"), done: Some(done), handle }
         });
         let threads = threads.collect();
-        Running { listeners: Vec::new(), phase, threads, keeper: None }
+        let plan = crate::validate(&Default::default(), &Default::default()).unwrap();
+        Running { listeners: Vec::new(), plan: Arc::new(plan), phase, threads, keeper: None }
     }
 
     fn serve(mut phase: watch::Receiver<Phase>) -> u64 {

@@ -32,7 +32,9 @@ pub use report::Report;
 
 use std::path::PathBuf;
 
-use proxy::config::{Consumer, Entities, GatewayConfig, Plugin, Route, Service, Upstream};
+use proxy::config::{
+    CaCertificate, Certificate, Consumer, Entities, GatewayConfig, Plugin, Route, Service, Sni, Upstream,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +70,15 @@ pub struct Config {
     /// What is done on the way, for all services.
     #[serde(default)]
     pub plugins: Vec<Plugin>,
+    /// Certificates with their keys, of TLS listeners and of services that show one.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
+    /// Server names, each with its certificate.
+    #[serde(default)]
+    pub snis: Vec<Sni>,
+    /// Authorities that services may believe.
+    #[serde(default)]
+    pub ca_certificates: Vec<CaCertificate>,
     /// The hand-over from the gateway to the collector, on disk.
     #[serde(default)]
     pub spool: event::spool::SpoolConfig,
@@ -117,7 +128,7 @@ impl Config {
         schemars::schema_for!(Self).to_value()
     }
 
-    /// What the gateway routes by. The five lists stand in the file's top level one by one, rather than flattened,
+    /// What the gateway routes by. The lists stand in the file's top level one by one, rather than flattened,
     /// since serde loses the place of a flattened value.
     fn entities(&self) -> Entities {
         Entities {
@@ -126,6 +137,9 @@ impl Config {
             upstreams: self.upstreams.clone(),
             consumers: self.consumers.clone(),
             plugins: self.plugins.clone(),
+            certificates: self.certificates.clone(),
+            snis: self.snis.clone(),
+            ca_certificates: self.ca_certificates.clone(),
         }
     }
 

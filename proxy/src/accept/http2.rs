@@ -15,7 +15,7 @@ use std::task::Poll;
 
 /// Runs what hyper spawns on this thread.
 #[derive(Clone)]
-struct Local;
+pub(crate) struct Local;
 
 impl<F> hyper::rt::Executor<F> for Local
 where

@@ -2,6 +2,10 @@
 
 mod strict;
 
+mod names;
+
+mod tls;
+
 mod stream;
 
 mod body;
@@ -11,12 +15,14 @@ mod http1;
 mod http2;
 
 pub(crate) use body::ClientBody;
-pub(crate) use http2::Busy;
+pub(crate) use http2::{Busy, Local};
+pub(crate) use names::{ServerNames, Shown};
 pub(crate) use strict::{Exchange, StrictHandle, TRAILERS_FORBIDDEN};
+pub(crate) use tls::{ServerTls, TlsFacts, fingerprint};
 
 use crate::core::{Core, Phase};
 use crate::forward::Tunnel;
-use event::{Draft, Text, TlsVersion};
+use event::{Draft, Text};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -69,11 +75,6 @@ impl Hold {
     }
 }
 
-pub(crate) struct TlsFacts {
-    version: TlsVersion,
-    server_name: Option<String>,
-}
-
 impl Conn {
     /// The port that a Host without one means.
     pub fn default_port(&self) -> u16 {
@@ -89,17 +90,13 @@ impl Conn {
     pub fn describe(&self, core: &Core, draft: &mut Draft) {
         draft.text(Text::Listener, core.plan.listeners[self.listener].name.as_bytes());
         if let Some(tls) = &self.tls {
-            draft.head.tls_version = tls.version as u8;
-            if let Some(name) = &tls.server_name {
-                draft.text(Text::TlsSni, name.as_bytes());
-            }
+            tls.describe(draft);
         }
     }
 }
 
 /// Takes connections in until the thread drains; what the kernel has accepted by then is still served.
 pub(crate) async fn accept(core: Rc<Core>, listener: usize, socket: TcpListener) {
-    let acceptor = core.plan.listeners[listener].tls.clone().map(TlsAcceptor::from);
     let deadline = core.clock.deadline();
     loop {
         let full = core.connections.get() >= core.plan.limits.connections_max;
@@ -118,8 +115,7 @@ pub(crate) async fn accept(core: Rc<Core>, listener: usize, socket: TcpListener)
         .await;
         match taken {
             Some(Ok((stream, peer))) => {
-                let task = connection(Rc::clone(&core), listener, stream, peer, acceptor.clone());
-                tokio::task::spawn_local(task);
+                tokio::task::spawn_local(connection(Rc::clone(&core), listener, stream, peer));
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot accept");
@@ -140,13 +136,7 @@ impl Drop for Open {
     }
 }
 
-async fn connection(
-    core: Rc<Core>,
-    listener: usize,
-    stream: TcpStream,
-    peer: SocketAddr,
-    acceptor: Option<TlsAcceptor>,
-) {
+async fn connection(core: Rc<Core>, listener: usize, stream: TcpStream, peer: SocketAddr) {
     core.connections.set(core.connections.get() + 1);
     let _open = Open(Rc::clone(&core));
     if let Err(error) = stream.set_nodelay(true) {
@@ -156,16 +146,13 @@ async fn connection(
     let port = stream.local_addr().map_or(0, |addr| addr.port());
     let deadline = core.clock.deadline();
     let header_ms = core.plan.timeouts.header_timeout_ms;
+    let acceptor = core.plan.listeners[listener].tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
     let (mut stream, tls, mut h2) = match acceptor {
         None => (Stream::new(Wire::Plain(stream)), None, false),
         Some(acceptor) => match Box::pin(deadline.within(header_ms, acceptor.accept(stream))).await {
             Some(Ok(tls)) => {
                 let (_, session) = tls.get_ref();
-                let version = match session.protocol_version() {
-                    Some(rustls::ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
-                    _ => TlsVersion::Tls12,
-                };
-                let facts = TlsFacts { version, server_name: session.server_name().map(str::to_owned) };
+                let facts = TlsFacts::of(session);
                 let h2 = session.alpn_protocol() == Some(b"h2");
                 (Stream::new(Wire::Tls(Box::new(tls))), Some(facts), h2)
             }

@@ -1,6 +1,7 @@
 //! Services, routes, upstreams, consumers and plugins, in Kong's declarative shapes. Fields that Kong has and this
 //! gateway does not are unknown here, and so refused by name.
 
+use super::certificates::{CaCertificate, Certificate, Sni};
 use super::{Retry, Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,12 @@ pub struct Entities {
     pub consumers: Vec<Consumer>,
     /// What is done on the way.
     pub plugins: Vec<Plugin>,
+    /// Certificates with their keys, of TLS listeners and of services that show one.
+    pub certificates: Vec<Certificate>,
+    /// Server names, each with its certificate.
+    pub snis: Vec<Sni>,
+    /// Authorities that services may believe.
+    pub ca_certificates: Vec<CaCertificate>,
 }
 
 /// A service.
@@ -32,11 +39,11 @@ pub struct Service {
     pub name: Option<String>,
     /// `protocol`, `host`, `port` and `path` in one: `http://10.0.0.1:9000/base`.
     pub url: Option<String>,
-    /// `http` (default).
+    /// `http` (default), `https`, `grpc` or `grpcs`.
     pub protocol: Option<String>,
     /// A host name, an address, or the name of an upstream.
     pub host: Option<String>,
-    /// 80 by default. Targets of an upstream have their own.
+    /// 80 by default, 443 after TLS. Targets of an upstream have their own.
     pub port: Option<u16>,
     /// Put before the path of each request.
     pub path: Option<String>,
@@ -52,6 +59,18 @@ pub struct Service {
     pub read_timeout: Option<u64>,
     /// False takes it out of service: its routes answer 503.
     pub enabled: Option<bool>,
+    /// Whether HTTP/2 is spoken with the upstream, by prior knowledge for `http` and by ALPN for `https`: false by default,
+    /// always for `grpc` and `grpcs`.
+    pub http2: Option<bool>,
+    /// Whether the certificate of an upstream with TLS must be valid for the service's host: true by default.
+    pub tls_verify: Option<bool>,
+    /// Most certificates between the upstream's own and an authority's, 0 to 6: 6 by default.
+    pub tls_verify_depth: Option<u32>,
+    /// Authorities that may have signed the upstream's certificate, by the ids of `ca_certificates`; without them those
+    /// of `gateway.upstream_roots`.
+    pub ca_certificates: Vec<String>,
+    /// The certificate that the gateway shows to the upstream, by its id in `certificates`.
+    pub client_certificate: Option<Reference>,
     /// Words for people and tools; the gateway does not read them.
     pub tags: Vec<String>,
     /// Routes of this service.
@@ -68,8 +87,9 @@ pub struct Route {
     pub id: Option<String>,
     /// Its name, in events and for references.
     pub name: Option<String>,
-    /// `http` and `https` by default; only `https` sends cleartext requests away, as `https_redirect_status_code` says.
-    /// Only `http` takes both, as in Kong.
+    /// `http` and `https` by default; without `http` and `grpc` cleartext requests are sent away, as
+    /// `https_redirect_status_code` says. Without `https` and `grpcs` both are taken, as in Kong. `grpc` and `grpcs` alone
+    /// take gRPC by HTTP/2 only.
     pub protocols: Vec<String>,
     /// Host names, with at most one `*` for the labels at the begin or the end, with or without a port.
     pub hosts: Vec<String>,
@@ -81,7 +101,8 @@ pub struct Route {
     /// For each header the values of which one line must be one, without regard to case; after `~*` a value is a regular
     /// expression that matches anywhere in the line.
     pub headers: BTreeMap<String, Vec<String>>,
-    /// Names that a TLS client may ask for (SNI); cleartext requests are not asked. Needs `https` in `protocols`.
+    /// Names that a TLS client may ask for (SNI); cleartext requests are not asked. Needs `https` or `grpcs` in
+    /// `protocols`.
     pub snis: Vec<String>,
     /// Whether the matched part is taken off the path: true by default.
     pub strip_path: Option<bool>,

@@ -21,6 +21,9 @@ pub struct GatewayConfig {
     pub dns: Dns,
     /// Addresses or networks (CIDR) whose `X-Forwarded-*`, `X-Request-Id` and source header are believed.
     pub trusted_ips: Vec<String>,
+    /// PEM file of the authorities by which upstreams with TLS are believed, unless a service names its own
+    /// `ca_certificates`. Without it those that Mozilla trusts, as of this version.
+    pub upstream_roots: Option<PathBuf>,
     /// Whether each request is recorded as an event. Without it there are no rows, metrics or spans of the traffic;
     /// `X-Request-Id` and the trace headers are sent all the same.
     pub recording: bool,
@@ -41,6 +44,7 @@ impl Default for GatewayConfig {
             timeouts: Timeouts::default(),
             dns: Dns::default(),
             trusted_ips: Vec::new(),
+            upstream_roots: None,
             recording: true,
             source_service_header: "X-Tollhouse-Source".into(),
             sample_ratio: 1.0,
@@ -60,7 +64,7 @@ pub struct Listen {
     pub address: String,
     /// TLS (with HTTP/2 by ALPN); without it cleartext, HTTP/2 by prior knowledge.
     #[serde(default)]
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<ListenTls>,
 }
 
 impl Listen {
@@ -75,14 +79,60 @@ impl Default for Listen {
     }
 }
 
-/// Certificate of a TLS listener.
+/// TLS of a listener. Certificates are chosen by the server name that the client asks for: first among `certificates`
+/// here, then among the entities' `certificates` and `snis`, then `certificate`, then the entities' name `*`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenTls {
+    /// PEM file of the certificate for clients whose server name has none, its chain after it.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its private key.
+    pub key: Option<PathBuf>,
+    /// Certificates of certain server names.
+    pub certificates: Vec<NamedCertificate>,
+    /// Whether clients show a certificate.
+    pub client_certificates: ClientCertificates,
+    /// PEM file of the authorities that may have signed those of clients.
+    pub client_authorities: Option<PathBuf>,
+    /// The oldest version that is spoken.
+    pub version_min: TlsVersionMin,
+}
+
+/// A certificate of certain server names.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TlsFiles {
+pub struct NamedCertificate {
     /// PEM file of the certificate, its chain after it.
     pub certificate: PathBuf,
     /// PEM file of the private key.
     pub key: PathBuf,
+    /// `example.com`, `*.example.com` or `example.*`.
+    pub snis: Vec<String>,
+}
+
+/// Whether clients show a certificate. One that is shown must be valid; who it names stands in the event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificates {
+    /// They are not asked.
+    #[default]
+    None,
+    /// They are asked, and may have none.
+    Optional,
+    /// Without one the handshake fails.
+    Required,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersionMin {
+    /// TLS 1.2, with forward secrecy and authenticated encryption only.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// Bounds. Sizes are bytes on the wire.
@@ -112,6 +162,8 @@ pub struct Limits {
     pub h2_streams_max: u32,
     /// Most idle upstream connections that one thread keeps for one target.
     pub upstream_idle_max: usize,
+    /// Most requests at once on one HTTP/2 connection to an upstream; with more, a further connection is opened.
+    pub upstream_streams_max: usize,
     /// Longest head of an upstream's response.
     pub response_header_bytes_max: usize,
 }
@@ -130,6 +182,7 @@ impl Default for Limits {
             held_bytes_max: 16 << 10,
             h2_streams_max: 256,
             upstream_idle_max: 512,
+            upstream_streams_max: 100,
             response_header_bytes_max: 64 << 10,
         }
     }

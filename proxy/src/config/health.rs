@@ -30,7 +30,7 @@ pub struct ActiveChecks {
     pub concurrency: u32,
     /// What an HTTP check asks for: `/` by default.
     pub http_path: String,
-    /// Whether the certificate of an HTTPS check must be one of a public authority: true by default.
+    /// Whether the certificate of an HTTPS check must be of an authority of `gateway.upstream_roots`: true by default.
     pub https_verify_certificate: bool,
     /// Server name of an HTTPS check: the target's by default.
     pub https_sni: Option<String>,

@@ -3,6 +3,8 @@
 
 mod entities;
 
+mod certificates;
+
 mod retry;
 
 mod upstreams;
@@ -13,9 +15,13 @@ mod gateway;
 
 mod dns;
 
+pub use certificates::{CaCertificate, Certificate, NestedSni, Sni, SniName};
 pub use dns::{Dns, RecordKind};
 pub use entities::{Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service};
-pub use gateway::{GatewayConfig, Limits, Listen, ResponseHeader, Timeouts, TlsFiles};
+pub use gateway::{
+    ClientCertificates, GatewayConfig, Limits, Listen, ListenTls, NamedCertificate, ResponseHeader, Timeouts,
+    TlsVersionMin,
+};
 pub use health::{
     ActiveChecks, ActiveHealthy, ActiveUnhealthy, CheckKind, Healthchecks, PassiveChecks, PassiveHealthy,
     PassiveUnhealthy,

@@ -109,6 +109,9 @@ async fn pass(
     if let Some(status) = plan.https_only.filter(|_| !came_by_tls(conn, headers)) {
         return Err(insecure(status, &host, &path, uri.query()));
     }
+    if plan.grpc_only {
+        grpc_only(record)?;
+    }
     let (identity, hidden) = authenticate(core, plan.guard, method, headers, uri.query(), record)?;
     let upgrade = if *version == Version::HTTP_11 { forward::upgrade_of(headers) } else { None };
     if upgrade.is_some() {
@@ -162,6 +165,15 @@ fn route(core: &Core, asked: &Asked<'_>, record: &mut Record) -> Result<Matched,
         draft.text(Text::Upstream, upstream.as_bytes());
     }
     Ok(matched)
+}
+
+/// Refuses what is not gRPC by HTTP/2.
+fn grpc_only(record: &mut Record) -> Result<(), Fault> {
+    match record.draft().head.protocol {
+        protocol if protocol == Protocol::Grpc as u8 => Ok(()),
+        protocol if protocol == Protocol::H2 as u8 => Err(Fault::NotGrpc),
+        _ => Err(Fault::Http2Only),
+    }
 }
 
 /// Finds out who calls, where the route asks for it. Returns the query to send too, if a key was taken out of it.

@@ -39,6 +39,8 @@ pub(crate) enum Download {
     Close,
     /// It closed.
     Closed,
+    /// As HTTP/2 frames it: this many bytes, where that is known.
+    Stream(Option<u64>),
 }
 
 /// A piece of a body.
@@ -68,6 +70,8 @@ impl Download {
                 Part::Data(from.split_to(length).freeze())
             }
             Self::Close => Part::Data(from.split().freeze()),
+            // Read where the stream is.
+            Self::Stream(_) => Part::Refused,
             Self::Chunked(chunks) => match chunks.read(from) {
                 Piece::Data(data) => Part::Data(data),
                 Piece::Trailers(map) => Part::Trailers(map),

@@ -1,6 +1,7 @@
-//! Which target is next: one thread's view of the upstreams, with its idle connections.
+//! Which target is next: one thread's view of the upstreams, with its connections.
 
 use super::choose;
+use super::http2::Shared;
 use super::pool::Lease;
 use crate::config::Algorithm;
 use crate::core::Core;
@@ -14,11 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::watch;
 
-/// An address, and this thread's idle connections to it, the last used on top.
+/// An address, and this thread's connections to it, of the idle ones the last used on top.
 pub(crate) struct Endpoint {
     pub peer: Arc<Peer>,
     #[expect(clippy::vec_box, reason = "a lease moves with its request, and is large")]
     pub idle: RefCell<Vec<Box<Lease>>>,
+    /// Its connections of HTTP/2, idle or not.
+    pub shared: RefCell<Vec<Rc<Shared>>>,
     /// Its address is no longer one of the upstream's.
     pub retired: Cell<bool>,
 }
@@ -124,7 +127,8 @@ impl Balance {
         let since = core.clock.now_ms().saturating_sub(core.plan.timeouts.upstream_idle_timeout_ms);
         for view in &self.views {
             for endpoint in &view.borrow().endpoints {
-                endpoint.idle.borrow_mut().retain(|lease| lease.is_kept(since));
+                endpoint.idle.borrow_mut().retain_mut(|lease| lease.is_kept(since));
+                endpoint.shared.borrow_mut().retain(|shared| shared.stays(since));
             }
         }
     }
@@ -137,14 +141,16 @@ impl View {
         for member in &self.group.members {
             let known = before.iter().find(|endpoint| Arc::ptr_eq(&endpoint.peer, &member.peer));
             self.endpoints.push(known.cloned().unwrap_or_else(|| {
-                let (idle, retired) = (RefCell::default(), Cell::new(false));
-                Rc::new(Endpoint { peer: Arc::clone(&member.peer), idle, retired })
+                let (idle, shared, retired) = (RefCell::default(), RefCell::default(), Cell::new(false));
+                Rc::new(Endpoint { peer: Arc::clone(&member.peer), idle, shared, retired })
             }));
         }
         for endpoint in before {
             if !self.endpoints.iter().any(|stays| Rc::ptr_eq(stays, &endpoint)) {
                 endpoint.retired.set(true);
                 endpoint.idle.borrow_mut().clear();
+                // Streams that are open end on them; nobody joins.
+                endpoint.shared.borrow_mut().clear();
             }
         }
         self.current = vec![0; self.endpoints.len()];

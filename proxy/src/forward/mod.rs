@@ -7,6 +7,12 @@ mod choose;
 
 mod balance;
 
+pub(crate) mod verifier;
+
+mod connect;
+
+mod http2;
+
 mod pool;
 
 mod retry;
@@ -44,6 +50,7 @@ use crate::plan::{ServicePlan, UpstreamPlan};
 use crate::record::{Record, micros};
 use crate::upstream::{Shown, Used};
 use balance::{Ask, Endpoint, Load};
+use connect::NotConnected;
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
 use hash::Hashed;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -126,10 +133,10 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         };
         attempt.endpoint = Some(Rc::clone(&endpoint));
         let load = upstream.counts_load().then(|| Load::new(&endpoint.peer));
-        let pooled = if fresh_only { None } else { pool::take(&endpoint) };
+        let pooled = if fresh_only { None } else { pooled(core, &endpoint, service.link) };
         let lease = match pooled {
             Some(lease) => Ok(lease),
-            None => open(&endpoint, service.connect_timeout_ms, &deadline, record).await,
+            None => open(core, &endpoint, service, &deadline, record).await,
         };
         let mut lease = match lease {
             Ok(lease) => lease,
@@ -271,23 +278,53 @@ fn failed(upstream: &UpstreamPlan, endpoint: &Endpoint, error: AttemptError) {
     endpoint.peer.shown(rules, shown);
 }
 
+/// A connection that is there already.
+fn pooled(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
+    if core.plan.links[link].http2 { pool::join(core, endpoint, link) } else { pool::take(endpoint, link) }
+}
+
 /// Connects.
 async fn open(
+    core: &Rc<Core>,
     endpoint: &Rc<Endpoint>,
-    timeout_ms: u64,
+    service: &ServicePlan,
     deadline: &Deadline,
     record: &mut Record,
 ) -> Result<Box<Lease>, (AttemptError, Fault)> {
+    let link = &core.plan.links[service.link];
+    let (timeout_ms, addr) = (service.connect_timeout_ms, endpoint.peer.addr);
+    let name = core.plan.server_name(service.upstream, endpoint.peer.target);
     let begun = Instant::now();
-    let lease = deadline.within(timeout_ms, pool::connect(endpoint)).await;
-    record.draft().head.connect_us = micros(begun, Instant::now());
-    match lease {
-        Some(Ok(lease)) => Ok(lease),
+    let connected = deadline.within(timeout_ms, connect::open(link, addr, name)).await;
+    let now = Instant::now();
+    record.draft().head.connect_us = micros(begun, now);
+    match connected {
+        Some(Ok(connected)) => {
+            if let Some(from) = connected.handshake_from {
+                let head = &mut record.draft().head;
+                (head.connect_us, head.tls_us) = (micros(begun, from), micros(from, now));
+            }
+            if !link.http2 {
+                return Ok(Lease::new(connected.wire, endpoint, service.link));
+            }
+            let shared = deadline.within(timeout_ms, connected.http2(core, service.link, addr)).await;
+            shared
+                .ok_or((AttemptError::ConnectTimeout, Fault::ConnectTimeout))?
+                .map(|shared| pool::share(core, endpoint, shared))
+                .map_err(refused)
+        }
         Some(Err(error)) => {
-            tracing::debug!(addr = %endpoint.peer.addr, %error, "cannot connect");
-            Err((AttemptError::ConnectFailed, Fault::ConnectFailed))
+            tracing::debug!(%addr, %error, "no connection");
+            Err(refused(error))
         }
         None => Err((AttemptError::ConnectTimeout, Fault::ConnectTimeout)),
+    }
+}
+
+fn refused(error: NotConnected) -> (AttemptError, Fault) {
+    match error {
+        NotConnected::Tcp(_) => (AttemptError::ConnectFailed, Fault::ConnectFailed),
+        NotConnected::Tls(_) => (AttemptError::TlsFailed, Fault::TlsFailed),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Upstream connections of one thread. A connection is driven by the task whose request it carries; between requests
-//! it lies in a stack of its address.
+//! it lies in a stack of its address. Those of HTTP/2 are shared, and have a task of their own.
 
 use super::answer::{self, Download, Head, Part};
 use super::balance::{Endpoint, Load};
+use super::connect::Wire;
+use super::http2::{Shared, Stream};
 use crate::core::Core;
 use crate::upstream::Used;
 use bytes::{Bytes, BytesMut};
@@ -10,7 +12,6 @@ use http::{HeaderMap, Method, StatusCode};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 /// Room for one read, and for one while a long body comes.
 const READ_BYTES: usize = 8 << 10;
@@ -20,13 +21,15 @@ const READ_BYTES_MIN: usize = 1 << 10;
 
 /// A connection to an upstream.
 pub(crate) struct Lease {
-    pub io: TcpStream,
+    pub io: Wire,
     /// What has come and was not taken.
     read: BytesMut,
     /// Whether the last read took all the room there was.
     filled: bool,
     /// Whom it leads to, while a request has it.
     endpoint: Option<Rc<Endpoint>>,
+    /// How it was made.
+    link: usize,
     /// The request that has it, where such are counted.
     pub load: Option<Load>,
     pub used: Option<Used>,
@@ -53,6 +56,22 @@ pub(crate) enum Content {
 }
 
 impl Lease {
+    /// Of a new connection, or of a stream.
+    pub fn new(io: Wire, endpoint: &Rc<Endpoint>, link: usize) -> Box<Self> {
+        Box::new(Self {
+            io,
+            read: BytesMut::new(),
+            filled: false,
+            endpoint: Some(Rc::clone(endpoint)),
+            link,
+            load: None,
+            used: None,
+            reused: false,
+            keeps: false,
+            idle_since_ms: 0,
+        })
+    }
+
     /// Reads on for a response head. Interim ones (1xx) are passed over, a 101 excepted.
     pub fn poll_head(
         &mut self,
@@ -60,6 +79,9 @@ impl Lease {
         method: &Method,
         bytes_max: usize,
     ) -> Poll<Result<Head, Broken>> {
+        if let Wire::Http2(stream) = &mut self.io {
+            return stream.poll_head(cx);
+        }
         loop {
             if !self.read.is_empty() {
                 match answer::read(&mut self.read, method) {
@@ -89,6 +111,9 @@ impl Lease {
         cx: &mut Context<'_>,
         body: &mut Download,
     ) -> Poll<Option<Result<Content, Broken>>> {
+        if let Wire::Http2(stream) = &mut self.io {
+            return stream.poll_content(cx, body);
+        }
         loop {
             match body.read(&mut self.read) {
                 Part::Data(data) => return Poll::Ready(Some(Ok(Content::Data(data)))),
@@ -121,27 +146,27 @@ impl Lease {
     }
 
     /// Whether an idle connection is open and silent: anything that comes by itself makes it useless.
-    fn is_fit(&self) -> bool {
-        let silent =
-            self.io.try_read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        silent && self.read.is_empty()
+    fn is_fit(&mut self) -> bool {
+        self.read.is_empty() && self.io.is_silent()
     }
 
     /// Whether an idle connection is still good, used at this millisecond or later.
-    pub fn is_kept(&self, since_ms: u64) -> bool {
+    pub fn is_kept(&mut self, since_ms: u64) -> bool {
         self.idle_since_ms >= since_ms && self.is_fit()
     }
 
     /// The stream, what came right behind the head, and what counts the request.
-    pub fn into_parts(self) -> (TcpStream, Bytes, (Option<Load>, Option<Used>)) {
+    pub fn into_parts(self) -> (Wire, Bytes, (Option<Load>, Option<Used>)) {
         (self.io, self.read.freeze(), (self.load, self.used))
     }
 }
 
-/// The last used connection that is still open.
-pub(super) fn take(endpoint: &Rc<Endpoint>) -> Option<Box<Lease>> {
+/// The last used connection of this link that is still open.
+pub(super) fn take(endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
     let mut idle = endpoint.idle.borrow_mut();
-    while let Some(mut lease) = idle.pop() {
+    // Nearly always the last one: an address has rarely more than one link.
+    while let Some(at) = idle.iter().rposition(|lease| lease.link == link) {
+        let mut lease = idle.remove(at);
         if lease.is_fit() {
             lease.reused = true;
             lease.endpoint = Some(Rc::clone(endpoint));
@@ -151,12 +176,41 @@ pub(super) fn take(endpoint: &Rc<Endpoint>) -> Option<Box<Lease>> {
     None
 }
 
+/// A stream on a connection of this link that has room for one.
+pub(super) fn join(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
+    let streams_max = core.plan.limits.upstream_streams_max;
+    let shared = endpoint.shared.borrow();
+    let found = shared.iter().find(|one| one.link == link && one.has_room(streams_max))?;
+    Some(stream(core, endpoint, found))
+}
+
+/// A stream on a new connection, which others may join.
+pub(super) fn share(core: &Rc<Core>, endpoint: &Rc<Endpoint>, shared: Rc<Shared>) -> Box<Lease> {
+    let lease = stream(core, endpoint, &shared);
+    if !endpoint.retired.get() {
+        endpoint.shared.borrow_mut().push(shared);
+    }
+    lease
+}
+
+fn stream(core: &Rc<Core>, endpoint: &Rc<Endpoint>, shared: &Rc<Shared>) -> Box<Lease> {
+    let stream = Stream::new(core, shared);
+    let reused = stream.reused;
+    let mut lease = Lease::new(Wire::Http2(Box::new(stream)), endpoint, shared.link);
+    lease.reused = reused;
+    lease
+}
+
 /// Puts a connection back whose exchange has ended cleanly; others are closed.
 pub(super) fn put(core: &Core, mut lease: Box<Lease>) {
     // An idle connection does not hold its place alive, which holds it.
     let (Some(endpoint), _ended) = (lease.endpoint.take(), (lease.load.take(), lease.used.take())) else {
         return;
     };
+    // A stream ends here; its connection has its own place.
+    if matches!(lease.io, Wire::Http2(_)) {
+        return;
+    }
     let serves = core.phase.get() == crate::core::Phase::Serving && !endpoint.retired.get();
     if !serves || !lease.keeps || !lease.read.is_empty() {
         return;
@@ -166,21 +220,4 @@ pub(super) fn put(core: &Core, mut lease: Box<Lease>) {
     if idle.len() < core.plan.limits.upstream_idle_max {
         idle.push(lease);
     }
-}
-
-/// Opens a connection.
-pub(super) async fn connect(endpoint: &Rc<Endpoint>) -> std::io::Result<Box<Lease>> {
-    let io = TcpStream::connect(endpoint.peer.addr).await?;
-    io.set_nodelay(true)?;
-    Ok(Box::new(Lease {
-        io,
-        read: BytesMut::new(),
-        filled: false,
-        endpoint: Some(Rc::clone(endpoint)),
-        load: None,
-        used: None,
-        reused: false,
-        keeps: false,
-        idle_since_ms: 0,
-    }))
 }

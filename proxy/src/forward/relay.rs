@@ -38,6 +38,7 @@ impl Relay {
         match self.body {
             Download::Sized(left) => SizeHint::with_exact(left),
             Download::Closed => SizeHint::with_exact(0),
+            Download::Stream(Some(left)) => SizeHint::with_exact(left),
             _ => SizeHint::default(),
         }
     }

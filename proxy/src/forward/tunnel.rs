@@ -2,6 +2,7 @@
 //! the upstream's 101 has gone to the client.
 
 use super::balance::Load;
+use super::connect::Wire;
 use super::pool::Lease;
 use crate::clock::Deadline;
 use crate::record::Record;
@@ -13,14 +14,13 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 16 << 10;
 
 /// The upstream's side of a tunnel, and its event.
 pub(crate) struct Tunnel {
-    upstream: TcpStream,
+    upstream: Wire,
     /// What the upstream sent right behind its 101.
     ahead: Bytes,
     /// Counts it as a request of its target.
@@ -42,7 +42,7 @@ impl Tunnel {
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, client: S, ahead: &[u8]) {
         let (up, down, moved) = (Cell::new(0), Cell::new(0), Cell::new(0u64));
         let (mut client_read, mut client_write) = tokio::io::split(Counted { io: client, moved: &moved });
-        let (mut upstream_read, mut upstream_write) = self.upstream.split();
+        let (mut upstream_read, mut upstream_write) = tokio::io::split(self.upstream);
         let first = self.ahead.clone();
         let mut both = std::pin::pin!(async {
             let upward = copy(ahead, &mut client_read, &mut upstream_write, &up);

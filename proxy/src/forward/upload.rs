@@ -1,17 +1,19 @@
 //! A request on its way upstream: its head, then its body as the client sends it, framed anew. Streamed, counted and
 //! bounded; the next piece is asked for when the one before is written, so a slow upstream slows the client down.
 
+use super::connect::Wire;
 use super::headers::is_trailer;
+use super::http2::{Flow, Stream};
 use crate::accept::{ClientBody, StrictHandle};
 use crate::error::Fault;
 use crate::pieces::{Pieces, last_chunk};
 use crate::record::{Record, micros};
 use bytes::Bytes;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 /// Room for the head of a usual request.
 const HEAD_BYTES: usize = 1024;
@@ -49,6 +51,8 @@ pub(crate) struct Upload {
     pub framing: Framing,
     /// The client's body, until its end was seen.
     body: Option<ClientBody>,
+    /// The body, while an HTTP/2 connection has it.
+    flow: Option<Rc<Flow>>,
     bytes_max: u64,
     strict: Option<StrictHandle>,
     out: Pieces,
@@ -73,6 +77,7 @@ impl Upload {
         Self {
             framing,
             body,
+            flow: None,
             bytes_max,
             strict,
             out: Pieces::with_capacity(HEAD_BYTES),
@@ -87,6 +92,7 @@ impl Upload {
     pub fn begin(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.out.clear();
         self.begun = false;
+        self.body = self.flow.take().and_then(|flow| flow.take()).or(self.body.take());
         write(&mut self.out.head);
         // What was taken of the body before is written again; none of it was sent.
         if let Some((data, chunked, last)) = self.first.clone() {
@@ -101,11 +107,18 @@ impl Upload {
 
     /// Whether another try may begin because the upstream has seen nothing of this one.
     pub fn is_unsent(&self) -> bool {
-        !self.begun
+        !self.begun || self.flow.as_ref().is_some_and(|flow| flow.unsent.get() && flow.bytes.get() == 0)
     }
 
     /// Who is waited for.
     pub fn waiting(&self) -> Waiting {
+        if let Some(flow) = &self.flow {
+            return match (flow.is_end(), flow.asks.get()) {
+                (true, _) => Waiting::Done,
+                (false, true) => Waiting::Client,
+                (false, false) => Waiting::Upstream,
+            };
+        }
         match (self.out.is_empty(), &self.body) {
             (true, None) => Waiting::Done,
             (true, Some(_)) => Waiting::Client,
@@ -116,10 +129,13 @@ impl Upload {
     /// Sends on; ready when the request is out.
     pub fn poll(
         &mut self,
-        io: &mut TcpStream,
+        io: &mut Wire,
         cx: &mut Context<'_>,
         record: &mut Record,
     ) -> Poll<Result<(), Stopped>> {
+        if let Wire::Http2(stream) = io {
+            return self.poll_http2(stream, cx, record);
+        }
         // A small body that is there already goes out with its head.
         if !self.begun && self.body.is_some() && self.first.is_none() {
             let _nothing_yet = self.poll_piece(cx, record)?;
@@ -137,11 +153,49 @@ impl Upload {
                 self.begun = true;
                 self.first = None;
             }
+            // TLS may hold back what was written.
+            if ready!(Pin::new(&mut *io).poll_flush(cx)).is_err() {
+                return Poll::Ready(Err(Stopped::Upstream));
+            }
             if self.body.is_none() {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_piece(cx, record))?;
         }
+    }
+
+    /// Hands the request to its stream, then watches how the body goes.
+    fn poll_http2(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+        record: &mut Record,
+    ) -> Poll<Result<(), Stopped>> {
+        let flow = match &self.flow {
+            Some(flow) => flow,
+            None => {
+                let flow = Flow::new(self.body.take(), self.bytes_max, self.strict.clone());
+                stream.send(&self.out.head, &flow).map_err(Stopped::Client)?;
+                self.out.clear();
+                self.begun = true;
+                self.flow.insert(flow)
+            }
+        };
+        flow.watch(cx);
+        if flow.pieces.get() != self.pieces {
+            self.pieces = flow.pieces.get();
+            record.draft().head.request_bytes = flow.bytes.get();
+        }
+        if let Some(fault) = flow.stopped.get() {
+            return Poll::Ready(Err(Stopped::Client(fault)));
+        }
+        if !flow.is_end() {
+            return Poll::Pending;
+        }
+        if self.pieces > 0 {
+            record.draft().head.request_body_us = micros(record.started, Instant::now());
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Takes the client's next piece and frames it. What was written is out of the way by then, the head excepted.
@@ -201,5 +255,14 @@ impl Upload {
         self.body = None;
         let ended_us = micros(record.started, Instant::now());
         record.draft().head.request_body_us = ended_us;
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // The connection must not read on from a client whose exchange is over.
+        if let Some(flow) = &self.flow {
+            let _nobody_wants_it = flow.take();
+        }
     }
 }

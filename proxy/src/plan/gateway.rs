@@ -1,13 +1,12 @@
 //! Checks the `gateway` section: addresses, certificates, bounds.
 
+use super::listen_tls;
 use super::{ListenPlan, TrustedNetworks};
-use crate::config::{GatewayConfig, Limits, Listen, Timeouts, TlsFiles};
+use crate::accept::ServerNames;
+use crate::config::{GatewayConfig, Limits, Listen, Timeouts};
 use event::Problem;
 use http::HeaderName;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 pub(super) struct Front {
     pub listeners: Vec<ListenPlan>,
@@ -16,7 +15,11 @@ pub(super) struct Front {
     pub source_service_header: HeaderName,
 }
 
-pub(super) fn check(config: &GatewayConfig, problems: &mut Vec<Problem>) -> Option<Front> {
+pub(super) fn check(
+    config: &GatewayConfig,
+    names: &ServerNames,
+    problems: &mut Vec<Problem>,
+) -> Option<Front> {
     if config.listen.is_empty() {
         problems.push(
             Problem::new("gateway.listen", "no listener: nobody could connect")
@@ -32,7 +35,7 @@ pub(super) fn check(config: &GatewayConfig, problems: &mut Vec<Problem>) -> Opti
                     .hint("give each listener its own name"),
             );
         }
-        listeners.extend(check_listen(listen, &path, problems));
+        listeners.extend(check_listen(listen, &path, names, problems));
     }
     let mut trusted = TrustedNetworks::default();
     for (at, text) in config.trusted_ips.iter().enumerate() {
@@ -65,7 +68,12 @@ pub(super) fn check(config: &GatewayConfig, problems: &mut Vec<Problem>) -> Opti
     Some(Front { listeners, threads, trusted, source_service_header })
 }
 
-fn check_listen(listen: &Listen, path: &str, problems: &mut Vec<Problem>) -> Option<ListenPlan> {
+fn check_listen(
+    listen: &Listen,
+    path: &str,
+    names: &ServerNames,
+    problems: &mut Vec<Problem>,
+) -> Option<ListenPlan> {
     let addr = listen.address.parse::<SocketAddr>();
     if addr.is_err() {
         problems.push(
@@ -75,50 +83,9 @@ fn check_listen(listen: &Listen, path: &str, problems: &mut Vec<Problem>) -> Opt
     }
     let tls = match &listen.tls {
         None => None,
-        Some(files) => Some(Arc::new(server_config(files, &format!("{path}.tls"), problems)?)),
+        Some(tls) => Some(listen_tls::server_config(tls, names, &format!("{path}.tls"), problems)?),
     };
     Some(ListenPlan { name: listen.name.clone(), addr: addr.ok()?, tls })
-}
-
-fn server_config(files: &TlsFiles, path: &str, problems: &mut Vec<Problem>) -> Option<rustls::ServerConfig> {
-    let before = problems.len();
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect)
-        .unwrap_or_else(|error| {
-            let text = format!("cannot read {}: {error}", files.certificate.display());
-            problems.push(Problem::new(format!("{path}.certificate"), text));
-            Vec::new()
-        });
-    if chain.is_empty() && problems.len() == before {
-        let text = format!("{} holds no certificate", files.certificate.display());
-        problems.push(Problem::new(format!("{path}.certificate"), text).hint("it must be in PEM form"));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| {
-            let text = format!("cannot read {}: {error}", files.key.display());
-            problems.push(Problem::new(format!("{path}.key"), text));
-        })
-        .ok()?;
-    if problems.len() > before {
-        return None;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let made = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
-    match made {
-        Ok(mut config) => {
-            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-            Some(config)
-        }
-        Err(error) => {
-            problems.push(
-                Problem::new(path.to_owned(), error.to_string())
-                    .hint("certificate and key must belong together"),
-            );
-            None
-        }
-    }
 }
 
 fn check_limits(limits: &Limits, problems: &mut Vec<Problem>) {
@@ -141,6 +108,7 @@ fn check_limits(limits: &Limits, problems: &mut Vec<Problem>) {
     within("held_bytes_max", size(limits.held_bytes_max), 1, 1 << 20);
     within("h2_streams_max", u64::from(limits.h2_streams_max), 1, 1 << 16);
     within("upstream_idle_max", size(limits.upstream_idle_max), 0, 1 << 20);
+    within("upstream_streams_max", size(limits.upstream_streams_max), 1, 1 << 16);
     within("response_header_bytes_max", size(limits.response_header_bytes_max), 8192, 1 << 20);
 }
 

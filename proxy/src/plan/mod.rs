@@ -4,6 +4,14 @@
 
 mod entities;
 
+mod pem;
+
+mod certificates;
+
+mod link;
+
+mod listen_tls;
+
 mod dns;
 
 mod gateway;
@@ -15,6 +23,7 @@ mod upstreams;
 #[cfg(test)]
 mod tests;
 
+use crate::accept::ServerTls;
 use crate::auth::{Guard, Keyring};
 use crate::config::{Entities, GatewayConfig, Limits, ResponseHeader, Timeouts};
 use crate::route::Router;
@@ -23,6 +32,7 @@ use http::HeaderName;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub(crate) use link::LinkPlan;
 pub(crate) use trust::TrustedNetworks;
 pub(crate) use upstreams::{TargetPlan, UpstreamPlan};
 
@@ -48,6 +58,7 @@ pub struct Plan {
     pub(crate) version: u64,
     pub(crate) router: Router,
     pub(crate) services: Vec<ServicePlan>,
+    pub(crate) links: Vec<LinkPlan>,
     pub(crate) upstreams: Vec<UpstreamPlan>,
     pub(crate) targets: Vec<TargetPlan>,
     pub(crate) guards: Vec<Guard>,
@@ -58,6 +69,14 @@ impl Plan {
     /// How many threads, and so spool writers, it wants.
     pub fn threads(&self) -> u16 {
         self.threads
+    }
+
+    /// Whom the certificate of a target must be for.
+    pub(crate) fn server_name(&self, upstream: usize, target: usize) -> &str {
+        match &self.upstreams[upstream].server_name {
+            Some(name) => name,
+            None => &self.targets[target].host,
+        }
     }
 }
 
@@ -86,7 +105,7 @@ impl KongHeaders {
 pub(crate) struct ListenPlan {
     pub name: String,
     pub addr: SocketAddr,
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 /// What a route forwards to.
@@ -94,6 +113,8 @@ pub(crate) struct ListenPlan {
 pub(crate) struct ServicePlan {
     pub name: String,
     pub upstream: usize,
+    /// How its connections are made.
+    pub link: usize,
     /// Path put before each request's: `/` for none.
     pub path: String,
     pub retries: u32,
@@ -110,9 +131,10 @@ pub(crate) struct ServicePlan {
 /// All that is wrong, each with the path of its field.
 pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
-    let front = gateway::check(gateway, &mut problems);
+    let store = certificates::check(entities, &mut problems);
+    let front = gateway::check(gateway, &store.names, &mut problems);
     let dns = dns::check(&gateway.dns, &mut problems);
-    let back = entities::check(entities, &mut problems);
+    let back = entities::check(entities, store, gateway.upstream_roots.as_deref(), &mut problems);
     let (Some(front), true) = (front, problems.is_empty()) else {
         return Err(problems);
     };
@@ -134,6 +156,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         version: version(gateway, entities),
         router: back.router.build(),
         services: back.services,
+        links: back.links,
         upstreams: back.upstreams,
         targets: back.targets,
         guards: back.guards,

@@ -31,7 +31,7 @@ fn a_whole_file_is_planned() {
 fn all_problems_come_at_once_with_their_paths() {
     let found = problems(serde_json::json!({
         "services": [
-            {"name": "a", "url": "https://x", "routes": [
+            {"name": "a", "url": "ftp://x", "routes": [
                 {"paths": ["ok"]}, {"paths": ["/fine", "~/re(?=x)"], "methods": ["get", "GETT "]},
                 {"service": "a", "hosts": ["a.*.b"], "headers": {"host": ["x"], "a b": ["x"], "x": ["~*("], "y": []}},
                 {"snis": ["*.x", "10.0.0.1"], "protocols": ["http"], "path_handling": "v2", "regex_priority": -1},

@@ -13,6 +13,8 @@ pub(crate) struct UpstreamPlan {
     /// Indexes of targets, and their weights.
     pub targets: Vec<(usize, u32)>,
     pub host_header: Option<HeaderValue>,
+    /// The name in `host_header`, to which certificates are held.
+    pub server_name: Option<String>,
     pub algorithm: Algorithm,
     pub hash: HashPlan,
     pub health: Option<Box<HealthPlan>>,
@@ -25,6 +27,7 @@ impl UpstreamPlan {
             name: None,
             targets: vec![(target, 1)],
             host_header: None,
+            server_name: None,
             algorithm: Algorithm::default(),
             hash: HashPlan::default(),
             health: None,

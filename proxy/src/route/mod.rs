@@ -34,6 +34,8 @@ pub(crate) struct RoutePlan {
     pub service: usize,
     /// Cleartext requests are answered with this status.
     pub https_only: Option<u16>,
+    /// What is not gRPC by HTTP/2 is refused.
+    pub grpc_only: bool,
     pub strip_path: bool,
     pub path_handling: PathHandling,
     pub preserve_host: bool,

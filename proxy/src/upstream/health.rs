@@ -2,8 +2,10 @@
 //! prober count here; whoever reaches a bound turns the state.
 
 use super::peer::Peer;
-use super::probe_tls::ProbeTls;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -68,6 +70,14 @@ pub(crate) enum Probe {
         tls: Option<ProbeTls>,
     },
     Grpc,
+}
+
+/// How a check speaks TLS.
+#[derive(Debug)]
+pub(crate) struct ProbeTls {
+    pub config: Arc<ClientConfig>,
+    /// By default the target's name.
+    pub server_name: Option<ServerName<'static>>,
 }
 
 /// What was counted of an address.

@@ -11,17 +11,14 @@ mod health;
 
 mod probe;
 
-mod probe_tls;
-
 mod dns;
 
 mod keeper;
 
 pub(crate) use dns::DnsPlan;
-pub(crate) use health::{ActivePlan, HealthPlan, Probe, Rules, Shown};
+pub(crate) use health::{ActivePlan, HealthPlan, Probe, ProbeTls, Rules, Shown};
 pub(crate) use keeper::{Keeper, start};
 pub(crate) use peer::Peer;
-pub(crate) use probe_tls::ProbeTls;
 pub(crate) use usage::{Usage, Used};
 
 use crate::config::Algorithm;

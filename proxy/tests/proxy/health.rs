@@ -50,16 +50,16 @@ impl Patient {
 }
 
 fn gateway(healthchecks: &Value, targets: &[SocketAddr], retries: u32) -> Gateway {
-    gateway_of(1, healthchecks, targets, retries)
+    gateway_with(healthchecks, targets, retries, json!({}))
 }
 
-fn gateway_of(threads: u16, healthchecks: &Value, targets: &[SocketAddr], retries: u32) -> Gateway {
+fn gateway_with(healthchecks: &Value, targets: &[SocketAddr], retries: u32, mut config: Value) -> Gateway {
     let targets: Vec<_> = targets.iter().map(|addr| json!({"target": addr.to_string()})).collect();
     let services = json!([{"name": "s", "host": "group", "retries": retries, "read_timeout": 100,
         "routes": [{"paths": ["/"]}]}]);
     let upstreams = json!([{"name": "group", "targets": targets, "healthchecks": healthchecks}]);
-    let settings = json!({"threads": threads, "timeouts": {"sweep_interval_ms": 10}});
-    Gateway::start(json!({"services": services, "upstreams": upstreams}), settings)
+    config["timeouts"] = json!({"sweep_interval_ms": 10});
+    Gateway::start(json!({"services": services, "upstreams": upstreams}), config)
 }
 
 async fn status(gateway: &Gateway) -> u16 {
@@ -181,7 +181,7 @@ fn one_prober_checks_for_all_threads() {
     run(async {
         let patient = Patient::new(200);
         let checks = json!({"active": {"healthy": {"interval": 0.2}}});
-        let _gateway = gateway_of(3, &checks, &[patient.start().await], 0);
+        let _gateway = gateway_with(&checks, &[patient.start().await], 0, json!({"threads": 3}));
         let begun = Instant::now();
         while patient.heads.borrow().len() < 4 {
             assert!(begun.elapsed() < PATIENCE);
@@ -215,7 +215,8 @@ fn a_connection_is_a_check_too() {
 #[test]
 fn https_checks_verify_unless_told_not_to() {
     run(async {
-        for (verifies, fit) in [(true, false), (false, true)] {
+        // Verified by the public authorities, by those of the file, and not at all.
+        for (verifies, known, fit) in [(true, false, false), (true, true, true), (false, false, true)] {
             let made = rcgen::generate_simple_self_signed(vec!["up.test".to_owned()]).unwrap();
             let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
             let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -249,7 +250,11 @@ fn https_checks_verify_unless_told_not_to() {
             let checks = json!({"active": {"type": "https", "https_verify_certificate": verifies,
                 "https_sni": "up.test", "healthy": {"interval": 0.02, "successes": 1},
                 "unhealthy": {"interval": 0.02, "tcp_failures": 1}}});
-            let gateway = gateway(&checks, &[addr], 0);
+            let folder = tempfile::tempdir().unwrap();
+            let roots = folder.path().join("roots.pem");
+            std::fs::write(&roots, made.cert.pem()).unwrap();
+            let config = if known { json!({"upstream_roots": roots}) } else { json!({}) };
+            let gateway = gateway_with(&checks, &[addr], 0, config);
             if fit {
                 let deadline = Instant::now() + PATIENCE;
                 while names.borrow().len() < 3 {

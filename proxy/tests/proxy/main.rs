@@ -21,7 +21,13 @@ mod http1;
 
 mod http2;
 
+mod h2spec;
+
 mod protocol;
+
+mod tls;
+
+mod grpc;
 
 mod strict;
 

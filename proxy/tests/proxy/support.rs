@@ -26,12 +26,17 @@ pub struct Seen {
     pub outcome: Outcome,
     pub texts: HashMap<&'static str, String>,
     pub attempts: Vec<(String, u16, AttemptError, bool, [u8; 8])>,
+    pub extras: HashMap<String, String>,
     pub raw: String,
 }
 
 impl Seen {
     pub fn text(&self, name: &str) -> &str {
         self.texts.get(name).map_or("", String::as_str)
+    }
+
+    pub fn extra(&self, name: &str) -> Option<&str> {
+        self.extras.get(name).map(String::as_str)
     }
 }
 
@@ -107,6 +112,12 @@ impl Gateway {
                         .attempts()
                         .map(|a| {
                             (String::from_utf8_lossy(a.addr).into(), a.status, a.error, a.reused, a.span_id)
+                        })
+                        .collect(),
+                    extras: event
+                        .extra()
+                        .map(|(key, value)| {
+                            (String::from_utf8_lossy(key).into(), String::from_utf8_lossy(value).into())
                         })
                         .collect(),
                     raw: format!("{event:?}"),

@@ -106,13 +106,8 @@ impl Checker<'_> {
         if checks.kind != CheckKind::Https {
             return None;
         }
-        match ProbeTls::new(checks.https_verify_certificate, name.ok().flatten()) {
-            Ok(tls) => Some(tls),
-            Err(error) => {
-                self.problem(format!("{path}.type"), format!("TLS cannot be had: {error}"));
-                None
-            }
-        }
+        let config = self.links.probe(checks.https_verify_certificate, &self.material, self.problems);
+        Some(ProbeTls { config, server_name: name.ok().flatten() })
     }
 
     /// A duration; none for 0.

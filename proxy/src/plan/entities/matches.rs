@@ -152,12 +152,13 @@ impl Checker<'_> {
     }
 
     fn snis(&mut self, route: &Route, path: &str) -> Vec<String> {
-        let secure = route.protocols.is_empty() || route.protocols.iter().any(|protocol| protocol == "https");
+        let secure = route.protocols.is_empty()
+            || route.protocols.iter().any(|protocol| ["https", "grpcs"].contains(&protocol.as_str()));
         if !route.snis.is_empty() && !secure {
             self.problem_hint(
                 format!("{path}.snis"),
                 "can only be asked of TLS clients",
-                "add https to `protocols`",
+                "add https or grpcs to `protocols`",
             );
         }
         let mut snis = Vec::new();

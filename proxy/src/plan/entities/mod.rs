@@ -8,6 +8,8 @@ mod health;
 
 mod services;
 
+mod links;
+
 mod retry;
 
 mod plugins;
@@ -18,16 +20,20 @@ mod routes;
 
 mod consumers;
 
-use super::{ServicePlan, TargetPlan, UpstreamPlan};
+use super::certificates::Store;
+use super::link::{Links, Material};
+use super::{LinkPlan, ServicePlan, TargetPlan, UpstreamPlan};
 use crate::auth::{Guard, Keyring};
 use crate::config::{Entities, Reference};
 use crate::route::Builder;
 use event::Problem;
+use std::path::Path;
 
 #[derive(Default)]
 pub(super) struct Back {
     pub router: Builder,
     pub services: Vec<ServicePlan>,
+    pub links: Vec<LinkPlan>,
     pub upstreams: Vec<UpstreamPlan>,
     pub targets: Vec<TargetPlan>,
     pub guards: Vec<Guard>,
@@ -41,18 +47,33 @@ struct Checker<'a> {
     back: Back,
     problems: &'a mut Vec<Problem>,
     entities: &'a Entities,
+    links: Links,
+    material: Material<'a>,
     global_guard: Option<usize>,
     service_guards: Vec<Option<usize>>,
 }
 
-pub(super) fn check(entities: &Entities, problems: &mut Vec<Problem>) -> Back {
-    let mut checker =
-        Checker { back: Back::default(), problems, entities, global_guard: None, service_guards: Vec::new() };
+pub(super) fn check<'a>(
+    entities: &'a Entities,
+    store: Store<'a>,
+    roots: Option<&'a Path>,
+    problems: &'a mut Vec<Problem>,
+) -> Back {
+    let mut checker = Checker {
+        back: Back::default(),
+        problems,
+        entities,
+        links: Links::default(),
+        material: Material { roots, store },
+        global_guard: None,
+        service_guards: Vec::new(),
+    };
     checker.upstreams();
     checker.services();
     checker.plugins();
     checker.routes();
     checker.consumers();
+    checker.back.links = checker.links.plans;
     checker.back
 }
 
@@ -100,11 +121,11 @@ impl<'a> Checker<'a> {
 
     fn protocols(&mut self, protocols: &[String], path: &str) {
         for (at, protocol) in protocols.iter().enumerate() {
-            if !["http", "https"].contains(&protocol.as_str()) {
+            if !["http", "https", "grpc", "grpcs"].contains(&protocol.as_str()) {
                 self.problem_hint(
                     format!("{path}[{at}]"),
                     format!("`{protocol}` is not supported yet"),
-                    "supported: http, https",
+                    "supported: http, https, grpc, grpcs",
                 );
             }
         }

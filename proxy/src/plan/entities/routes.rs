@@ -69,6 +69,7 @@ impl Checker<'_> {
         let path_handling = self.path_handling(route, path);
         self.kong_only(route, path);
         let guard = guard.or(self.service_guards.get(service).copied().flatten()).or(self.global_guard);
+        let has = |name: &str| route.protocols.iter().any(|protocol| protocol == name);
         let fallback = route.hosts.first().or(route.paths.first()).or(route.methods.first());
         let plan = RoutePlan {
             name: route
@@ -78,6 +79,7 @@ impl Checker<'_> {
                 .unwrap_or_else(|| fallback.cloned().unwrap_or_default()),
             service,
             https_only,
+            grpc_only: (has("grpc") || has("grpcs")) && !has("http") && !has("https"),
             strip_path: route.strip_path.unwrap_or(true),
             path_handling,
             preserve_host: route.preserve_host.unwrap_or(false),
@@ -97,7 +99,7 @@ impl Checker<'_> {
             );
         }
         let has = |name: &str| route.protocols.iter().any(|protocol| protocol == name);
-        (has("https") && !has("http")).then_some(status)
+        ((has("https") || has("grpcs")) && !has("http") && !has("grpc")).then_some(status)
     }
 
     fn path_handling(&mut self, route: &Route, path: &str) -> PathHandling {

@@ -51,17 +51,12 @@ impl Checker<'_> {
         }
         let field = if service.url.is_some() { "url" } else { "protocol" };
         match protocol.as_deref() {
-            None | Some("http") => {}
-            Some("https") => self.problem_hint(
-                format!("{path}.{field}"),
-                "TLS to upstreams is not supported yet",
-                "use http, or a TLS client such as stunnel beside the upstream",
-            ),
+            None | Some("http" | "https" | "grpc" | "grpcs") => {}
             Some(other) => {
                 self.problem_hint(
                     format!("{path}.{field}"),
                     format!("`{other}` is not supported"),
-                    "use http",
+                    "use http, https, grpc or grpcs",
                 );
             }
         }
@@ -88,6 +83,16 @@ impl Checker<'_> {
         if service.retries.is_some_and(|retries| retries > 32_767) {
             self.problem(format!("{path}.retries"), "must be from 0 to 32767");
         }
+        let tls = matches!(protocol.as_deref(), Some("https" | "grpcs"));
+        let grpc = matches!(protocol.as_deref(), Some("grpc" | "grpcs"));
+        if grpc && service.http2 == Some(false) {
+            self.problem_hint(
+                format!("{path}.http2"),
+                "is false, but gRPC needs HTTP/2",
+                "leave it out, or use http or https",
+            );
+        }
+        let link = self.link(service, tls, grpc || service.http2 == Some(true), &path);
         let host = host.unwrap_or_default();
         let field = if service.url.is_some() { "url" } else { "host" };
         if !host.is_empty() && split_target(&host).is_none_or(|(_, port)| port.is_some()) {
@@ -95,7 +100,8 @@ impl Checker<'_> {
         }
         ServicePlan {
             name: service.name.clone().or(service.id.clone()).unwrap_or_else(|| host.clone()),
-            upstream: self.upstream_of(&host, port.unwrap_or(80)),
+            upstream: self.upstream_of(&host, port.unwrap_or(if tls { 443 } else { 80 })),
+            link,
             path: if base.is_empty() { "/".to_owned() } else { base },
             // With the first try as many as an event has room for.
             retries: service.retries.unwrap_or(5).min(event::ATTEMPTS_MAX as u32 - 1),

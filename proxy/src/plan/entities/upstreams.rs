@@ -50,7 +50,17 @@ impl Checker<'_> {
                 ),
             }
         }
-        UpstreamPlan { name: Some(upstream.name.clone()), targets, host_header, algorithm, hash, health }
+        let server_name = host_header.as_ref().and_then(|host| split_target(host.to_str().ok()?));
+        let server_name = server_name.map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
+        UpstreamPlan {
+            name: Some(upstream.name.clone()),
+            targets,
+            host_header,
+            server_name,
+            algorithm,
+            hash,
+            health,
+        }
     }
 
     pub(super) fn target(&mut self, host: &str, port: u16) -> usize {

@@ -1,0 +1,125 @@
+//! Links: how a service's connections are made. Two services share connections to a target only when all of it is
+//! equal, so that no request goes out under another's identity or trust.
+
+use super::certificates::Store;
+use super::pem;
+use crate::forward::verifier;
+use event::Problem;
+use rustls::ClientConfig;
+use rustls_pki_types::TrustAnchor;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Most certificates between the upstream's own and an authority's that can be asked for: what the verifier looks
+/// through.
+pub(super) const VERIFY_DEPTH_MAX: u32 = 6;
+
+/// How connections of some services are made.
+#[derive(Debug)]
+pub(crate) struct LinkPlan {
+    /// None for cleartext.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Whether HTTP/2 is spoken: by prior knowledge, or by ALPN after TLS.
+    pub http2: bool,
+}
+
+/// All that makes two links differ.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct LinkKey {
+    pub tls: Option<TlsKey>,
+    pub http2: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TlsKey {
+    /// None when the upstream's certificate is not looked at.
+    pub verify: Option<Verify>,
+    /// Index among the certificates.
+    pub client: Option<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Verify {
+    /// Indexes among the authorities, in order; none for the gateway's own.
+    pub authorities: Vec<usize>,
+    pub depth: u32,
+}
+
+/// What links are made of.
+pub(super) struct Material<'a> {
+    /// `gateway.upstream_roots`.
+    pub roots: Option<&'a Path>,
+    pub store: Store<'a>,
+}
+
+/// All links, each once.
+#[derive(Default)]
+pub(super) struct Links {
+    keys: Vec<LinkKey>,
+    pub plans: Vec<LinkPlan>,
+    /// Read when the first link needs them.
+    roots: Option<Arc<Vec<TrustAnchor<'static>>>>,
+}
+
+impl Links {
+    /// The link of this key.
+    pub fn of(&mut self, key: LinkKey, material: &Material<'_>, problems: &mut Vec<Problem>) -> usize {
+        if let Some(found) = self.keys.iter().position(|known| *known == key) {
+            return found;
+        }
+        let tls = key.tls.as_ref().map(|tls| self.client_config(tls, key.http2, material, problems));
+        self.plans.push(LinkPlan { tls, http2: key.http2 });
+        self.keys.push(key);
+        self.keys.len() - 1
+    }
+
+    /// TLS of health checks, which believe the gateway's own authorities, or anybody.
+    pub fn probe(
+        &mut self,
+        verifies: bool,
+        material: &Material<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> Arc<ClientConfig> {
+        let verify = verifies.then_some(Verify { authorities: Vec::new(), depth: VERIFY_DEPTH_MAX });
+        self.client_config(&TlsKey { verify, client: None }, false, material, problems)
+    }
+
+    fn client_config(
+        &mut self,
+        key: &TlsKey,
+        http2: bool,
+        material: &Material<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> Arc<ClientConfig> {
+        let verifier = match &key.verify {
+            None => verifier::none(),
+            Some(verify) if verify.authorities.is_empty() => {
+                verifier::chain(self.roots(material, problems), verify.depth)
+            }
+            Some(verify) => {
+                let all = verify.authorities.iter().flat_map(|at| material.store.authorities[*at].1.clone());
+                // What is broken was reported where it stands.
+                let roots = pem::roots(all, "", &mut Vec::new()).roots;
+                verifier::chain(Arc::new(roots), verify.depth)
+            }
+        };
+        let client = key.client.and_then(|at| material.store.certificates[at].1.clone());
+        verifier::client_config(verifier, client, http2)
+    }
+
+    fn roots(
+        &mut self,
+        material: &Material<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> Arc<Vec<TrustAnchor<'static>>> {
+        let mut read = || match material.roots {
+            None => webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+            Some(file) => {
+                const PATH: &str = "gateway.upstream_roots";
+                let all = pem::Pem::File(file).certificates(PATH, problems).unwrap_or_default();
+                pem::roots(all, PATH, problems).roots
+            }
+        };
+        Arc::clone(self.roots.get_or_insert_with(|| Arc::new(read())))
+    }
+}
