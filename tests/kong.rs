@@ -156,6 +156,64 @@ fn a_file_is_said_to_be_wrong_before_it_runs() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// A certificate of an authority.
+fn authority() -> String {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+}
+
+/// A certificate of some names with its key.
+fn leaf() -> (String, String) {
+    let names = ["a.example.com", "127.0.0.1"].map(str::to_owned);
+    let signed = rcgen::generate_simple_self_signed(names).unwrap();
+    (signed.cert.pem(), signed.signing_key.serialize_pem())
+}
+
+#[test]
+fn tls_of_a_kong_file_is_as_in_kong() {
+    let (authority, leaf) = (authority(), leaf());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kong.yml");
+    let text = r#"
+_format_version: "3.0"
+services:
+- {name: blind, url: "https://127.0.0.1:9", routes: [{paths: [/blind]}]}
+- {name: told, url: "https://127.0.0.1:9", tls_verify: false, ca_certificates: [a], routes: [{paths: [/told]}]}
+- {name: seeing, protocol: https, host: 127.0.0.1, tls_verify: true, routes: [{paths: [/seeing]}]}
+- {name: asking, url: "grpcs://127.0.0.1:9", ca_certificates: [a], routes: [{paths: [/asking]}]}
+- {name: clear, url: "http://127.0.0.1:9", tls_verify: false, routes: [{paths: [/clear]}]}
+certificates: [{id: c, cert: "{vault://env/CERT}", key: "{vault://env/KEY}", snis: [{name: a.example.com}]}]
+ca_certificates: [{id: a, cert: "{vault://env/AUTHORITY}"}]
+"#;
+    fs::write(&file, text).unwrap();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
+    check.args(["check", "--kong"]).arg(&file).env_clear();
+    let output =
+        check.envs([("CERT", &leaf.0), ("KEY", &leaf.1), ("AUTHORITY", &authority)]).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(output.status.success(), "{said}");
+    for line in [
+        "line 4: services[0]: the certificate of its upstream is not verified, as in Kong",
+        "line 5: services[1]: `ca_certificates` is not used",
+    ] {
+        assert!(said.contains(line), "{line} is missing in\n{said}");
+    }
+    assert!(
+        !["services[2]", "services[3]", "services[4]"].iter().any(|place| said.contains(place)),
+        "{said}"
+    );
+    let mut convert = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
+    let native = String::from_utf8(convert.arg("convert").arg(&file).output().unwrap().stdout).unwrap();
+    let native: Value = serde_saphyr::from_str(&native).unwrap();
+    let field = |at: usize, name: &str| native["services"][at][name].clone();
+    let verifies: Vec<Value> = (0..5).map(|at| field(at, "tls_verify")).collect();
+    assert_eq!(verifies, [Value::from(false), false.into(), true.into(), Value::Null, Value::Null]);
+    assert_eq!((field(2, "port"), field(0, "port")), (80.into(), Value::Null));
+    assert_eq!(native["gateway"]["listen"][1]["address"], "0.0.0.0:8443");
+}
+
 /// The fields that an entity cannot do without, where a row's example does not give them.
 fn needed(entity: &str) -> &'static [(&'static str, &'static str)] {
     match entity {
@@ -167,6 +225,11 @@ fn needed(entity: &str) -> &'static [(&'static str, &'static str)] {
         "keyauth_credentials" => &[("consumer", "c"), ("key", "k")],
         "plugins" => &[("name", "key-auth")],
         "vaults" => &[("name", "env"), ("prefix", "p")],
+        "certificates" => &[("cert", "'{vault://env/CERT}'"), ("key", "'{vault://env/KEY}'")],
+        "snis" => &[("name", "a.example.com"), ("certificate", "9a2f5b5e-0000-4000-8000-00000000000a")],
+        "ca_certificates" => {
+            &[("id", "9a2f5b5e-0000-4000-8000-00000000000b"), ("cert", "'{vault://env/AUTHORITY}'")]
+        }
         _ => &[],
     }
 }
@@ -183,6 +246,11 @@ fn tried(entity: &str, example: &str) -> String {
         ("services", "{name: s, host: 127.0.0.1}"),
         ("upstreams", "{name: u.x}"),
         ("consumers", "{username: c}"),
+        (
+            "certificates",
+            "{id: 9a2f5b5e-0000-4000-8000-00000000000a, cert: '{vault://env/CERT}', key: '{vault://env/KEY}'}",
+        ),
+        ("ca_certificates", "{id: 9a2f5b5e-0000-4000-8000-00000000000b, cert: '{vault://env/AUTHORITY}'}"),
     ] {
         if other != entity {
             file += &format!("{other}:\n- {entry}\n");
@@ -206,6 +274,7 @@ fn every_field_of_the_table_is_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kong.yml");
     let (mut rows, mut wrong) = (0, Vec::new());
+    let (authority, leaf) = (authority(), leaf());
     for line in text.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> =
             line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect();
@@ -218,7 +287,7 @@ fn every_field_of_the_table_is_what_it_says() {
             .args(["check", "--json", "--kong"])
             .arg(&file)
             .env_clear()
-            .env("A", "a")
+            .envs([("A", "a"), ("CERT", &leaf.0), ("KEY", &leaf.1), ("AUTHORITY", &authority)])
             .output()
             .unwrap();
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();

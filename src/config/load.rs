@@ -173,12 +173,21 @@ pub fn load<T: DeserializeOwned + JsonSchema>(sources: Sources) -> Result<Loaded
     }
 }
 
-/// A Kong file as a native one, its references to the environment kept. The file is checked whole on the way; a
-/// variable that is not set does not keep it from being converted.
+/// A Kong file as a native one.
+pub struct Converted<T> {
+    /// The native file, its references to the environment kept.
+    pub native: String,
+    /// What it says, with the names of variables that are not set as their values.
+    pub loaded: Loaded<T>,
+    /// Variables that it refers to and that are not set.
+    pub missing: Vec<String>,
+}
+
+/// Makes a native file of a Kong file. Its references need not be set: a secret may be known elsewhere only.
 pub fn convert<T: DeserializeOwned + JsonSchema>(
     file: (String, String),
     mut vars: BTreeMap<String, String>,
-) -> Result<(String, Loaded<T>), Report> {
+) -> Result<Converted<T>, Report> {
     let (name, text) = &file;
     let schema = schemars::schema_for!(T).to_value();
     let refused = |findings| Report::new(Some(name.clone()), text.clone(), findings);
@@ -188,11 +197,10 @@ pub fn convert<T: DeserializeOwned + JsonSchema>(
     let native = kong::yaml(&tree);
     let mut names = BTreeSet::new();
     kong::references(&tree, &mut names);
-    for name in names {
-        vars.entry(name.clone()).or_insert(name);
-    }
+    let missing: Vec<String> = names.into_iter().filter(|name| !vars.contains_key(name)).collect();
+    vars.extend(missing.iter().map(|name| (name.clone(), name.clone())));
     // Nothing but the file counts for what is written.
     vars.retain(|name, _| !name.starts_with(env::PREFIX));
     let loaded = load(Sources { file: Some(file), vars, format: FileFormat::Kong, flags: Vec::new() })?;
-    Ok((native, loaded))
+    Ok(Converted { native, loaded, missing })
 }

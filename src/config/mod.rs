@@ -27,7 +27,7 @@ pub mod reference;
 mod mutations;
 
 pub use env::PREFIX;
-pub use load::{FileFormat, Loaded, ReadError, Sources, convert, load, read_file};
+pub use load::{Converted, FileFormat, Loaded, ReadError, Sources, convert, load, read_file};
 pub use report::Report;
 
 use std::path::PathBuf;

@@ -10,8 +10,18 @@ use super::fields::{BOOK_KEEPING, LISTS, is_inert, way_out};
 use super::version::Version;
 
 /// Lists of entities that stand at the top, native ones or such as are put under others.
-const TOP: [&str; 7] =
-    ["services", "routes", "upstreams", "targets", "consumers", "keyauth_credentials", "plugins"];
+const TOP: [&str; 10] = [
+    "services",
+    "routes",
+    "upstreams",
+    "targets",
+    "consumers",
+    "keyauth_credentials",
+    "plugins",
+    "certificates",
+    "snis",
+    "ca_certificates",
+];
 
 /// Longest name.
 const NAME_BYTES_MAX: usize = 253;
@@ -36,8 +46,7 @@ pub(super) fn translate(
     let mut translator = Translator { schema, version, findings, notes };
     let Kind::Map(entries) = &mut tree.kind else { return };
     entries.retain_mut(|entry| {
-        let native = LISTS.iter().any(|(name, _)| *name == entry.key) && knows(schema, &[&entry.key]);
-        if TOP.contains(&&*entry.key) || native {
+        if TOP.contains(&&*entry.key) {
             translator.list(&entry.key, &mut entry.value, &entry.key);
             return true;
         }

@@ -5,8 +5,6 @@
 pub(super) const LISTS: &[(&str, &str)] = &[
     ("acls", "the plugin acl is not in this version"),
     ("basicauth_credentials", "the plugin basic-auth is not in this version; key-auth is"),
-    ("ca_certificates", "name the files of certificate authorities in the native configuration"),
-    ("certificates", "name the certificate's files at the listener (`gateway.listen[].tls`)"),
     ("consumer_group_consumers", "plugins of consumer groups are not in this version"),
     ("consumer_group_plugins", "plugins of consumer groups are not in this version"),
     ("consumer_groups", "plugins of consumer groups are not in this version"),
@@ -25,17 +23,12 @@ pub(super) const LISTS: &[(&str, &str)] = &[
     ("partials", "write the settings out at each plugin"),
     ("rbac_roles", "roles belong to an Admin API, which is not in this version"),
     ("rbac_users", "roles belong to an Admin API, which is not in this version"),
-    ("snis", "name the certificate's files at the listener (`gateway.listen[].tls`)"),
     ("workspaces", "run one gateway for each workspace"),
 ];
 
 /// Fields, and what to do without them.
 pub(super) const FIELDS: &[(&str, &str, &str)] = &[
-    ("services", "ca_certificates", "name the files of the authorities at the native service"),
-    ("services", "client_certificate", "TLS to upstreams with a client certificate is not in this version"),
     ("services", "tls_sans", "the name that is verified is that of the host"),
-    ("services", "tls_verify", "TLS to upstreams is not in this version"),
-    ("services", "tls_verify_depth", "leave it out"),
     ("services", "client_certificate_id", "leave it out"),
     ("services", "filter_chains", "WebAssembly filters are not in this version"),
     ("routes", "sources", "of HTTP requests the address is not matched: use hosts, paths or headers"),
@@ -47,7 +40,7 @@ pub(super) const FIELDS: &[(&str, &str, &str)] = &[
     ),
     ("routes", "priority", "belongs to the expressions router: order routes by their attributes"),
     ("routes", "filter_chains", "WebAssembly filters are not in this version"),
-    ("upstreams", "client_certificate", "TLS to upstreams with a client certificate is not in this version"),
+    ("upstreams", "client_certificate", "give it at the services"),
     (
         "upstreams",
         "hash_fallback_uri_capture",
@@ -71,6 +64,9 @@ pub(super) const FIELDS: &[(&str, &str, &str)] = &[
     ("consumers", "oauth2_credentials", "the plugin oauth2 is not in this version; key-auth is"),
     ("consumers", "plugins", "no plugin that can belong to a consumer is in this version"),
     ("keyauth_credentials", "ttl", "keys do not end by themselves: take it out of the file when it is over"),
+    ("certificates", "cert_alt", "a certificate has one key: ECDSA or RSA"),
+    ("certificates", "key_alt", "a certificate has one key: ECDSA or RSA"),
+    ("certificates", "passphrase", "keys are read as they are: keep them in a vault of the environment"),
     ("plugins", "consumer_group", "plugins of consumer groups are not in this version"),
     ("plugins", "ordering", "plugins run in Kong's order"),
     ("plugins", "partials", "write the settings out at the plugin"),
@@ -81,7 +77,6 @@ pub(super) const FIELDS: &[(&str, &str, &str)] = &[
 
 /// Values of fields that say what holds without them; dumps write them out.
 pub(super) const INERT: &[(&str, &str, &str)] = &[
-    ("services", "tls_verify", "false"),
     ("routes", "request_buffering", "true"),
     ("routes", "request_buffering", "false"),
     ("routes", "response_buffering", "true"),

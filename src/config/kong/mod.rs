@@ -2,7 +2,7 @@
 //! later step (references, schema, types, the parts' own checks) and every complaint is the same for both.
 //!
 //! `version` reads the head of the file, `fields` says what becomes of each field, `shape` puts flat entities under
-//! those they belong to, `vault` turns references to secrets into native ones, `write` makes a native file of it.
+//! those they belong to, `tls` writes out what Kong takes for granted, `vault` turns references to secrets into native ones, `write` makes a native file of it.
 
 mod version;
 
@@ -13,6 +13,8 @@ mod fields;
 mod entities;
 
 mod shape;
+
+mod tls;
 
 mod write;
 
@@ -67,7 +69,8 @@ pub(super) fn translate(tree: &mut Node, schema: &Value, findings: &mut Vec<Find
     vault::rewrite(tree, findings);
     entities::translate(tree, schema, version, findings, &mut translation.notes);
     shape::gather(tree, findings, &mut translation.moved);
-    let names = serde_json::json!({"headers": HEADERS});
+    tls::services(tree, &mut translation.notes);
+    let names = serde_json::json!({"headers": HEADERS, "listen": tls::listeners(tree)});
     if let Kind::Map(entries) = &mut tree.kind {
         let value = Node::from_json(&names, &Origin::Nowhere);
         entries.push(Entry { key: "gateway".into(), origin: Origin::Nowhere, value, merged: false });
@@ -92,4 +95,13 @@ fn take(node: &mut Node, key: &str) -> Option<Entry> {
     let Kind::Map(entries) = &mut node.kind else { return None };
     let at = entries.iter().position(|entry| entry.key == key)?;
     Some(entries.remove(at))
+}
+
+/// The list of this name.
+fn list_mut<'n>(tree: &'n mut Node, name: &str) -> Option<&'n mut Vec<Node>> {
+    let Kind::Map(entries) = &mut tree.kind else { return None };
+    match &mut entries.iter_mut().find(|entry| entry.key == name)?.value.kind {
+        Kind::List(items) => Some(items),
+        Kind::Scalar { .. } | Kind::Map(_) => None,
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::super::locate::{Entry, Kind, Node, Origin};
 use super::super::report::Finding;
-use super::take;
+use super::{list_mut, take};
 
 /// A flat list, the field that refers to the owner, the owners' list, and the fields that name an owner.
 const OWNED: [(&str, &str, &str, &[&str]); 2] = [
@@ -27,7 +27,7 @@ pub(super) fn gather(tree: &mut Node, findings: &mut Vec<Finding>, moved: &mut V
                 continue;
             };
             let key = key_of(&reference.value);
-            let owner = owners_of(tree, owners).and_then(|owners| {
+            let owner = list_mut(tree, owners).and_then(|owners| {
                 let named = |owner: &Node| {
                     names.iter().any(|name| owner.entry(name).and_then(|name| key_of(&name.value)) == key)
                 };
@@ -45,14 +45,6 @@ pub(super) fn gather(tree: &mut Node, findings: &mut Vec<Finding>, moved: &mut V
                 }
             }
         }
-    }
-}
-
-fn owners_of<'n>(tree: &'n mut Node, list: &str) -> Option<&'n mut Vec<Node>> {
-    let Kind::Map(entries) = &mut tree.kind else { return None };
-    match &mut entries.iter_mut().find(|entry| entry.key == list)?.value.kind {
-        Kind::List(owners) => Some(owners),
-        _ => None,
     }
 }
 
