@@ -171,8 +171,10 @@ impl Intake {
             }
             Err(error) => tracing::warn!(%error, "cannot list the spool"),
         }
-        // A new gateway makes a new file: it is opened anew each time. None yet, when no gateway ever ran.
-        if let Ok(counters) = Counters::open(&self.spool) {
+        // A new gateway makes a new file. None yet, when no gateway ever ran.
+        if self.counters.as_ref().is_none_or(|counters| !counters.is_current(&self.spool))
+            && let Ok(counters) = Counters::open(&self.spool)
+        {
             self.counters = Some(counters);
         }
     }

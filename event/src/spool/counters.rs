@@ -3,7 +3,7 @@
 use super::SpoolError;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,9 +57,16 @@ pub struct Counters {
     map: MmapRaw,
     life_us: i64,
     cores: u16,
+    /// The file's number in its file system.
+    inode: u64,
 }
 
 impl Counters {
+    /// Whether the file of the folder is still the one that was opened: a new life of the gateway begins a new one.
+    pub fn is_current(&self, folder: &Path) -> bool {
+        std::fs::metadata(folder.join(FILE)).is_ok_and(|file| file.ino() == self.inode)
+    }
+
     /// Opens the counters of the gateway that runs, or ran last, over a spool folder.
     ///
     /// # Errors
@@ -71,16 +78,16 @@ impl Counters {
             .read(true)
             .write(true)
             .open(&path)
-            .and_then(|file| MmapOptions::new().map_raw(&file))
-            .and_then(|map| {
-                let counters = Self { map, life_us: 0, cores: 0 };
+            .and_then(|file| Ok((MmapOptions::new().map_raw(&file)?, file.metadata()?.ino())))
+            .and_then(|(map, inode)| {
+                let counters = Self { map, life_us: 0, cores: 0, inode };
                 let whole =
                     counters.map.len() >= LINE_BYTES && counters.word(0, 0).load(Ordering::Acquire) == MAGIC;
                 let cores = if whole { counters.word(0, 2).load(Ordering::Acquire) } else { 0 };
                 match u16::try_from(cores) {
                     Ok(cores) if whole && counters.map.len() >= LINE_BYTES * (1 + usize::from(cores)) => {
                         let life_us = counters.word(0, 1).load(Ordering::Acquire).cast_signed();
-                        Ok(Self { map: counters.map, life_us, cores })
+                        Ok(Self { life_us, cores, ..counters })
                     }
                     _ => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "not a counters file")),
                 }
@@ -92,7 +99,7 @@ impl Counters {
     pub(super) fn create(folder: &Path, life_us: i64, cores: u16) -> Result<Arc<Self>, SpoolError> {
         let path = folder.join(FILE);
         let temporary = folder.join("counters.tmp");
-        let map = OpenOptions::new()
+        let (map, inode) = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -101,10 +108,10 @@ impl Counters {
             .and_then(|file| {
                 // Written, not only sized: a store into a hole of a full disk would be a SIGBUS.
                 file.write_all_at(&vec![0; LINE_BYTES * (1 + usize::from(cores))], 0)?;
-                MmapOptions::new().populate().map_raw(&file)
+                Ok((MmapOptions::new().populate().map_raw(&file)?, file.metadata()?.ino()))
             })
             .map_err(SpoolError::io("create", &temporary))?;
-        let counters = Self { map, life_us, cores };
+        let counters = Self { map, life_us, cores, inode };
         counters.word(0, 1).store(life_us.cast_unsigned(), Ordering::Release);
         counters.word(0, 2).store(u64::from(cores), Ordering::Release);
         counters.word(0, 0).store(MAGIC, Ordering::Release);

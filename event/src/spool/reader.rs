@@ -186,7 +186,7 @@ impl LaneReader {
             return Ok(false);
         }
         let newer = self.list()?.into_iter().filter(|(number, _)| *number > segment.number);
-        let left = newer.into_iter().any(|(_, path)| Segment::open(&path).is_ok_and(|next| next.is_active()));
+        let left = newer.into_iter().any(|(_, path)| matches!(Segment::open_active(&path), Ok(Some(_))));
         // Looked at again: the writer marks the end of a segment before it takes the next.
         Ok(left && segment.slot(self.offset, self.index) == Slot::Empty)
     }
@@ -268,7 +268,7 @@ impl LaneReader {
             if after.is_some_and(|after| number <= after) {
                 continue;
             }
-            let opened = match Segment::open(&path) {
+            let opened = match Segment::open_active(&path) {
                 // Being made this moment, or set aside by the recovery of a new gateway.
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) =>
@@ -277,9 +277,7 @@ impl LaneReader {
                 }
                 opened => opened.map_err(|source| ReadError { path, source })?,
             };
-            if !opened.is_active() {
-                continue;
-            }
+            let Some(opened) = opened else { continue };
             self.current = Some(opened);
             (self.offset, self.index) = (FIRST_RECORD, 0);
             return Ok(true);

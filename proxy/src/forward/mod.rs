@@ -136,7 +136,8 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         let pooled = if fresh_only { None } else { pooled(core, &endpoint, service.link) };
         let lease = match pooled {
             Some(lease) => Ok(lease),
-            None => open(core, &endpoint, service, &deadline, record).await,
+            // On the heap: the many requests that find a connection need not carry the room for a handshake.
+            None => Box::pin(open(core, &endpoint, service, &deadline, record)).await,
         };
         let mut lease = match lease {
             Ok(lease) => lease,
