@@ -20,7 +20,7 @@ use crate::forward::{self, Answer, Job, Outgoing, Target, Upload};
 use crate::host;
 use crate::record::{Record, micros};
 use crate::respond::{self, ResponseBody};
-use crate::route::{Asked, Matched};
+use crate::route::{Asked, Callers, Matched};
 use event::{AuthMethod, Protocol, Text};
 use futures::FutureExt;
 use http::request::Parts;
@@ -100,6 +100,8 @@ async fn pass(
         path: &path,
         method,
         headers,
+        query: uri.query(),
+        callers: Callers { guards: &core.plan.guards, keyring: &core.plan.keyring },
         tls: conn.tls.is_some(),
         sni: conn.server_name(),
     };

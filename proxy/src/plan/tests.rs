@@ -81,6 +81,28 @@ fn all_problems_come_at_once_with_their_paths() {
 }
 
 #[test]
+fn conditions_beyond_kong_are_checked() {
+    let found = problems(serde_json::json!({
+        "services": [{"name": "s", "host": "h", "routes": [
+            {"paths": ["/"], "query_args": {"": ["x"], "a": [], "b": ["~*("]}, "cookies": {"a b": ["x"], "c": ["~*["]}},
+            {"consumers": ["alice", "nobody"]},
+        ]}],
+        "consumers": [{"username": "alice"}],
+    }));
+    let routes = |number: usize, field: &str| format!("services[0].routes[{number}].{field}");
+    let expected = [
+        (0, "query_args."),
+        (0, "query_args.a"),
+        (0, "query_args.b[0]"),
+        (0, "cookies.a b"),
+        (0, "cookies.c[0]"),
+        (1, "consumers[1]"),
+        (1, "consumers"),
+    ];
+    assert_eq!(found, expected.map(|(number, field)| routes(number, field)));
+}
+
+#[test]
 fn ids_are_unique_for_each_kind() {
     let found = problems(serde_json::json!({
         "services": [{"id": "1", "host": "a", "routes": [{"id": "1", "paths": ["/"]}]}, {"id": "1", "host": "b"}],

@@ -7,6 +7,8 @@ mod journey;
 
 mod routing;
 
+mod conditions;
+
 mod balancing;
 mod dns;
 mod health;

@@ -16,6 +16,8 @@ mod plugins;
 
 mod matches;
 
+mod conditions;
+
 mod routes;
 
 mod consumers;

@@ -64,11 +64,11 @@ impl Checker<'_> {
 
     fn route(&mut self, route: &Route, path: &str, service: usize, guard: Option<usize>) {
         self.protocols(&route.protocols, &format!("{path}.protocols"));
-        let matches = self.matches(route, path);
         let https_only = self.https_only(route, path);
         let path_handling = self.path_handling(route, path);
         self.kong_only(route, path);
         let guard = guard.or(self.service_guards.get(service).copied().flatten()).or(self.global_guard);
+        let matches = self.matches(route, guard, path);
         let has = |name: &str| route.protocols.iter().any(|protocol| protocol == name);
         let fallback = route.hosts.first().or(route.paths.first()).or(route.methods.first());
         let plan = RoutePlan {
