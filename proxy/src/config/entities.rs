@@ -2,7 +2,7 @@
 //! gateway does not are unknown here, and so refused by name.
 
 use super::certificates::{CaCertificate, Certificate, Sni};
-use super::{Retry, Upstream};
+use super::{Destination, Retry, Sticky, Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -133,6 +133,10 @@ pub struct Route {
     pub request_buffering: Option<bool>,
     /// For Kong files: bodies always stream. `false` or absent.
     pub response_buffering: Option<bool>,
+    /// Several places to which the requests go, each with its share; where each names a service the route needs none.
+    pub weighted_destinations: Vec<Destination>,
+    /// What makes requests of one client go to the same of `weighted_destinations`; without it each goes by chance.
+    pub sticky: Option<Sticky>,
     /// The service; not for a route that stands in its service.
     pub service: Option<Reference>,
     /// Words for people and tools; the gateway does not read them.

@@ -5,6 +5,8 @@ mod entities;
 
 mod certificates;
 
+mod routing;
+
 mod retry;
 
 mod upstreams;
@@ -27,4 +29,5 @@ pub use health::{
     PassiveUnhealthy,
 };
 pub use retry::{Retry, RetryOn};
+pub use routing::{Destination, Sticky, StickyOn, Subset};
 pub use upstreams::{Algorithm, HashOn, Target, Upstream};

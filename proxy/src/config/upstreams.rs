@@ -1,8 +1,9 @@
 //! Upstreams and their targets, in Kong's shapes, with what Kong has no word for beside it.
 
-use super::Healthchecks;
+use super::{Healthchecks, Subset};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A group of targets.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +40,8 @@ pub struct Upstream {
     pub healthchecks: Option<Healthchecks>,
     /// Who answers.
     pub targets: Vec<Target>,
+    /// Targets that belong together, such as those of a version, for the destinations of routes.
+    pub subsets: Vec<Subset>,
     /// Words for people and tools; the gateway does not read them.
     pub tags: Vec<String>,
 }
@@ -53,6 +56,8 @@ pub struct Target {
     pub target: String,
     /// Share of the requests, 0 to 65535: 100 by default; 0 takes none.
     pub weight: Option<u32>,
+    /// What it is, for `subsets`: `{version: v2}`.
+    pub labels: BTreeMap<String, String>,
     /// Words for people and tools; the gateway does not read them.
     pub tags: Vec<String>,
 }

@@ -7,7 +7,7 @@ use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
 use crate::plan::Plan;
-use crate::upstream::{Group, Known, Peer, Upstreams};
+use crate::upstream::{Group, Known, Member, Peer, Upstreams};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -30,6 +30,8 @@ pub(crate) struct Endpoint {
 #[derive(Default)]
 pub(super) struct Ask {
     pub hash: Option<u64>,
+    /// Number of the subset, if it is to be one.
+    pub subset: Option<usize>,
     pub tried: SmallVec<[usize; 4]>,
 }
 
@@ -43,8 +45,10 @@ struct View {
     groups: watch::Receiver<Arc<Group>>,
     group: Arc<Group>,
     endpoints: Vec<Rc<Endpoint>>,
-    /// What round-robin owes each.
-    current: Vec<i64>,
+    /// What round-robin owes each: among all, then in each subset.
+    current: Vec<Vec<i64>>,
+    /// How many subsets there are.
+    subsets: usize,
     turn: usize,
     /// Whether the health of addresses counts.
     watched: bool,
@@ -75,7 +79,9 @@ impl Balance {
             let group = Arc::clone(&groups.borrow());
             let watched = plan.upstreams[upstream].health.is_some();
             let (endpoints, current) = (Vec::new(), Vec::new());
-            let mut view = View { groups, group, endpoints, current, turn: 0, watched, single: false };
+            let subsets = plan.upstreams[upstream].subsets.len();
+            let mut view =
+                View { groups, group, endpoints, current, subsets, turn: 0, watched, single: false };
             view.renew();
             RefCell::new(view)
         });
@@ -90,15 +96,15 @@ impl Balance {
             view.group = next;
             view.renew();
         }
-        if view.single {
+        if view.single && ask.subset.is_none() {
             return Ok(Rc::clone(&view.endpoints[0]));
         }
-        if !view.is_fit(core, upstream) {
+        if !view.is_fit(core, upstream, ask.subset) {
             return Err(Fault::NoTarget);
         }
         // A target that failed is asked again when there is no other.
-        let found = view.choose(core, upstream, ask.hash, &ask.tried);
-        let found = found.or_else(|| view.choose(core, upstream, ask.hash, &[]));
+        let found = view.choose(core, upstream, ask, &ask.tried);
+        let found = found.or_else(|| view.choose(core, upstream, ask, &[]));
         match found {
             Some(at) => {
                 ask.tried.push(at);
@@ -153,33 +159,43 @@ impl View {
                 endpoint.shared.borrow_mut().clear();
             }
         }
-        self.current = vec![0; self.endpoints.len()];
+        self.current = vec![vec![0; self.endpoints.len()]; 1 + self.subsets];
         self.single = self.endpoints.len() == 1 && !self.watched;
     }
 
     /// Whether enough of the weight is fit, where a threshold is given.
-    fn is_fit(&self, core: &Core, upstream: usize) -> bool {
-        let Some(health) = core.plan.upstreams[upstream].health.as_deref() else { return true };
+    fn is_fit(&self, core: &Core, upstream: usize, subset: Option<usize>) -> bool {
+        let plan = &core.plan.upstreams[upstream];
+        let Some(health) = plan.health.as_deref() else { return true };
         if health.threshold <= 0.0 {
             return true;
         }
         let weights = |fit_only: bool| {
-            let members = self.group.members.iter().filter(|member| !fit_only || member.peer.is_fit());
+            let subset = subset.map(|subset| &plan.subsets[subset]);
+            let asked = |member: &&Member| subset.is_none_or(|subset| subset.has(member.peer.target));
+            let members = self.group.members.iter().filter(asked);
+            let members = members.filter(|member| !fit_only || member.peer.is_fit());
             members.map(|member| f64::from(member.weight)).sum::<f64>()
         };
         weights(true) * 100.0 >= weights(false) * health.threshold
     }
 
-    fn choose(&mut self, core: &Core, upstream: usize, hash: Option<u64>, tried: &[usize]) -> Option<usize> {
+    fn choose(&mut self, core: &Core, upstream: usize, ask: &Ask, tried: &[usize]) -> Option<usize> {
         let Self { group, current, turn, watched, .. } = self;
         let members = &group.members;
         let watched = *watched;
+        let plan = &core.plan.upstreams[upstream];
+        let subset = ask.subset.map(|subset| &plan.subsets[subset]);
+        let current = &mut current[ask.subset.map_or(0, |subset| subset + 1)];
         let weight = |at: usize| {
-            let out = tried.contains(&at) || (watched && !members[at].peer.is_fit());
+            let peer = &members[at].peer;
+            let out = tried.contains(&at)
+                || (watched && !peer.is_fit())
+                || subset.is_some_and(|subset| !subset.has(peer.target));
             if out { 0 } else { u64::from(members[at].weight) }
         };
         let below = |end| core.random_below(end);
-        match (core.plan.upstreams[upstream].algorithm, &group.ring, hash) {
+        match (plan.algorithm, &group.ring, ask.hash) {
             (Algorithm::ConsistentHashing, Some(ring), Some(hash)) => {
                 ring.members(hash).find(|at| weight(*at) > 0)
             }

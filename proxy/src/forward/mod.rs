@@ -48,6 +48,7 @@ use crate::core::Core;
 use crate::error::Fault;
 use crate::plan::{ServicePlan, UpstreamPlan};
 use crate::record::{Record, micros};
+use crate::route::Destination;
 use crate::upstream::{Shown, Used};
 use balance::{Ask, Endpoint, Load};
 use connect::NotConnected;
@@ -66,7 +67,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// What is sent, and under which rules.
 pub(crate) struct Job<'a> {
     pub core: &'a Rc<Core>,
-    pub service: usize,
+    pub destination: Destination,
     pub head: Outgoing<'a>,
     pub upload: Upload,
 }
@@ -95,9 +96,9 @@ struct Try {
 
 /// Sends a request and waits for the response head.
 pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fault> {
-    let Job { core, service, head, mut upload } = job;
+    let Job { core, destination, head, mut upload } = job;
     let plan = &core.plan;
-    let service = &plan.services[service];
+    let service = &plan.services[destination.service];
     let upstream = &plan.upstreams[service.upstream];
     let begun = Instant::now();
     let deadline = core.clock.deadline();
@@ -111,7 +112,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         Algorithm::ConsistentHashing => upstream.hash.of(core, &head),
         _ => Hashed::default(),
     };
-    let mut ask = Ask { hash: hashed.hash, ..Ask::default() };
+    let mut ask = Ask { hash: hashed.hash, subset: destination.subset, ..Ask::default() };
     let mut tries_left = service.retries;
     // A kept connection that broke is replaced by a new one to the same address.
     let mut again = None;

@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 pub(crate) use link::LinkPlan;
 pub(crate) use trust::TrustedNetworks;
-pub(crate) use upstreams::{TargetPlan, UpstreamPlan};
+pub(crate) use upstreams::{SubsetPlan, TargetPlan, UpstreamPlan};
 
 /// A checked configuration, ready to run.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub(crate) struct ListenPlan {
 }
 
 /// What a route forwards to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ServicePlan {
     pub name: String,
     pub upstream: usize,

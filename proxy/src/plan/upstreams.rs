@@ -12,6 +12,7 @@ pub(crate) struct UpstreamPlan {
     pub name: Option<String>,
     /// Indexes of targets, and their weights.
     pub targets: Vec<(usize, u32)>,
+    pub subsets: Vec<SubsetPlan>,
     pub host_header: Option<HeaderValue>,
     /// The name in `host_header`, to which certificates are held.
     pub server_name: Option<String>,
@@ -26,6 +27,7 @@ impl UpstreamPlan {
         Self {
             name: None,
             targets: vec![(target, 1)],
+            subsets: Vec::new(),
             host_header: None,
             server_name: None,
             algorithm: Algorithm::default(),
@@ -42,6 +44,20 @@ impl UpstreamPlan {
     /// Whether the requests under way are counted at each address.
     pub fn counts_load(&self) -> bool {
         matches!(self.algorithm, Algorithm::LeastConnections | Algorithm::Latency)
+    }
+}
+
+/// Some targets of an upstream.
+#[derive(Debug)]
+pub(crate) struct SubsetPlan {
+    pub name: String,
+    /// Indexes of targets, ascending.
+    pub targets: Vec<usize>,
+}
+
+impl SubsetPlan {
+    pub fn has(&self, target: usize) -> bool {
+        self.targets.binary_search(&target).is_ok()
     }
 }
 

@@ -18,6 +18,8 @@ mod arguments;
 
 mod rank;
 
+mod split;
+
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,7 @@ pub(crate) use arguments::{ArgumentCondition, ArgumentValue, CallerCondition, Ca
 pub(crate) use conditions::{Conditions, HeaderCondition, HeaderValueCondition};
 pub(crate) use hosts::HostPattern;
 pub(crate) use pattern::{Caches, Pattern, Patterns};
+pub(crate) use split::{Destination, Split, StickyKey};
 
 use hosts::Hosts;
 use http::{HeaderMap, Method};
@@ -35,7 +38,10 @@ use rank::Rank;
 #[derive(Debug, Default)]
 pub(crate) struct RoutePlan {
     pub name: String,
-    pub service: usize,
+    /// Where it leads.
+    pub destination: Option<Destination>,
+    /// Its other destinations, among which is chosen for each request.
+    pub split: Option<Box<Split>>,
     /// Cleartext requests are answered with this status.
     pub https_only: Option<u16>,
     /// What is not gRPC by HTTP/2 is refused.

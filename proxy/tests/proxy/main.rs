@@ -9,6 +9,8 @@ mod routing;
 
 mod conditions;
 
+mod destinations;
+
 mod balancing;
 mod dns;
 mod health;

@@ -2,6 +2,8 @@
 
 mod upstreams;
 
+mod subsets;
+
 mod hashing;
 
 mod health;
@@ -18,6 +20,8 @@ mod matches;
 
 mod conditions;
 
+mod destinations;
+
 mod routes;
 
 mod consumers;
@@ -29,6 +33,7 @@ use crate::auth::{Guard, Keyring};
 use crate::config::{Entities, Reference};
 use crate::route::Builder;
 use event::Problem;
+use std::collections::HashMap;
 use std::path::Path;
 
 #[derive(Default)]
@@ -53,6 +58,8 @@ struct Checker<'a> {
     material: Material<'a>,
     global_guard: Option<usize>,
     service_guards: Vec<Option<usize>>,
+    /// Services with another upstream than their own, by the numbers of both.
+    derived_services: HashMap<(usize, usize), usize>,
 }
 
 pub(super) fn check<'a>(
@@ -69,6 +76,7 @@ pub(super) fn check<'a>(
         material: Material { roots, store },
         global_guard: None,
         service_guards: Vec::new(),
+        derived_services: HashMap::new(),
     };
     checker.upstreams();
     checker.services();
