@@ -1,6 +1,6 @@
 //! Upstreams and their targets, in Kong's shapes, with what Kong has no word for beside it.
 
-use super::{Healthchecks, Subset};
+use super::{Healthchecks, OutlierDetection, Subset};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -38,6 +38,8 @@ pub struct Upstream {
     pub host_header: Option<String>,
     /// How it is found out which targets are fit; all are by default.
     pub healthchecks: Option<Healthchecks>,
+    /// Takes addresses out for a time that fail again and again. Off unless it is given; `{}` has its defaults.
+    pub outlier_detection: Option<OutlierDetection>,
     /// Who answers.
     pub targets: Vec<Target>,
     /// Targets that belong together, such as those of a version, for the destinations of routes.

@@ -3,11 +3,12 @@
 use super::choose;
 use super::http2::Shared;
 use super::pool::Lease;
+use super::tally::{Tally, Trying};
 use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
 use crate::plan::Plan;
-use crate::upstream::{Group, Known, Member, Peer, Upstreams};
+use crate::upstream::{Group, Known, Member, OutlierPlan, Peer, Upstreams};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,6 +19,8 @@ use tokio::sync::watch;
 /// An address, and this thread's connections to it, of the idle ones the last used on top.
 pub(crate) struct Endpoint {
     pub peer: Arc<Peer>,
+    /// What this thread counts of it.
+    pub tally: Rc<Tally>,
     #[expect(clippy::vec_box, reason = "a lease moves with its request, and is large")]
     pub idle: RefCell<Vec<Box<Lease>>>,
     /// Its connections of HTTP/2, idle or not.
@@ -56,19 +59,27 @@ struct View {
     single: bool,
 }
 
-/// A request under way at an address, counted where the algorithm asks for it.
-pub(crate) struct Load(Arc<Peer>);
+/// A request under way at an address, also counted for all threads where the algorithm asks for it.
+pub(crate) struct Load {
+    _trying: Trying,
+    shared: Option<Arc<Peer>>,
+}
 
 impl Load {
-    pub fn new(peer: &Arc<Peer>) -> Self {
-        peer.active.fetch_add(1, Relaxed);
-        Self(Arc::clone(peer))
+    pub fn new(endpoint: &Endpoint, counts: bool) -> Self {
+        let shared = counts.then(|| Arc::clone(&endpoint.peer));
+        if let Some(peer) = &shared {
+            peer.active.fetch_add(1, Relaxed);
+        }
+        Self { _trying: Trying::new(&endpoint.tally), shared }
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Relaxed);
+        if let Some(peer) = &self.shared {
+            peer.active.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -77,9 +88,10 @@ impl Balance {
         let views = (0..plan.upstreams.len()).map(|upstream| {
             let groups = upstreams.watch(upstream);
             let group = Arc::clone(&groups.borrow());
-            let watched = plan.upstreams[upstream].health.is_some();
+            let plan = &plan.upstreams[upstream];
+            let watched = plan.health.is_some() || plan.outlier.is_some();
             let (endpoints, current) = (Vec::new(), Vec::new());
-            let subsets = plan.upstreams[upstream].subsets.len();
+            let subsets = plan.subsets.len();
             let mut view =
                 View { groups, group, endpoints, current, subsets, turn: 0, watched, single: false };
             view.renew();
@@ -128,13 +140,19 @@ impl Balance {
         let _closed = groups.wait_for(|group| group.known != Known::Waiting).await;
     }
 
-    /// Closes connections that the upstream has closed or that were idle for too long.
+    /// Takes an address out that has failed too often.
+    pub(super) fn eject(&self, core: &Core, upstream: usize, outlier: &OutlierPlan, peer: &Peer) {
+        self.views[upstream].borrow().group.eject(outlier, core.upstreams.usage(upstream), peer);
+    }
+
+    /// Hands over what was counted, and closes connections that the upstream has closed or that were idle for too long.
     pub fn sweep(&self, core: &Core) {
         let since = core.clock.now_ms().saturating_sub(core.plan.timeouts.upstream_idle_timeout_ms);
         for view in &self.views {
             for endpoint in &view.borrow().endpoints {
                 endpoint.idle.borrow_mut().retain_mut(|lease| lease.is_kept(since));
                 endpoint.shared.borrow_mut().retain(|shared| shared.stays(since));
+                endpoint.tally.hand_over(&endpoint.peer.traffic);
             }
         }
     }
@@ -147,8 +165,9 @@ impl View {
         for member in &self.group.members {
             let known = before.iter().find(|endpoint| Arc::ptr_eq(&endpoint.peer, &member.peer));
             self.endpoints.push(known.cloned().unwrap_or_else(|| {
+                let (peer, tally) = (Arc::clone(&member.peer), Rc::default());
                 let (idle, shared, retired) = (RefCell::default(), RefCell::default(), Cell::new(false));
-                Rc::new(Endpoint { peer: Arc::clone(&member.peer), idle, shared, retired })
+                Rc::new(Endpoint { peer, tally, idle, shared, retired })
             }));
         }
         for endpoint in before {
@@ -174,7 +193,7 @@ impl View {
             let subset = subset.map(|subset| &plan.subsets[subset]);
             let asked = |member: &&Member| subset.is_none_or(|subset| subset.has(member.peer.target));
             let members = self.group.members.iter().filter(asked);
-            let members = members.filter(|member| !fit_only || member.peer.is_fit());
+            let members = members.filter(|member| !fit_only || member.peer.is_healthy());
             members.map(|member| f64::from(member.weight)).sum::<f64>()
         };
         weights(true) * 100.0 >= weights(false) * health.threshold

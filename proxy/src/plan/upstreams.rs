@@ -2,7 +2,7 @@
 
 use crate::config::Algorithm;
 use crate::forward::HashPlan;
-use crate::upstream::{HealthPlan, Rules};
+use crate::upstream::{HealthPlan, OutlierPlan, Rules};
 use http::HeaderValue;
 use std::net::SocketAddr;
 
@@ -19,6 +19,7 @@ pub(crate) struct UpstreamPlan {
     pub algorithm: Algorithm,
     pub hash: HashPlan,
     pub health: Option<Box<HealthPlan>>,
+    pub outlier: Option<Box<OutlierPlan>>,
 }
 
 impl UpstreamPlan {
@@ -33,6 +34,7 @@ impl UpstreamPlan {
             algorithm: Algorithm::default(),
             hash: HashPlan::default(),
             health: None,
+            outlier: None,
         }
     }
 

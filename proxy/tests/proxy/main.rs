@@ -14,7 +14,9 @@ mod destinations;
 mod balancing;
 mod dns;
 mod health;
+mod outlier;
 mod retry;
+mod states;
 mod upstream;
 
 mod client;

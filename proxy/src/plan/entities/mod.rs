@@ -8,6 +8,8 @@ mod hashing;
 
 mod health;
 
+mod outlier;
+
 mod services;
 
 mod links;

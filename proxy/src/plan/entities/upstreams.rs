@@ -24,6 +24,7 @@ impl Checker<'_> {
         }
         let (algorithm, hash) = self.algorithm(upstream, path);
         let health = self.health(upstream.healthchecks.as_ref(), path);
+        let outlier = self.outlier(upstream.outlier_detection.as_ref(), path);
         let host_header = upstream.host_header.as_deref().and_then(|host| {
             let value = HeaderValue::from_str(host).ok();
             if value.is_none() {
@@ -65,6 +66,7 @@ impl Checker<'_> {
             algorithm,
             hash,
             health,
+            outlier,
         }
     }
 
