@@ -206,9 +206,12 @@ pub fn start(config: &Config, plans: Plans, folder: &DataFolder) -> Result<Parts
         .transpose()?;
     let gateway = spool
         .map(|(plan, spool, writers)| {
-            proxy::start(plan, writers)
-                .map(|running| (running, spool))
-                .map_err(|error| Failure::start("cannot start the gateway", &error))
+            let begin = || {
+                let mut running = proxy::start(plan, writers)?;
+                running.show_upstreams(folder, &config.node())?;
+                Ok((running, spool))
+            };
+            begin().map_err(|error: proxy::StartError| Failure::start("cannot start the gateway", &error))
         })
         .transpose()?;
     Ok(Parts { gateway, collector, analytics })

@@ -57,6 +57,15 @@ fn answers(sql: &Tollhouse, metrics: &Tollhouse, expected: u64) -> Vec<Value> {
         }
     });
     said.push(row);
+    let tries = sql.number("SELECT sum(cardinality(attempts)) AS n FROM requests");
+    said.push(eventually("the upstreams' state", || {
+        let rows = sql.try_sql(
+            "SELECT service, upstream, state, sum(requests) AS requests, sum(failures) AS failures \
+             FROM system.upstreams GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        )?;
+        let counted: u64 = rows.iter().filter_map(|row| row["requests"].as_u64()).sum();
+        if counted == tries { Ok(rows.into()) } else { Err(format!("{rows:?} for {tries} tries")) }
+    }));
     for (name, labels) in [
         ("tollhouse_http_requests_total", vec![]),
         ("tollhouse_http_requests_total", vec!["consumer=\"bob\"", "status_class=\"5xx\""]),
@@ -64,6 +73,9 @@ fn answers(sql: &Tollhouse, metrics: &Tollhouse, expected: u64) -> Vec<Value> {
         ("tollhouse_http_request_bytes_total", vec![]),
         ("tollhouse_http_response_bytes_total", vec!["service=\"open\""]),
         ("tollhouse_upstream_attempts_total", vec![]),
+        ("tollhouse_upstream_target_healthy", vec![]),
+        ("tollhouse_upstream_target_requests_total", vec![]),
+        ("tollhouse_upstream_target_failures_total", vec![]),
     ] {
         let value = eventually(name, || match metrics.metric(name, &labels) {
             0.0 => Err(format!("no {name} {labels:?}")),

@@ -22,6 +22,8 @@ mod views;
 
 mod system;
 
+mod upstreams;
+
 mod session;
 
 pub mod guard;

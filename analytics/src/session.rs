@@ -17,13 +17,14 @@ use datafusion::optimizer::Analyzer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use event::layout::{DataFolder, Ledger};
+use event::upstreams::UpstreamStates;
 
 use crate::catalog::{Catalog, Snapshot};
 use crate::config::Plan;
 use crate::ids::IdsInText;
 use crate::system::{self, History};
 use crate::table::Requests;
-use crate::{functions, views};
+use crate::{functions, upstreams, views};
 
 /// Footers and page indexes that stay parsed, in bytes.
 const METADATA_CACHE_BYTES: usize = 128 << 20;
@@ -103,6 +104,11 @@ impl Sessions {
             let ledger = Ledger::load(self.catalog.folder())
                 .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
             system.register_table("ledger".into(), Arc::new(system::ledger(&ledger)?))?;
+        }
+        if wants("system", "upstreams") {
+            let states = UpstreamStates::load(self.catalog.folder())
+                .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
+            system.register_table("upstreams".into(), Arc::new(upstreams::table(&states)?))?;
         }
         if wants("system", "files") {
             system.register_table("files".into(), Arc::new(system::files(&snapshot)?))?;

@@ -77,22 +77,22 @@ pub(crate) fn redact(sql: &str) -> String {
     shown
 }
 
-fn table(columns: Vec<(&str, ArrayRef)>) -> Result<MemTable> {
+pub(crate) fn table(columns: Vec<(&str, ArrayRef)>) -> Result<MemTable> {
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, column)| (name, column, true)),
     )?;
     MemTable::try_new(batch.schema(), vec![vec![batch]])
 }
 
-fn texts<T: AsRef<str>>(values: impl Iterator<Item = T>) -> ArrayRef {
+pub(crate) fn texts<T: AsRef<str>>(values: impl Iterator<Item = T>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
-fn numbers(values: impl Iterator<Item = u64>) -> ArrayRef {
+pub(crate) fn numbers(values: impl Iterator<Item = u64>) -> ArrayRef {
     Arc::new(UInt64Array::from_iter_values(values))
 }
 
-fn times(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+pub(crate) fn times(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from_iter(values).with_timezone("UTC"))
 }
 

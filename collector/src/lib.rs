@@ -143,7 +143,7 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
     let shared = ledger::Shared::default();
     let config = &plan.config;
     let (mut adapters, metrics_addr) =
-        adapters::Adapters::start(&config.metrics, &config.otlp, Arc::clone(&shared), now_us())?;
+        adapters::Adapters::start(&config.metrics, &config.otlp, Arc::clone(&shared), folder, now_us())?;
     let drain = Duration::from_millis(config.drain_timeout_ms.into());
     let flags = Arc::new(Flags::default());
 

@@ -76,7 +76,7 @@ impl DataFolder {
     pub fn requests(&self) -> PathBuf {
         self.root.join("requests")
     }
-    /// Manifest and ledger.
+    /// Manifest, ledger and the state of upstreams.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
     }
@@ -249,7 +249,7 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// A line of checksum, then JSON.
-fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<(), LayoutError> {
+pub(crate) fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<(), LayoutError> {
     let temporary = path.with_extension("tmp");
     let json =
         serde_json::to_vec(value).map_err(io::Error::other).map_err(LayoutError::io("encode", path))?;
@@ -267,7 +267,7 @@ fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<(), Layo
     }
 }
 
-fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LayoutError> {
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LayoutError> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         bytes => bytes.map_err(LayoutError::io("read", path))?,

@@ -18,6 +18,8 @@ pub mod spool;
 
 pub mod layout;
 
+pub mod upstreams;
+
 #[cfg(feature = "arrow")]
 pub mod columns;
 

@@ -40,6 +40,8 @@ impl Refusal {
 /// Who calls.
 #[derive(Debug)]
 pub(crate) struct Identity {
+    /// Number of the consumer, in the order of the configuration.
+    pub number: usize,
     /// Name in events: the username, else the custom id.
     pub consumer: String,
     pub credential_id: String,
@@ -68,11 +70,11 @@ impl std::fmt::Debug for Credential {
 }
 
 impl Keyring {
-    /// Adds the keys of a consumer. What cannot be a header value was reported before and is left out.
-    pub fn add(&mut self, consumer: &Consumer) {
+    /// Adds the keys of the consumer of this number. What cannot be a header value was reported before and is left out.
+    pub fn add(&mut self, number: usize, consumer: &Consumer) {
         let name = consumer.username.clone().or(consumer.custom_id.clone()).unwrap_or_default();
-        for (number, credential) in consumer.keyauth_credentials.iter().enumerate() {
-            let credential_id = credential.id.clone().unwrap_or_else(|| format!("{name}/{number}"));
+        for (at, credential) in consumer.keyauth_credentials.iter().enumerate() {
+            let credential_id = credential.id.clone().unwrap_or_else(|| format!("{name}/{at}"));
             let id = consumer.id.clone().unwrap_or_else(|| name.clone());
             let headers = [
                 (names::CONSUMER_ID, Some(&id)),
@@ -86,7 +88,7 @@ impl Keyring {
                 .collect();
             let key: Box<[u8]> = credential.key.as_bytes().into();
             self.by_hash.entry(self.hasher.hash_one(&*key)).or_default().push(self.credentials.len());
-            let identity = Identity { consumer: name.clone(), credential_id, headers };
+            let identity = Identity { number, consumer: name.clone(), credential_id, headers };
             self.credentials.push(Credential { key, identity });
         }
     }
@@ -131,6 +133,30 @@ impl Guard {
         headers: &mut HeaderMap,
         query: Option<&str>,
     ) -> Result<(&'k Identity, Option<String>), Refusal> {
+        let (identity, header) = self.look(keyring, headers, query)?;
+        if let Some(header) = header.filter(|_| self.hide_credentials) {
+            headers.remove(header);
+        }
+        Ok((identity, self.hidden(query)))
+    }
+
+    /// Who calls, if the guard would let them in. Changes nothing.
+    pub fn caller<'k>(
+        &self,
+        keyring: &'k Keyring,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Option<&'k Identity> {
+        self.look(keyring, headers, query).ok().map(|(identity, _)| identity)
+    }
+
+    /// Who calls, and the header that says so.
+    fn look<'k>(
+        &self,
+        keyring: &'k Keyring,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<(&'k Identity, Option<&HeaderName>), Refusal> {
         for (header, name) in &self.names {
             if self.in_header {
                 let mut values = headers.get_all(header).iter();
@@ -139,10 +165,7 @@ impl Guard {
                         return Err(Refusal::Duplicate);
                     }
                     let identity = keyring.find(value.as_bytes()).ok_or(Refusal::Unknown)?;
-                    if self.hide_credentials {
-                        headers.remove(header);
-                    }
-                    return Ok((identity, self.hidden(query)));
+                    return Ok((identity, Some(header)));
                 }
             }
             if self.in_query
@@ -153,8 +176,7 @@ impl Guard {
                     if values.next().is_some() {
                         return Err(Refusal::Duplicate);
                     }
-                    let identity = keyring.find(value.as_bytes()).ok_or(Refusal::Unknown)?;
-                    return Ok((identity, self.hidden(query)));
+                    return Ok((keyring.find(value.as_bytes()).ok_or(Refusal::Unknown)?, None));
                 }
             }
         }
@@ -212,11 +234,14 @@ mod tests {
 
     fn keyring() -> Keyring {
         let mut keyring = Keyring::default();
-        keyring.add(&Consumer {
-            username: Some("alice".into()),
-            keyauth_credentials: vec![KeyauthCredential { key: "s3 cret".into(), ..Default::default() }],
-            ..Default::default()
-        });
+        keyring.add(
+            0,
+            &Consumer {
+                username: Some("alice".into()),
+                keyauth_credentials: vec![KeyauthCredential { key: "s3 cret".into(), ..Default::default() }],
+                ..Default::default()
+            },
+        );
         keyring
     }
 

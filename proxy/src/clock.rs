@@ -140,7 +140,8 @@ fn date_text(second: i64) -> [u8; 29] {
     text
 }
 
-fn wall_us() -> i64 {
+/// Now, in microseconds since 1970 (UTC).
+pub(crate) fn wall_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(0))
 }
 

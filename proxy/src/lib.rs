@@ -28,6 +28,10 @@ mod path;
 
 mod host;
 
+mod query;
+
+mod cookies;
+
 mod route;
 
 mod auth;

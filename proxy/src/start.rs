@@ -3,7 +3,8 @@
 use crate::accept;
 use crate::core::{Core, Phase};
 use crate::plan::Plan;
-use crate::upstream::{self, Keeper, Upstreams};
+use crate::upstream::{self, Keeper, Publisher, Upstreams};
+use event::layout::DataFolder;
 use event::spool::Writer;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
@@ -64,10 +65,13 @@ pub struct Running {
     /// The listeners.
     pub listeners: Vec<Bound>,
     plan: Arc<Plan>,
+    upstreams: Arc<Upstreams>,
     phase: watch::Sender<Phase>,
     threads: Vec<Thread>,
     /// The background thread of the upstreams, if there is a need of one.
     keeper: Option<Keeper>,
+    /// Shows the upstreams' state, once it was asked for.
+    publisher: Option<Publisher>,
 }
 
 #[derive(Debug)]
@@ -127,7 +131,7 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
             .map_err(StartError::Thread)?;
         threads.push(Thread { name, done: Some(done), handle });
     }
-    Ok(Running { listeners, plan, phase, threads, keeper })
+    Ok(Running { listeners, plan, upstreams, phase, threads, keeper, publisher: None })
 }
 
 /// The threads share their address by SO_REUSEPORT, and so could another process, which would then take half of the
@@ -214,6 +218,18 @@ impl Running {
         pairs.map(|(ours, theirs)| ours.replace(theirs)).count()
     }
 
+    /// Leaves a picture of the upstreams' state in a data folder from now on, every
+    /// `gateway.upstream_states.interval_ms`, under the node's name.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn show_upstreams(&mut self, folder: &DataFolder, node: &str) -> Result<(), StartError> {
+        let (plan, upstreams) = (Arc::clone(&self.plan), Arc::clone(&self.upstreams));
+        let publisher = Publisher::start(plan, upstreams, folder.clone(), node.to_owned());
+        self.publisher = Some(publisher.map_err(StartError::Thread)?);
+        Ok(())
+    }
+
     /// Ready with a thread's name when that thread has ended before any drain: its connections are gone, and their
     /// share of new ones is not taken any more.
     pub async fn ended(&mut self) -> String {
@@ -258,6 +274,7 @@ impl Running {
             }
         }
         self.keeper.into_iter().for_each(join);
+        self.publisher.into_iter().for_each(Publisher::end);
         report
     }
 }
@@ -286,7 +303,9 @@ mod tests {
         });
         let threads = threads.collect();
         let plan = crate::validate(&Default::default(), &Default::default()).unwrap();
-        Running { listeners: Vec::new(), plan: Arc::new(plan), phase, threads, keeper: None }
+        let upstreams = Arc::new(Upstreams::new(&plan));
+        let (plan, listeners) = (Arc::new(plan), Vec::new());
+        Running { listeners, plan, upstreams, phase, threads, keeper: None, publisher: None }
     }
 
     fn serve(mut phase: watch::Receiver<Phase>) -> u64 {

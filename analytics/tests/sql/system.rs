@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use event::layout::{DataFolder, Ledger, LedgerRow, Manifest};
+use event::upstreams::{TargetCondition, TargetState, UpstreamStates};
 use serde_json::Value;
 
 use crate::support::{ask, get, house, refusal, serve, sql};
@@ -90,6 +91,7 @@ fn what_there_is_can_be_asked() {
         "files",
         "queries",
         "settings",
+        "upstreams",
     ] {
         assert!(tables.contains(&format!("\"{table}\"")), "{table}: {tables}");
     }
@@ -116,4 +118,51 @@ fn health_is_alive_and_ready_is_readable() {
     assert_eq!((answer.status, &answer.json()["error"]["code"]), (503, &Value::from("catalog")));
     Manifest::default().store(&folder).unwrap();
     assert_eq!((status("/healthz"), status("/readyz")), (200, 200));
+}
+
+#[test]
+fn the_addresses_of_upstreams_are_shown_as_the_gateway_left_them() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(root.path()).unwrap();
+    let running = serve(&folder, |_| {});
+    assert_eq!(sql(running.addr, "SELECT * FROM system.upstreams"), serde_json::json!([]), "none yet");
+    let out = TargetState {
+        upstream: Some("pool".into()),
+        target: "a.test:80".into(),
+        address: Some("10.0.0.1:80".into()),
+        state: TargetCondition::Ejected,
+        since_us: 1_790_000_000_000_000,
+        ejected_until_us: Some(1_790_000_030_000_000),
+        requests: 9,
+        failures: 5,
+        last_failure: Some("http_503".into()),
+        ..TargetState::default()
+    };
+    let lost = TargetState {
+        service: Some("s".into()),
+        target: "b.test:80".into(),
+        state: TargetCondition::DnsError,
+        ..TargetState::default()
+    };
+    let targets = vec![out, lost];
+    let node = "n".to_owned();
+    UpstreamStates { at_us: 1_790_000_000_500_000, node, targets, ..UpstreamStates::default() }
+        .store(&folder)
+        .unwrap();
+    let rows = sql(
+        running.addr,
+        "SELECT node, service, upstream, target, address, state, requests, failures, last_failure, \
+         ejected_until - since AS out_for, at > since AS later FROM system.upstreams ORDER BY target",
+    );
+    assert_eq!(rows[0]["state"], "ejected", "{rows}");
+    assert_eq!((&rows[0]["requests"], &rows[0]["failures"]), (&9.into(), &5.into()));
+    assert_eq!(
+        (&rows[0]["node"], &rows[0]["service"], &rows[0]["later"]),
+        (&"n".into(), &Value::Null, &true.into())
+    );
+    assert_eq!(rows[0]["last_failure"], "http_503");
+    assert!(rows[0]["out_for"].to_string().contains("30"), "{rows}");
+    assert_eq!((&rows[1]["state"], &rows[1]["address"]), (&"dns_error".into(), &Value::Null));
+    std::fs::write(UpstreamStates::path(&folder), b"no picture").unwrap();
+    assert_eq!(ask(running.addr, "/sql", &[], "SELECT * FROM system.upstreams").status, 500);
 }

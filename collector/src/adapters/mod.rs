@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use event::RequestEvent;
+use event::layout::DataFolder;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -80,8 +81,8 @@ struct Stop {
 
 impl Adapters {
     /// Binds the metrics listener, starts the thread that serves it and exports spans, and gives the bound
-    /// address. Metrics count events from `process_start_us` (UTC microseconds) on; `ledger` is read by each
-    /// scrape.
+    /// address. Metrics count events from `process_start_us` (UTC microseconds) on; `ledger`, and what the
+    /// gateway says of its upstreams in `folder`, are read by each scrape.
     ///
     /// # Errors
     /// If the address cannot be bound, the export is misconfigured, or the system gives no thread.
@@ -89,6 +90,7 @@ impl Adapters {
         metrics: &MetricsConfig,
         otlp: &OtlpConfig,
         ledger: crate::ledger::Shared,
+        folder: &DataFolder,
         process_start_us: i64,
     ) -> Result<(Adapters, SocketAddr), StartError> {
         let listen_error = |source| StartError::Listen { address: metrics.listen, source };
@@ -104,6 +106,8 @@ impl Adapters {
             stale: Duration::from_millis(u64::from(metrics.stale_ms)),
             published: recorder.published(),
             ledger,
+            folder: folder.clone(),
+            series_max: metrics.series_max as usize,
             spans: outbox.account(),
             scrapes: AtomicU64::new(0),
             last_scrape_us: AtomicU64::new(0),

@@ -16,6 +16,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use event::layout::DataFolder;
+use event::upstreams::UpstreamStates;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -33,6 +35,10 @@ pub(super) struct Board {
     pub(super) stale: Duration,
     pub(super) published: prometheus::Shared,
     pub(super) ledger: crate::ledger::Shared,
+    /// Where the gateway leaves the state of its upstreams.
+    pub(super) folder: DataFolder,
+    /// Most addresses of upstreams on a page.
+    pub(super) series_max: usize,
     pub(super) spans: Arc<Account>,
     pub(super) scrapes: AtomicU64,
     pub(super) last_scrape_us: AtomicU64,
@@ -133,6 +139,8 @@ async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Respons
         let context = Context {
             process_start_us: writer.process_start_us,
             ledger: writer.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            states: states(&writer.folder),
+            series_max: writer.series_max,
             spans: writer.spans.count(),
             scrapes: writer.scrapes.fetch_add(1, Ordering::Relaxed),
             last_scrape_us: writer.last_scrape_us.load(Ordering::Relaxed),
@@ -153,6 +161,17 @@ async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Respons
         Err(error) => {
             tracing::error!(%error, "metrics page");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// What the gateway says of its upstreams. An old picture is none: what was so may no longer be.
+fn states(folder: &DataFolder) -> Option<UpstreamStates> {
+    match UpstreamStates::load(folder) {
+        Ok(states) => Some(states).filter(|states| !states.is_old(crate::now_us())),
+        Err(error) => {
+            tracing::warn!(%error, "the state of the upstreams cannot be read");
+            None
         }
     }
 }

@@ -8,3 +8,4 @@ mod metrics;
 mod receiver;
 mod spans;
 mod support;
+mod targets;

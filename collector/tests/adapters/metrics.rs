@@ -13,8 +13,8 @@ use event::{ABSENT_U16, Attempt, AttemptError, Draft, Source, Text};
 
 use crate::exposition::read;
 use crate::support::{
-    DEADLINE, OPEN_METRICS, START_US, draft, get, metrics_config, observe, sampled, scrape, start, talk,
-    until,
+    DEADLINE, OPEN_METRICS, START_US, draft, empty_folder, get, metrics_config, observe, sampled, scrape,
+    start, talk, until,
 };
 
 /// Events that differ in every label.
@@ -209,7 +209,8 @@ fn promtool_finds_nothing_to_say() {
     }];
     let shared = Arc::new(Mutex::new(ledger));
     let (mut adapters, address) =
-        Adapters::start(&metrics_config(), &OtlpConfig::default(), shared, START_US).unwrap();
+        Adapters::start(&metrics_config(), &OtlpConfig::default(), shared, &empty_folder(), START_US)
+            .unwrap();
     (0..100).for_each(|number| observe(&mut adapters, &varied(number)));
     promtool(&scrape(&mut adapters, address, "text/plain"));
 }
@@ -228,8 +229,9 @@ fn the_ledger_is_a_metric() {
     };
     let rows = vec![row("a", 5, &[("spool_full", 7), ("disk_error", 3)]), row("b", 1, &[("spool_full", 12)])];
     let shared = Arc::new(Mutex::new(rows));
+    let (config, otlp, folder) = (metrics_config(), OtlpConfig::default(), empty_folder());
     let (mut adapters, address) =
-        Adapters::start(&metrics_config(), &OtlpConfig::default(), Arc::clone(&shared), START_US).unwrap();
+        Adapters::start(&config, &otlp, Arc::clone(&shared), &folder, START_US).unwrap();
     let samples = read(&scrape(&mut adapters, address, OPEN_METRICS), true);
     let events = |stage, reason| {
         let labels = [("stage", stage), ("sink", "requests"), ("reason", reason)];
@@ -340,8 +342,8 @@ fn a_reader_that_accepts_nothing_is_cut_off() {
 fn a_taken_port_is_an_error_that_names_it() {
     let taken = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let config = MetricsConfig { listen: taken.local_addr().unwrap(), ..metrics_config() };
-    let error = Adapters::start(&config, &OtlpConfig::default(), Arc::new(Mutex::new(Vec::new())), START_US)
-        .unwrap_err();
+    let (otlp, ledger) = (OtlpConfig::default(), Arc::new(Mutex::new(Vec::new())));
+    let error = Adapters::start(&config, &otlp, ledger, &empty_folder(), START_US).unwrap_err();
     assert!(matches!(&error, StartError::Listen { address, .. } if *address == config.listen), "{error}");
 }
 

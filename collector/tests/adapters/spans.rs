@@ -11,7 +11,9 @@ use prost::Message;
 use tonic::Code;
 
 use crate::receiver::{Act, Receiver, listener};
-use crate::support::{OPEN_METRICS, START_US, draft, metrics_config, observe, sampled, scrape, start, until};
+use crate::support::{
+    OPEN_METRICS, START_US, draft, empty_folder, metrics_config, observe, sampled, scrape, start, until,
+};
 
 fn config(receiver: &Receiver, protocol: OtlpProtocol) -> OtlpConfig {
     let base = if protocol == OtlpProtocol::Http { "/base/" } else { "" };
@@ -216,7 +218,8 @@ fn tls_trusts_the_configured_authority_and_no_other() {
 
         let missing = OtlpConfig { ca_file: Some(folder.path().join("none.pem")), ..trusting };
         let ledger = std::sync::Arc::default();
-        let error = Adapters::start(&metrics_config(), &missing, ledger, START_US).unwrap_err();
+        let error =
+            Adapters::start(&metrics_config(), &missing, ledger, &empty_folder(), START_US).unwrap_err();
         assert!(error.to_string().contains("none.pem"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use collector::adapters::{Adapters, MetricsConfig, OtlpConfig};
+use event::layout::DataFolder;
 use event::{Attempt, AttemptError, Draft, Outcome, RequestEvent, Source, Text};
 
 /// Start of the process in all tests, UTC microseconds.
@@ -28,7 +29,12 @@ pub fn metrics_config() -> MetricsConfig {
 
 /// Adapters on a port of their own, without a ledger.
 pub fn start(metrics: &MetricsConfig, otlp: &OtlpConfig) -> (Adapters, SocketAddr) {
-    Adapters::start(metrics, otlp, Arc::new(Mutex::new(Vec::new())), START_US).unwrap()
+    Adapters::start(metrics, otlp, Arc::new(Mutex::new(Vec::new())), &empty_folder(), START_US).unwrap()
+}
+
+/// A data folder in which nothing is, nor will be.
+pub fn empty_folder() -> DataFolder {
+    DataFolder::open(tempfile::tempdir().unwrap().path()).unwrap()
 }
 
 /// Shows one event to the adapters.

@@ -2,7 +2,7 @@
 //! gateway does not are unknown here, and so refused by name.
 
 use super::certificates::{CaCertificate, Certificate, Sni};
-use super::{Retry, Upstream};
+use super::{Destination, Retry, Sticky, Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -104,6 +104,17 @@ pub struct Route {
     /// Names that a TLS client may ask for (SNI); cleartext requests are not asked. Needs `https` or `grpcs` in
     /// `protocols`.
     pub snis: Vec<String>,
+    /// Beyond Kong: for each argument of the query the values of which one of its own must be one: exactly, with regard to
+    /// case and without percent-encoding, or after `~*` by a regular expression without regard to case that matches anywhere
+    /// in it. `~*^v2` is for what begins so, `~*` for any. Of routes that Kong tells apart by their age alone, the one that
+    /// asks for more arguments, cookies and consumers is taken first.
+    pub query_args: BTreeMap<String, Vec<String>>,
+    /// Beyond Kong: for each cookie the values of which one of its own must be one, as in `query_args`.
+    pub cookies: BTreeMap<String, Vec<String>>,
+    /// Beyond Kong: the consumers, by username, custom_id or id, whose requests the route takes. It needs a key-auth of the
+    /// route, its service or of all, which finds out who calls; other callers go on to the next route that matches, whose
+    /// own key-auth they have to pass. It tells callers apart, it does not keep them out.
+    pub consumers: Vec<String>,
     /// Whether the matched part is taken off the path: true by default.
     pub strip_path: Option<bool>,
     /// Whether the client's Host goes upstream rather than the target's: false by default.
@@ -122,6 +133,10 @@ pub struct Route {
     pub request_buffering: Option<bool>,
     /// For Kong files: bodies always stream. `false` or absent.
     pub response_buffering: Option<bool>,
+    /// Several places to which the requests go, each with its share; where each names a service the route needs none.
+    pub weighted_destinations: Vec<Destination>,
+    /// What makes requests of one client go to the same of `weighted_destinations`; without it each goes by chance.
+    pub sticky: Option<Sticky>,
     /// The service; not for a route that stands in its service.
     pub service: Option<Reference>,
     /// Words for people and tools; the gateway does not read them.

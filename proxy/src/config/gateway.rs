@@ -1,6 +1,6 @@
 //! The `gateway` section: listeners, threads, limits, time-outs and trust.
 
-use super::Dns;
+use super::{Dns, UpstreamStates};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -19,6 +19,8 @@ pub struct GatewayConfig {
     pub timeouts: Timeouts,
     /// How names of upstreams are looked up.
     pub dns: Dns,
+    /// How the state of upstreams is shown to the other parts.
+    pub upstream_states: UpstreamStates,
     /// Addresses or networks (CIDR) whose `X-Forwarded-*`, `X-Request-Id` and source header are believed.
     pub trusted_ips: Vec<String>,
     /// PEM file of the authorities by which upstreams with TLS are believed, unless a service names its own
@@ -43,6 +45,7 @@ impl Default for GatewayConfig {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             dns: Dns::default(),
+            upstream_states: UpstreamStates::default(),
             trusted_ips: Vec::new(),
             upstream_roots: None,
             recording: true,

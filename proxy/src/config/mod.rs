@@ -5,15 +5,21 @@ mod entities;
 
 mod certificates;
 
+mod routing;
+
 mod retry;
 
 mod upstreams;
 
 mod health;
 
+mod outlier;
+
 mod gateway;
 
 mod dns;
+
+mod states;
 
 pub use certificates::{CaCertificate, Certificate, NestedSni, Sni, SniName};
 pub use dns::{Dns, RecordKind};
@@ -26,5 +32,8 @@ pub use health::{
     ActiveChecks, ActiveHealthy, ActiveUnhealthy, CheckKind, Healthchecks, PassiveChecks, PassiveHealthy,
     PassiveUnhealthy,
 };
+pub use outlier::OutlierDetection;
 pub use retry::{Retry, RetryOn};
+pub use routing::{Destination, Sticky, StickyOn, Subset};
+pub use states::UpstreamStates;
 pub use upstreams::{Algorithm, HashOn, Target, Upstream};

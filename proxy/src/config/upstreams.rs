@@ -1,8 +1,9 @@
 //! Upstreams and their targets, in Kong's shapes, with what Kong has no word for beside it.
 
-use super::Healthchecks;
+use super::{Healthchecks, OutlierDetection, Subset};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A group of targets.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,8 +38,12 @@ pub struct Upstream {
     pub host_header: Option<String>,
     /// How it is found out which targets are fit; all are by default.
     pub healthchecks: Option<Healthchecks>,
+    /// Takes addresses out for a time that fail again and again. Off unless it is given; `{}` has its defaults.
+    pub outlier_detection: Option<OutlierDetection>,
     /// Who answers.
     pub targets: Vec<Target>,
+    /// Targets that belong together, such as those of a version, for the destinations of routes.
+    pub subsets: Vec<Subset>,
     /// Words for people and tools; the gateway does not read them.
     pub tags: Vec<String>,
 }
@@ -53,6 +58,8 @@ pub struct Target {
     pub target: String,
     /// Share of the requests, 0 to 65535: 100 by default; 0 takes none.
     pub weight: Option<u32>,
+    /// What it is, for `subsets`: `{version: v2}`.
+    pub labels: BTreeMap<String, String>,
     /// Words for people and tools; the gateway does not read them.
     pub tags: Vec<String>,
 }

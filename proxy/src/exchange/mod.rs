@@ -20,7 +20,7 @@ use crate::forward::{self, Answer, Job, Outgoing, Target, Upload};
 use crate::host;
 use crate::record::{Record, micros};
 use crate::respond::{self, ResponseBody};
-use crate::route::{Asked, Matched};
+use crate::route::{Asked, Callers, Destination, Matched, RoutePlan};
 use event::{AuthMethod, Protocol, Text};
 use futures::FutureExt;
 use http::request::Parts;
@@ -100,12 +100,13 @@ async fn pass(
         path: &path,
         method,
         headers,
+        query: uri.query(),
+        callers: Callers { guards: &core.plan.guards, keyring: &core.plan.keyring },
         tls: conn.tls.is_some(),
         sni: conn.server_name(),
     };
     let matched = route(core, &asked, record)?;
     let plan = &core.plan.router.routes[matched.route];
-    let service = &core.plan.services[plan.service];
     if let Some(status) = plan.https_only.filter(|_| !came_by_tls(conn, headers)) {
         return Err(insecure(status, &host, &path, uri.query()));
     }
@@ -113,6 +114,8 @@ async fn pass(
         grpc_only(record)?;
     }
     let (identity, hidden) = authenticate(core, plan.guard, method, headers, uri.query(), record)?;
+    let destination = destine(core, plan, headers, identity, record)?;
+    let service = &core.plan.services[destination.service];
     let upgrade = if *version == Version::HTTP_11 { forward::upgrade_of(headers) } else { None };
     if upgrade.is_some() {
         record.draft().head.protocol = Protocol::Websocket as u8;
@@ -150,21 +153,51 @@ async fn pass(
         trusted: claims.trusted,
     };
     let upload = Upload::new(body.take(), limit, conn.strict.clone());
-    Ok(forward::send(Job { core, service: plan.service, head, upload }, record).await?)
+    Ok(forward::send(Job { core, destination, head, upload }, record).await?)
 }
 
 fn route(core: &Core, asked: &Asked<'_>, record: &mut Record) -> Result<Matched, Fault> {
     let router = &core.plan.router;
     let matched = router.find(asked, &core.caches).ok_or(Fault::NoRoute)?;
     let plan = &router.routes[matched.route];
-    let service = &core.plan.services[plan.service];
-    let draft = record.draft();
-    draft.text(Text::Route, plan.name.as_bytes());
-    draft.text(Text::Service, service.name.as_bytes());
-    if let Some(upstream) = &core.plan.upstreams[service.upstream].name {
-        draft.text(Text::Upstream, upstream.as_bytes());
+    record.draft().text(Text::Route, plan.name.as_bytes());
+    match plan.destination {
+        Some(destination) if plan.split.is_none() => note(core, destination, record),
+        // Until one of several is chosen.
+        Some(first) => {
+            record.draft().text(Text::Service, core.plan.services[first.service].name.as_bytes());
+        }
+        None => {}
     }
     Ok(matched)
+}
+
+/// Where a request of a route goes.
+fn destine(
+    core: &Core,
+    plan: &RoutePlan,
+    headers: &HeaderMap,
+    identity: Option<&Identity>,
+    record: &mut Record,
+) -> Result<Destination, Fault> {
+    let Some(split) = &plan.split else { return plan.destination.ok_or(Fault::NoTarget) };
+    let destination = split.choose(headers, identity, |end| core.random_below(end));
+    note(core, destination, record);
+    Ok(destination)
+}
+
+/// Writes into the event where a request goes.
+fn note(core: &Core, destination: Destination, record: &mut Record) {
+    let service = &core.plan.services[destination.service];
+    let upstream = &core.plan.upstreams[service.upstream];
+    let draft = record.draft();
+    draft.text(Text::Service, service.name.as_bytes());
+    if let Some(name) = &upstream.name {
+        draft.text(Text::Upstream, name.as_bytes());
+    }
+    if let Some(subset) = destination.subset {
+        draft.text(Text::ServiceVersion, upstream.subsets[subset].name.as_bytes());
+    }
 }
 
 /// Refuses what is not gRPC by HTTP/2.

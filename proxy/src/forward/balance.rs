@@ -3,11 +3,12 @@
 use super::choose;
 use super::http2::Shared;
 use super::pool::Lease;
+use super::tally::{Tally, Trying};
 use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
 use crate::plan::Plan;
-use crate::upstream::{Group, Known, Peer, Upstreams};
+use crate::upstream::{Group, Known, Member, OutlierPlan, Peer, Upstreams};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,6 +19,8 @@ use tokio::sync::watch;
 /// An address, and this thread's connections to it, of the idle ones the last used on top.
 pub(crate) struct Endpoint {
     pub peer: Arc<Peer>,
+    /// What this thread counts of it.
+    pub tally: Rc<Tally>,
     #[expect(clippy::vec_box, reason = "a lease moves with its request, and is large")]
     pub idle: RefCell<Vec<Box<Lease>>>,
     /// Its connections of HTTP/2, idle or not.
@@ -30,6 +33,8 @@ pub(crate) struct Endpoint {
 #[derive(Default)]
 pub(super) struct Ask {
     pub hash: Option<u64>,
+    /// Number of the subset, if it is to be one.
+    pub subset: Option<usize>,
     pub tried: SmallVec<[usize; 4]>,
 }
 
@@ -43,8 +48,10 @@ struct View {
     groups: watch::Receiver<Arc<Group>>,
     group: Arc<Group>,
     endpoints: Vec<Rc<Endpoint>>,
-    /// What round-robin owes each.
-    current: Vec<i64>,
+    /// What round-robin owes each: among all, then in each subset.
+    current: Vec<Vec<i64>>,
+    /// How many subsets there are.
+    subsets: usize,
     turn: usize,
     /// Whether the health of addresses counts.
     watched: bool,
@@ -52,19 +59,27 @@ struct View {
     single: bool,
 }
 
-/// A request under way at an address, counted where the algorithm asks for it.
-pub(crate) struct Load(Arc<Peer>);
+/// A request under way at an address, also counted for all threads where the algorithm asks for it.
+pub(crate) struct Load {
+    _trying: Trying,
+    shared: Option<Arc<Peer>>,
+}
 
 impl Load {
-    pub fn new(peer: &Arc<Peer>) -> Self {
-        peer.active.fetch_add(1, Relaxed);
-        Self(Arc::clone(peer))
+    pub fn new(endpoint: &Endpoint, counts: bool) -> Self {
+        let shared = counts.then(|| Arc::clone(&endpoint.peer));
+        if let Some(peer) = &shared {
+            peer.active.fetch_add(1, Relaxed);
+        }
+        Self { _trying: Trying::new(&endpoint.tally), shared }
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Relaxed);
+        if let Some(peer) = &self.shared {
+            peer.active.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -73,9 +88,12 @@ impl Balance {
         let views = (0..plan.upstreams.len()).map(|upstream| {
             let groups = upstreams.watch(upstream);
             let group = Arc::clone(&groups.borrow());
-            let watched = plan.upstreams[upstream].health.is_some();
+            let plan = &plan.upstreams[upstream];
+            let watched = plan.health.is_some() || plan.outlier.is_some();
             let (endpoints, current) = (Vec::new(), Vec::new());
-            let mut view = View { groups, group, endpoints, current, turn: 0, watched, single: false };
+            let subsets = plan.subsets.len();
+            let mut view =
+                View { groups, group, endpoints, current, subsets, turn: 0, watched, single: false };
             view.renew();
             RefCell::new(view)
         });
@@ -90,15 +108,15 @@ impl Balance {
             view.group = next;
             view.renew();
         }
-        if view.single {
+        if view.single && ask.subset.is_none() {
             return Ok(Rc::clone(&view.endpoints[0]));
         }
-        if !view.is_fit(core, upstream) {
+        if !view.is_fit(core, upstream, ask.subset) {
             return Err(Fault::NoTarget);
         }
         // A target that failed is asked again when there is no other.
-        let found = view.choose(core, upstream, ask.hash, &ask.tried);
-        let found = found.or_else(|| view.choose(core, upstream, ask.hash, &[]));
+        let found = view.choose(core, upstream, ask, &ask.tried);
+        let found = found.or_else(|| view.choose(core, upstream, ask, &[]));
         match found {
             Some(at) => {
                 ask.tried.push(at);
@@ -122,13 +140,19 @@ impl Balance {
         let _closed = groups.wait_for(|group| group.known != Known::Waiting).await;
     }
 
-    /// Closes connections that the upstream has closed or that were idle for too long.
+    /// Takes an address out that has failed too often.
+    pub(super) fn eject(&self, core: &Core, upstream: usize, outlier: &OutlierPlan, peer: &Peer) {
+        self.views[upstream].borrow().group.eject(outlier, core.upstreams.usage(upstream), peer);
+    }
+
+    /// Hands over what was counted, and closes connections that the upstream has closed or that were idle for too long.
     pub fn sweep(&self, core: &Core) {
         let since = core.clock.now_ms().saturating_sub(core.plan.timeouts.upstream_idle_timeout_ms);
         for view in &self.views {
             for endpoint in &view.borrow().endpoints {
                 endpoint.idle.borrow_mut().retain_mut(|lease| lease.is_kept(since));
                 endpoint.shared.borrow_mut().retain(|shared| shared.stays(since));
+                endpoint.tally.hand_over(&endpoint.peer.traffic);
             }
         }
     }
@@ -141,8 +165,9 @@ impl View {
         for member in &self.group.members {
             let known = before.iter().find(|endpoint| Arc::ptr_eq(&endpoint.peer, &member.peer));
             self.endpoints.push(known.cloned().unwrap_or_else(|| {
+                let (peer, tally) = (Arc::clone(&member.peer), Rc::default());
                 let (idle, shared, retired) = (RefCell::default(), RefCell::default(), Cell::new(false));
-                Rc::new(Endpoint { peer: Arc::clone(&member.peer), idle, shared, retired })
+                Rc::new(Endpoint { peer, tally, idle, shared, retired })
             }));
         }
         for endpoint in before {
@@ -153,33 +178,43 @@ impl View {
                 endpoint.shared.borrow_mut().clear();
             }
         }
-        self.current = vec![0; self.endpoints.len()];
+        self.current = vec![vec![0; self.endpoints.len()]; 1 + self.subsets];
         self.single = self.endpoints.len() == 1 && !self.watched;
     }
 
     /// Whether enough of the weight is fit, where a threshold is given.
-    fn is_fit(&self, core: &Core, upstream: usize) -> bool {
-        let Some(health) = core.plan.upstreams[upstream].health.as_deref() else { return true };
+    fn is_fit(&self, core: &Core, upstream: usize, subset: Option<usize>) -> bool {
+        let plan = &core.plan.upstreams[upstream];
+        let Some(health) = plan.health.as_deref() else { return true };
         if health.threshold <= 0.0 {
             return true;
         }
         let weights = |fit_only: bool| {
-            let members = self.group.members.iter().filter(|member| !fit_only || member.peer.is_fit());
+            let subset = subset.map(|subset| &plan.subsets[subset]);
+            let asked = |member: &&Member| subset.is_none_or(|subset| subset.has(member.peer.target));
+            let members = self.group.members.iter().filter(asked);
+            let members = members.filter(|member| !fit_only || member.peer.is_healthy());
             members.map(|member| f64::from(member.weight)).sum::<f64>()
         };
         weights(true) * 100.0 >= weights(false) * health.threshold
     }
 
-    fn choose(&mut self, core: &Core, upstream: usize, hash: Option<u64>, tried: &[usize]) -> Option<usize> {
+    fn choose(&mut self, core: &Core, upstream: usize, ask: &Ask, tried: &[usize]) -> Option<usize> {
         let Self { group, current, turn, watched, .. } = self;
         let members = &group.members;
         let watched = *watched;
+        let plan = &core.plan.upstreams[upstream];
+        let subset = ask.subset.map(|subset| &plan.subsets[subset]);
+        let current = &mut current[ask.subset.map_or(0, |subset| subset + 1)];
         let weight = |at: usize| {
-            let out = tried.contains(&at) || (watched && !members[at].peer.is_fit());
+            let peer = &members[at].peer;
+            let out = tried.contains(&at)
+                || (watched && !peer.is_fit())
+                || subset.is_some_and(|subset| !subset.has(peer.target));
             if out { 0 } else { u64::from(members[at].weight) }
         };
         let below = |end| core.random_below(end);
-        match (core.plan.upstreams[upstream].algorithm, &group.ring, hash) {
+        match (plan.algorithm, &group.ring, ask.hash) {
             (Algorithm::ConsistentHashing, Some(ring), Some(hash)) => {
                 ring.members(hash).find(|at| weight(*at) > 0)
             }

@@ -1,5 +1,6 @@
 //! A connection to an upstream, cleartext or TLS, and how it is opened.
 
+use super::balance::Endpoint;
 use super::http2::{Shared, Stream};
 use crate::core::Core;
 use crate::plan::LinkPlan;
@@ -42,11 +43,18 @@ pub(crate) struct Connected {
 
 impl Connected {
     /// Speaks HTTP/2 on it from here on.
-    pub async fn http2(self, core: &Core, link: usize, addr: SocketAddr) -> Result<Rc<Shared>, NotConnected> {
+    pub async fn http2(
+        self,
+        core: &Core,
+        link: usize,
+        endpoint: &Endpoint,
+    ) -> Result<Rc<Shared>, NotConnected> {
         match self.wire {
-            Wire::Plain(io) => Shared::begin(core, io, (link, addr, false)).await.map_err(NotConnected::Tcp),
+            Wire::Plain(io) => {
+                Shared::begin(core, io, (link, false), endpoint).await.map_err(NotConnected::Tcp)
+            }
             Wire::Tls(io) if io.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                Shared::begin(core, *io, (link, addr, true)).await.map_err(NotConnected::Tls)
+                Shared::begin(core, *io, (link, true), endpoint).await.map_err(NotConnected::Tls)
             }
             Wire::Tls(_) | Wire::Http2(_) => Err(NotConnected::Tls(io::Error::other("no HTTP/2 by ALPN"))),
         }

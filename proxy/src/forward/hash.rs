@@ -2,9 +2,9 @@
 
 use super::Outgoing;
 use crate::core::Core;
-use http::{HeaderName, HeaderValue, header};
+use crate::{cookies, query};
+use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
-use std::borrow::Cow;
 use twox_hash::XxHash3_64;
 
 /// What an upstream hashes.
@@ -72,12 +72,10 @@ impl HashPlan {
                     }
                 }
                 HashKey::QueryArg(name) => {
-                    let pairs = request.target.query.into_iter().flat_map(|query| query.split('&'));
-                    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
                     let mut found = false;
-                    for (_, value) in pairs.filter(|(key, _)| plain(key) == name.as_bytes()) {
+                    for value in query::values(request.target.query, name) {
                         found = true;
-                        bytes.extend_from_slice(&plain(value));
+                        bytes.extend_from_slice(&value);
                     }
                     if !found {
                         continue;
@@ -98,12 +96,8 @@ impl HashPlan {
 }
 
 /// The value of a cookie, if the client sent it.
-fn sent<'a>(cookie: &HashCookie, request: &Outgoing<'a>) -> Option<&'a [u8]> {
-    let lines = request.headers.get_all(header::COOKIE).iter();
-    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
-    pairs
-        .filter_map(|pair| pair.strip_prefix(cookie.name.as_bytes())?.strip_prefix(b"="))
-        .find(|value| !value.is_empty())
+fn sent<'a>(cookie: &'a HashCookie, request: &Outgoing<'a>) -> Option<&'a [u8]> {
+    cookies::values(request.headers, &cookie.name).find(|value| !value.is_empty())
 }
 
 impl HashCookie {
@@ -116,26 +110,4 @@ impl HashCookie {
             set_cookie: HeaderValue::from_bytes(&line).ok(),
         }
     }
-}
-
-/// A piece of a query without its percent-encoding.
-fn plain(text: &str) -> Cow<'_, [u8]> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text.as_bytes());
-    }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                at += 2;
-            }
-            None => out.push(if bytes[at] == b'+' { b' ' } else { bytes[at] }),
-        }
-        at += 1;
-    }
-    Cow::Owned(out)
 }

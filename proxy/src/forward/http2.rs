@@ -2,8 +2,10 @@
 //! the connection takes as the upstream opens its window.
 
 use super::answer::{Download, Head};
+use super::balance::Endpoint;
 use super::headers::{is_hop, is_trailer};
 use super::pool::{Broken, Content};
+use super::tally::Open;
 use crate::accept::{ClientBody, Local, StrictHandle};
 use crate::core::Core;
 use crate::error::Fault;
@@ -17,7 +19,6 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     open: Cell<usize>,
     used: Cell<bool>,
     idle_since_ms: Cell<u64>,
+    _counted: Open,
 }
 
 impl Shared {
@@ -45,7 +47,8 @@ impl Shared {
     pub async fn begin(
         core: &Core,
         io: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        (link, addr, secure): (usize, SocketAddr, bool),
+        (link, secure): (usize, bool),
+        endpoint: &Endpoint,
     ) -> io::Result<Rc<Self>> {
         let header_bytes = u32::try_from(core.plan.limits.response_header_bytes_max).unwrap_or(u32::MAX);
         let (sender, connection) = Builder::new(Local)
@@ -56,6 +59,7 @@ impl Shared {
             .handshake(TokioIo::new(io))
             .await
             .map_err(io::Error::other)?;
+        let addr = endpoint.peer.addr;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%addr, %error, "an HTTP/2 connection to an upstream has ended");
@@ -68,6 +72,7 @@ impl Shared {
             open: Cell::new(0),
             used: Cell::new(false),
             idle_since_ms: Cell::new(core.clock.now_ms()),
+            _counted: Open::new(&endpoint.tally),
         }))
     }
 

@@ -5,6 +5,8 @@ mod hash;
 
 mod choose;
 
+mod tally;
+
 mod balance;
 
 pub(crate) mod verifier;
@@ -16,6 +18,8 @@ mod http2;
 mod pool;
 
 mod retry;
+
+mod verdict;
 
 mod headers;
 
@@ -46,9 +50,10 @@ use crate::clock::Deadline;
 use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
-use crate::plan::{ServicePlan, UpstreamPlan};
+use crate::plan::ServicePlan;
 use crate::record::{Record, micros};
-use crate::upstream::{Shown, Used};
+use crate::route::Destination;
+use crate::upstream::Used;
 use balance::{Ask, Endpoint, Load};
 use connect::NotConnected;
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
@@ -66,7 +71,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// What is sent, and under which rules.
 pub(crate) struct Job<'a> {
     pub core: &'a Rc<Core>,
-    pub service: usize,
+    pub destination: Destination,
     pub head: Outgoing<'a>,
     pub upload: Upload,
 }
@@ -95,9 +100,9 @@ struct Try {
 
 /// Sends a request and waits for the response head.
 pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fault> {
-    let Job { core, service, head, mut upload } = job;
+    let Job { core, destination, head, mut upload } = job;
     let plan = &core.plan;
-    let service = &plan.services[service];
+    let service = &plan.services[destination.service];
     let upstream = &plan.upstreams[service.upstream];
     let begun = Instant::now();
     let deadline = core.clock.deadline();
@@ -111,7 +116,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         Algorithm::ConsistentHashing => upstream.hash.of(core, &head),
         _ => Hashed::default(),
     };
-    let mut ask = Ask { hash: hashed.hash, ..Ask::default() };
+    let mut ask = Ask { hash: hashed.hash, subset: destination.subset, ..Ask::default() };
     let mut tries_left = service.retries;
     // A kept connection that broke is replaced by a new one to the same address.
     let mut again = None;
@@ -132,7 +137,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             },
         };
         attempt.endpoint = Some(Rc::clone(&endpoint));
-        let load = upstream.counts_load().then(|| Load::new(&endpoint.peer));
+        let load = Load::new(&endpoint, upstream.counts_load());
         let pooled = if fresh_only { None } else { pooled(core, &endpoint, service.link) };
         let lease = match pooled {
             Some(lease) => Ok(lease),
@@ -143,7 +148,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             Ok(lease) => lease,
             Err((error, fault)) => {
                 started = note(record, &attempt, ABSENT_U16, error, begun);
-                failed(upstream, &endpoint, error);
+                verdict::failed(core, service.upstream, &endpoint, error);
                 // Nothing was sent: it harms nobody to try again.
                 if !retry.takes_error(error) || !more(core, service, &mut tries_left, &mut retrying) {
                     return Err(fault);
@@ -151,7 +156,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
                 continue;
             }
         };
-        lease.load = load;
+        lease.load = Some(load);
         attempt.reused = lease.reused;
         let host = upstream.host_header.as_ref().unwrap_or(&plan.targets[endpoint.peer.target].host_header);
         let framing = upload.framing;
@@ -168,9 +173,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             Ok(response) => {
                 let status = response.status.as_u16();
                 let at = note(record, &attempt, status, AttemptError::None, begun);
-                if let Some(rules) = upstream.passive() {
-                    endpoint.peer.shown(rules, Shown::Status(status));
-                }
+                verdict::answered(core, service.upstream, &endpoint, status);
                 if upstream.algorithm == Algorithm::Latency {
                     endpoint.peer.took(micros(sent, at), core.upstreams.ms(core.clock.swept()));
                 }
@@ -203,7 +206,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
                 let safe = repeatable || upload.is_unsent();
                 let kept = lease.reused && error == AttemptError::Reset;
                 if !kept {
-                    failed(upstream, &endpoint, error);
+                    verdict::failed(core, service.upstream, &endpoint, error);
                 }
                 if kept && safe {
                     again = Some(endpoint);
@@ -262,23 +265,6 @@ fn more(core: &Core, service: &ServicePlan, left: &mut u32, retrying: &mut Optio
     retrying.is_some()
 }
 
-/// Counts a try that failed, where such are counted.
-fn failed(upstream: &UpstreamPlan, endpoint: &Endpoint, error: AttemptError) {
-    let Some(rules) = upstream.passive() else { return };
-    let shown = match error {
-        AttemptError::ConnectFailed
-        | AttemptError::Reset
-        | AttemptError::Malformed
-        | AttemptError::TlsFailed => Shown::Broken,
-        AttemptError::ConnectTimeout | AttemptError::ReadTimeout | AttemptError::WriteTimeout => {
-            Shown::TimedOut
-        }
-        // Neither says anything of the target.
-        AttemptError::Cancelled | AttemptError::DnsFailed | AttemptError::None => return,
-    };
-    endpoint.peer.shown(rules, shown);
-}
-
 /// A connection that is there already.
 fn pooled(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
     if core.plan.links[link].http2 { pool::join(core, endpoint, link) } else { pool::take(endpoint, link) }
@@ -308,7 +294,7 @@ async fn open(
             if !link.http2 {
                 return Ok(Lease::new(connected.wire, endpoint, service.link));
             }
-            let shared = deadline.within(timeout_ms, connected.http2(core, service.link, addr)).await;
+            let shared = deadline.within(timeout_ms, connected.http2(core, service.link, endpoint)).await;
             shared
                 .ok_or((AttemptError::ConnectTimeout, Fault::ConnectTimeout))?
                 .map(|shared| pool::share(core, endpoint, shared))

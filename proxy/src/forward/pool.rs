@@ -5,6 +5,7 @@ use super::answer::{self, Download, Head, Part};
 use super::balance::{Endpoint, Load};
 use super::connect::Wire;
 use super::http2::{Shared, Stream};
+use super::tally::Open;
 use crate::core::Core;
 use crate::upstream::Used;
 use bytes::{Bytes, BytesMut};
@@ -30,6 +31,8 @@ pub(crate) struct Lease {
     endpoint: Option<Rc<Endpoint>>,
     /// How it was made.
     link: usize,
+    /// Counts the connection, unless others share it.
+    open: Option<Open>,
     /// The request that has it, where such are counted.
     pub load: Option<Load>,
     pub used: Option<Used>,
@@ -38,6 +41,9 @@ pub(crate) struct Lease {
     pub keeps: bool,
     idle_since_ms: u64,
 }
+
+/// What counts a request and its connection until it is dropped.
+pub(crate) type Counted = (Option<Load>, Option<Used>, Option<Open>);
 
 /// Why a response is not read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +64,10 @@ pub(crate) enum Content {
 impl Lease {
     /// Of a new connection, or of a stream.
     pub fn new(io: Wire, endpoint: &Rc<Endpoint>, link: usize) -> Box<Self> {
+        let open = (!matches!(io, Wire::Http2(_))).then(|| Open::new(&endpoint.tally));
         Box::new(Self {
             io,
+            open,
             read: BytesMut::new(),
             filled: false,
             endpoint: Some(Rc::clone(endpoint)),
@@ -156,8 +164,8 @@ impl Lease {
     }
 
     /// The stream, what came right behind the head, and what counts the request.
-    pub fn into_parts(self) -> (Wire, Bytes, (Option<Load>, Option<Used>)) {
-        (self.io, self.read.freeze(), (self.load, self.used))
+    pub fn into_parts(self) -> (Wire, Bytes, Counted) {
+        (self.io, self.read.freeze(), (self.load, self.used, self.open))
     }
 }
 

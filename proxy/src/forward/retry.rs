@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 const GATEWAY_ERRORS: [u16; 3] = [502, 503, 504];
 
 /// When a service tries again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RetryPlan {
     pub connect: bool,
     pub reset: bool,

@@ -1,12 +1,10 @@
 //! An upgraded connection: bytes both ways until one side ends or both are silent for too long. It begins only after
 //! the upstream's 101 has gone to the client.
 
-use super::balance::Load;
 use super::connect::Wire;
-use super::pool::Lease;
+use super::pool::{Counted as Counts, Lease};
 use crate::clock::Deadline;
 use crate::record::Record;
-use crate::upstream::Used;
 use bytes::Bytes;
 use event::Outcome;
 use std::cell::Cell;
@@ -24,7 +22,7 @@ pub(crate) struct Tunnel {
     /// What the upstream sent right behind its 101.
     ahead: Bytes,
     /// Counts it as a request of its target.
-    _load: (Option<Load>, Option<Used>),
+    _counts: Counts,
     record: Record,
     deadline: Deadline,
     idle_ms: u64,
@@ -34,8 +32,8 @@ impl Tunnel {
     /// Takes the connection whose response was a 101.
     pub fn new(lease: Lease, record: Record, deadline: Deadline) -> Self {
         let idle_ms = record.core.plan.timeouts.tunnel_idle_timeout_ms;
-        let (upstream, ahead, load) = lease.into_parts();
-        Self { upstream, ahead, _load: load, record, deadline, idle_ms }
+        let (upstream, ahead, counts) = lease.into_parts();
+        Self { upstream, ahead, _counts: counts, record, deadline, idle_ms }
     }
 
     /// Carries bytes. `ahead` is what the client sent before its tunnel was there.

@@ -14,6 +14,8 @@ mod listen_tls;
 
 mod dns;
 
+mod states;
+
 mod gateway;
 
 mod trust;
@@ -34,7 +36,7 @@ use std::sync::Arc;
 
 pub(crate) use link::LinkPlan;
 pub(crate) use trust::TrustedNetworks;
-pub(crate) use upstreams::{TargetPlan, UpstreamPlan};
+pub(crate) use upstreams::{SubsetPlan, TargetPlan, UpstreamPlan};
 
 /// A checked configuration, ready to run.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub struct Plan {
     pub(crate) timeouts: Timeouts,
     pub(crate) trusted: TrustedNetworks,
     pub(crate) dns: crate::upstream::DnsPlan,
+    pub(crate) states: crate::config::UpstreamStates,
     /// Whether events are written.
     pub(crate) recording: bool,
     pub(crate) source_service_header: HeaderName,
@@ -109,7 +112,7 @@ pub(crate) struct ListenPlan {
 }
 
 /// What a route forwards to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ServicePlan {
     pub name: String,
     pub upstream: usize,
@@ -134,6 +137,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
     let store = certificates::check(entities, &mut problems);
     let front = gateway::check(gateway, &store.names, &mut problems);
     let dns = dns::check(&gateway.dns, &mut problems);
+    states::check(&gateway.upstream_states, &mut problems);
     let back = entities::check(entities, store, gateway.upstream_roots.as_deref(), &mut problems);
     let (Some(front), true) = (front, problems.is_empty()) else {
         return Err(problems);
@@ -146,6 +150,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         timeouts: gateway.timeouts.clone(),
         trusted: front.trusted,
         dns,
+        states: gateway.upstream_states.clone(),
         recording: gateway.recording,
         source_service_header: front.source_service_header,
         sample_below: share as u64,

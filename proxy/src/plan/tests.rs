@@ -81,6 +81,75 @@ fn all_problems_come_at_once_with_their_paths() {
 }
 
 #[test]
+fn conditions_beyond_kong_are_checked() {
+    let found = problems(serde_json::json!({
+        "services": [{"name": "s", "host": "h", "routes": [
+            {"paths": ["/"], "query_args": {"": ["x"], "a": [], "b": ["~*("]}, "cookies": {"a b": ["x"], "c": ["~*["]}},
+            {"consumers": ["alice", "nobody"]},
+        ]}],
+        "consumers": [{"username": "alice"}],
+    }));
+    let routes = |number: usize, field: &str| format!("services[0].routes[{number}].{field}");
+    let expected = [
+        (0, "query_args."),
+        (0, "query_args.a"),
+        (0, "query_args.b[0]"),
+        (0, "cookies.a b"),
+        (0, "cookies.c[0]"),
+        (1, "consumers[1]"),
+        (1, "consumers"),
+    ];
+    assert_eq!(found, expected.map(|(number, field)| routes(number, field)));
+}
+
+#[test]
+fn destinations_and_subsets_are_checked() {
+    let found = problems(serde_json::json!({
+        "services": [
+            {"name": "s", "host": "u", "routes": [
+                {"paths": ["/0"], "weighted_destinations": [
+                    {"service": "nobody"}, {"service": "s", "upstream": "u"}, {"subset": "v9"}, {"weight": 70000}]},
+                {"paths": ["/1"], "weighted_destinations": [{"weight": 0}], "sticky": {"hash_on": "header", "hash_on_cookie": "c"}},
+                {"paths": ["/2"], "sticky": {"hash_on": "consumer"}},
+                {"paths": ["/3"], "weighted_destinations": [{"service": "guarded"}]},
+                {"paths": ["/4"], "weighted_destinations": [{"service": "guarded"}], "plugins": [{"name": "key-auth"}]},
+            ]},
+            {"name": "guarded", "host": "h", "plugins": [{"name": "key-auth"}]},
+        ],
+        "routes": [
+            {"paths": ["/5"], "weighted_destinations": [{"service": "s"}, {"service": "s", "subset": "v1"}]},
+            {"paths": ["/6"], "weighted_destinations": [{"service": "s"}, {"subset": "v1"}]},
+        ],
+        "upstreams": [{"name": "u", "targets": [
+            {"target": "a:1", "labels": {"version": "v1"}}, {"target": "b:1", "weight": 0, "labels": {"version": "v2"}}],
+            "subsets": [{"name": "v1", "labels": {"version": "v1"}}, {"name": "v1", "labels": {}},
+                {"name": "v2", "labels": {"version": "v2"}}, {"labels": {"version": "v1"}}]}],
+    }));
+    let mut expected = vec![
+        "upstreams[0].subsets[1].name",
+        "upstreams[0].subsets[1].labels",
+        "upstreams[0].subsets[2].labels",
+        "upstreams[0].subsets[3].name",
+        "services[0].routes[0].weighted_destinations[0].service",
+        "services[0].routes[0].weighted_destinations[1]",
+        "services[0].routes[0].weighted_destinations[2].subset",
+        "services[0].routes[0].weighted_destinations[3].weight",
+        "services[0].routes[1].sticky.hash_on_header",
+        "services[0].routes[1].sticky.hash_on_cookie",
+        "services[0].routes[1].weighted_destinations",
+        "services[0].routes[2].sticky",
+        "services[0].routes[2].sticky.hash_on",
+        "services[0].routes[3].weighted_destinations[0].service",
+        "routes[1].service",
+        "routes[1].weighted_destinations[1]",
+    ];
+    let mut found: Vec<_> = found.iter().map(String::as_str).collect();
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn ids_are_unique_for_each_kind() {
     let found = problems(serde_json::json!({
         "services": [{"id": "1", "host": "a", "routes": [{"id": "1", "paths": ["/"]}]}, {"id": "1", "host": "b"}],

@@ -2,7 +2,7 @@
 
 use crate::config::Algorithm;
 use crate::forward::HashPlan;
-use crate::upstream::{HealthPlan, Rules};
+use crate::upstream::{HealthPlan, OutlierPlan, Rules};
 use http::HeaderValue;
 use std::net::SocketAddr;
 
@@ -12,12 +12,14 @@ pub(crate) struct UpstreamPlan {
     pub name: Option<String>,
     /// Indexes of targets, and their weights.
     pub targets: Vec<(usize, u32)>,
+    pub subsets: Vec<SubsetPlan>,
     pub host_header: Option<HeaderValue>,
     /// The name in `host_header`, to which certificates are held.
     pub server_name: Option<String>,
     pub algorithm: Algorithm,
     pub hash: HashPlan,
     pub health: Option<Box<HealthPlan>>,
+    pub outlier: Option<Box<OutlierPlan>>,
 }
 
 impl UpstreamPlan {
@@ -26,11 +28,13 @@ impl UpstreamPlan {
         Self {
             name: None,
             targets: vec![(target, 1)],
+            subsets: Vec::new(),
             host_header: None,
             server_name: None,
             algorithm: Algorithm::default(),
             hash: HashPlan::default(),
             health: None,
+            outlier: None,
         }
     }
 
@@ -42,6 +46,20 @@ impl UpstreamPlan {
     /// Whether the requests under way are counted at each address.
     pub fn counts_load(&self) -> bool {
         matches!(self.algorithm, Algorithm::LeastConnections | Algorithm::Latency)
+    }
+}
+
+/// Some targets of an upstream.
+#[derive(Debug)]
+pub(crate) struct SubsetPlan {
+    pub name: String,
+    /// Indexes of targets, ascending.
+    pub targets: Vec<usize>,
+}
+
+impl SubsetPlan {
+    pub fn has(&self, target: usize) -> bool {
+        self.targets.binary_search(&target).is_ok()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The last step of a lookup: what a route asks for beside host and path.
 
+use super::arguments::{ArgumentCondition, CallerCondition};
 use super::{Asked, Caches, Patterns};
 use http::{HeaderName, Method};
 
@@ -11,6 +12,9 @@ pub(crate) struct Conditions {
     pub headers: Vec<HeaderCondition>,
     /// One of these, where the request came over TLS; empty for any. Lower case.
     pub snis: Vec<String>,
+    pub query_args: Vec<ArgumentCondition>,
+    pub cookies: Vec<ArgumentCondition>,
+    pub caller: Option<CallerCondition>,
 }
 
 /// One line of a header must have one of the values.
@@ -33,6 +37,14 @@ impl Conditions {
         (self.methods.is_empty() || self.methods.contains(asked.method))
             && (self.snis.is_empty() || !asked.tls || asked.sni.is_some_and(|name| self.has_sni(name)))
             && self.headers.iter().all(|header| header.holds(asked, patterns, caches))
+            && self.query_args.iter().all(|argument| argument.in_query(asked, patterns, caches))
+            && self.cookies.iter().all(|cookie| cookie.in_cookies(asked, patterns, caches))
+            && self.caller.as_ref().is_none_or(|caller| caller.holds(asked))
+    }
+
+    /// How many there are that Kong does not have.
+    pub fn beyond_kong(&self) -> usize {
+        self.query_args.len() + self.cookies.len() + usize::from(self.caller.is_some())
     }
 
     fn has_sni(&self, name: &str) -> bool {

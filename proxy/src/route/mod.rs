@@ -1,4 +1,5 @@
-//! Which route a request takes: Kong's `traditional_compatible` order over hosts, headers, paths, methods and SNI.
+//! Which route a request takes: Kong's `traditional_compatible` order over hosts, headers, paths, methods and SNI, then
+//! what Kong has no word for: arguments, cookies and consumers.
 //!
 //! Every pair of a route and one of its paths is an entry, and the entries are put in Kong's order when the plan is
 //! made. A request looks its host up by hash and its path in a sorted list of prefixes; of the entries found there the
@@ -13,14 +14,20 @@ mod pattern;
 
 mod conditions;
 
+mod arguments;
+
 mod rank;
+
+mod split;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use arguments::{ArgumentCondition, ArgumentValue, CallerCondition, Callers};
 pub(crate) use conditions::{Conditions, HeaderCondition, HeaderValueCondition};
 pub(crate) use hosts::HostPattern;
 pub(crate) use pattern::{Caches, Pattern, Patterns};
+pub(crate) use split::{Destination, Split, StickyKey};
 
 use hosts::Hosts;
 use http::{HeaderMap, Method};
@@ -31,7 +38,10 @@ use rank::Rank;
 #[derive(Debug, Default)]
 pub(crate) struct RoutePlan {
     pub name: String,
-    pub service: usize,
+    /// Where it leads.
+    pub destination: Option<Destination>,
+    /// Its other destinations, among which is chosen for each request.
+    pub split: Option<Box<Split>>,
     /// Cleartext requests are answered with this status.
     pub https_only: Option<u16>,
     /// What is not gRPC by HTTP/2 is refused.
@@ -92,6 +102,8 @@ pub(crate) struct Asked<'a> {
     pub path: &'a str,
     pub method: &'a Method,
     pub headers: &'a HeaderMap,
+    pub query: Option<&'a str>,
+    pub callers: Callers<'a>,
     pub tls: bool,
     pub sni: Option<&'a str>,
 }

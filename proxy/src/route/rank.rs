@@ -26,6 +26,8 @@ pub(super) struct Rank {
     regex_priority: i64,
     /// Of a plain path; an expression has none.
     path_bytes: usize,
+    /// Arguments, cookies and consumers, which Kong does not know: they decide what it leaves to age.
+    beyond_kong: usize,
     created_at: Reverse<u64>,
     order: Reverse<usize>,
 }
@@ -57,6 +59,7 @@ impl Rank {
                 Some(PathPattern::Prefix(prefix)) => prefix.len(),
                 _ => 0,
             },
+            beyond_kong: conditions.beyond_kong(),
             // What does not say when it was made is made now.
             created_at: Reverse(asked.created_at.unwrap_or(u64::MAX)),
             order: Reverse(order),

@@ -5,6 +5,12 @@ use crate::config::{Entities, GatewayConfig};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+/// No route here asks who calls.
+fn callers() -> Callers<'static> {
+    static NO_KEYS: std::sync::LazyLock<crate::auth::Keyring> = std::sync::LazyLock::new(Default::default);
+    Callers { guards: &[], keyring: &NO_KEYS }
+}
+
 fn router(routes: Value) -> Router {
     let entities = json!({"services": [{"name": "s", "url": "http://127.0.0.1:9", "routes": routes}]});
     let entities: Entities = serde_json::from_value(entities).unwrap();
@@ -16,6 +22,7 @@ fn find(router: &Router, request: &str) -> Option<Matched> {
     let mut words = request.split(' ');
     let (method, url) = (words.next().unwrap().parse().unwrap(), words.next().unwrap());
     let (authority, path) = url.split_at(url.find('/').unwrap());
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
     let (mut headers, mut sni) = (HeaderMap::new(), None);
     for (name, value) in words.map(|word| word.split_once('=').unwrap()) {
@@ -32,6 +39,8 @@ fn find(router: &Router, request: &str) -> Option<Matched> {
         path,
         method: &method,
         headers: &headers,
+        query,
+        callers: callers(),
         tls: sni.is_some(),
         sni: sni.filter(|name| !name.is_empty()),
     };
@@ -200,6 +209,34 @@ fn each_attribute_has_its_weight() {
 }
 
 #[test]
+fn arguments_and_cookies_decide_after_kongs_attributes_and_before_age() {
+    let router = router(json!([
+        {"name": "plain", "paths": ["/a"], "created_at": 1},
+        {"name": "argument", "paths": ["/a"], "query_args": {"v": ["2", "~*^beta"]}},
+        {"name": "both", "paths": ["/a"], "query_args": {"v": ["2"]}, "cookies": {"sid": ["~*"]}},
+        {"name": "longer", "paths": ["/a/b"]},
+        {"name": "alone", "query_args": {"debug": ["~*"]}},
+        {"name": "encoded", "hosts": ["e"], "query_args": {"a b": ["x&y"]}},
+    ]));
+    for (request, expected) in [
+        ("GET h/a", "plain"),
+        ("GET h/a?v=2", "argument"),
+        ("GET h/a?w=1&v=3&v=BETA-7", "argument"),
+        ("GET h/a?v=x-beta", "plain"),
+        ("GET h/a?V=2", "plain"),
+        ("GET h/a?v=2 cookie=a=1;sid=", "both"),
+        ("GET h/a?v=2 cookie=SID=1", "argument"),
+        ("GET h/a/b?v=2 cookie=sid=1", "longer"),
+        ("GET h/x?debug", "alone"),
+        ("GET h/x", "none"),
+        ("GET e/?a+b=x%26y", "encoded"),
+        ("GET e/?a+b=x", "none"),
+    ] {
+        assert_eq!(name(&router, request), expected, "{request}");
+    }
+}
+
+#[test]
 fn what_does_not_hold_is_passed_over() {
     let router = router(json!([
         {"name": "put", "hosts": ["h"], "paths": ["/a"], "methods": ["PUT"], "headers": {"x": ["1"]}},
@@ -240,7 +277,9 @@ fn ten_thousand_routes_cost_a_lookup_as_much_as_ten() {
         let caches = Caches::default();
         requests.map(|(host, path)| {
             let method = &Method::GET;
-            let asked = Asked { host, port: 80, path, method, headers: &headers, tls: false, sni: None };
+            let headers = &headers;
+            let (query, callers, tls, sni) = (None, callers(), false, None);
+            let asked = Asked { host, port: 80, path, method, headers, query, callers, tls, sni };
             let mut checks = 0;
             let found = router.search(&asked, &caches, &mut checks).map(|matched| matched.route);
             (found, checks)

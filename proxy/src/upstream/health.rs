@@ -1,12 +1,11 @@
 //! Which addresses are fit: failures and successes counted as Kong's health checks count them. Both traffic and the
 //! prober count here; whoever reaches a bound turns the state.
 
-use super::peer::Peer;
+use super::peer::{By, Peer};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What one try at an address showed.
@@ -80,20 +79,41 @@ pub(crate) struct ProbeTls {
     pub server_name: Option<ServerName<'static>>,
 }
 
+/// Reasons why an address is out.
+const UNHEALTHY: u8 = 1;
+pub(super) const EJECTED: u8 = 2;
+
 /// What was counted of an address.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    unfit: AtomicBool,
-    successes: AtomicU32,
-    tcp_failures: AtomicU32,
-    timeouts: AtomicU32,
-    http_failures: AtomicU32,
+    /// The reasons why it is out; 0 for one that is in.
+    out: AtomicU8,
+    /// When that last changed, microseconds since 1970.
+    pub since_us: AtomicI64,
+    pub successes: AtomicU32,
+    pub tcp_failures: AtomicU32,
+    pub timeouts: AtomicU32,
+    pub http_failures: AtomicU32,
+    /// Active checks: good, bad, neither.
+    pub checks: [AtomicU64; 3],
+    /// When the last one ended, microseconds since 1970; 0 for never.
+    pub last_check_us: AtomicI64,
 }
 
 impl Peer {
     /// Whether it may be given requests.
     pub fn is_fit(&self) -> bool {
-        !self.health.unfit.load(Relaxed)
+        self.health.out.load(Relaxed) == 0
+    }
+
+    /// Whether health checks have nothing against it.
+    pub fn is_healthy(&self) -> bool {
+        self.health.out.load(Relaxed) & UNHEALTHY == 0
+    }
+
+    /// Whether outlier detection has taken it out.
+    pub fn is_ejected(&self) -> bool {
+        self.health.out.load(Relaxed) & EJECTED != 0
     }
 
     /// Counts what a try showed.
@@ -116,32 +136,60 @@ impl Peer {
         health.successes.store(0, Relaxed);
         // Not beyond its bound: it would wrap in the course of years.
         if counter.load(Relaxed) < bound && counter.fetch_add(1, Relaxed) + 1 >= bound {
-            self.turn(true);
+            self.turn_unhealthy(true);
         }
+    }
+
+    /// Counts an active check, and what it showed.
+    pub fn checked(&self, rules: &Rules, shown: Shown) {
+        let result = match shown {
+            Shown::Serving(true) => 0,
+            Shown::Status(status) if rules.good.contains(&status) => 0,
+            Shown::Status(status) if !rules.bad.contains(&status) => 2,
+            _ => 1,
+        };
+        self.health.checks[result].fetch_add(1, Relaxed);
+        if result == 1 {
+            self.met_failure(By::Check, shown.into());
+        }
+        self.health.last_check_us.store(crate::clock::wall_us(), Relaxed);
+        self.shown(rules, shown);
     }
 
     fn success(&self, rules: &Rules) {
         let health = &self.health;
         let failures = [&health.tcp_failures, &health.timeouts, &health.http_failures];
-        if rules.successes == 0 || (self.is_fit() && failures.iter().all(|count| count.load(Relaxed) == 0)) {
+        if rules.successes == 0
+            || (self.is_healthy() && failures.iter().all(|count| count.load(Relaxed) == 0))
+        {
             return;
         }
-        if self.is_fit() || health.successes.fetch_add(1, Relaxed) + 1 >= rules.successes {
+        if self.is_healthy() || health.successes.fetch_add(1, Relaxed) + 1 >= rules.successes {
             failures.iter().for_each(|count| count.store(0, Relaxed));
             health.successes.store(0, Relaxed);
-            self.turn(false);
+            self.turn_unhealthy(false);
         }
     }
 
-    fn turn(&self, unfit: bool) {
-        if self.health.unfit.swap(unfit, Relaxed) != unfit {
-            let addr: SocketAddr = self.addr;
-            if unfit {
-                tracing::warn!(%addr, "the target is unhealthy");
-            } else {
-                tracing::info!(%addr, "the target is healthy again");
-            }
+    fn turn_unhealthy(&self, out: bool) {
+        match (self.turn(UNHEALTHY, out), out) {
+            (true, true) => tracing::warn!(addr = %self.addr, "the target is unhealthy"),
+            (true, false) => tracing::info!(addr = %self.addr, "the target is healthy again"),
+            (false, _) => {}
         }
+    }
+
+    /// Adds a reason why it is out, or takes one away; whether that changed anything.
+    pub(super) fn turn(&self, reason: u8, out: bool) -> bool {
+        let before = match out {
+            true => self.health.out.fetch_or(reason, Relaxed),
+            false => self.health.out.fetch_and(!reason, Relaxed),
+        };
+        let changed = (before & reason != 0) != out;
+        if changed {
+            self.health.since_us.store(crate::clock::wall_us(), Relaxed);
+        }
+        changed
     }
 }
 

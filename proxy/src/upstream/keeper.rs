@@ -24,7 +24,9 @@ pub(crate) fn start(
     let checks =
         |upstream: &UpstreamPlan| upstream.health.as_ref().is_some_and(|health| health.active.is_some());
     let probed: Vec<_> = (0..plan.upstreams.len()).filter(|at| checks(&plan.upstreams[*at])).collect();
-    if probed.is_empty() && plan.targets.iter().all(|target| target.addr.is_some()) {
+    let judged: Vec<_> =
+        (0..plan.upstreams.len()).filter(|at| plan.upstreams[*at].outlier.is_some()).collect();
+    if probed.is_empty() && judged.is_empty() && plan.targets.iter().all(|target| target.addr.is_some()) {
         return Ok(None);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -35,11 +37,26 @@ pub(crate) fn start(
             for upstream in probed {
                 tasks.spawn_local(probe::run(Arc::clone(&plan), Arc::clone(&upstreams), upstream));
             }
+            for upstream in judged {
+                tasks.spawn_local(bring_back(Arc::clone(&plan), Arc::clone(&upstreams), upstream));
+            }
             // The sender goes with the proxy.
             let _cut = phase.wait_for(|phase| *phase == Phase::Cut).await;
         });
     })?;
     Ok(Some(thread))
+}
+
+/// Looks at its intervals which of an upstream's ejected addresses may come back, for ever.
+async fn bring_back(plan: Arc<Plan>, upstreams: Arc<Upstreams>, upstream: usize) {
+    let Some(outlier) = &plan.upstreams[upstream].outlier else { return };
+    let groups = upstreams.watch(upstream);
+    let mut ticks = tokio::time::interval(outlier.interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        groups.borrow().members.iter().for_each(|member| member.peer.look_again());
+    }
 }
 
 /// Starts looking after each name.
@@ -79,6 +96,7 @@ async fn look(
         }
         None => Err("no resolver".to_owned()),
     };
+    upstreams.answered(target, answer.is_err());
     let (next, wait) = match answer {
         Ok(answer) => {
             let left = answer.valid_until.saturating_duration_since(Instant::now());

@@ -9,16 +9,24 @@ mod ring;
 
 mod health;
 
+mod outlier;
+
 mod probe;
 
 mod dns;
 
 mod keeper;
 
+mod report;
+
+mod publish;
+
 pub(crate) use dns::DnsPlan;
 pub(crate) use health::{ActivePlan, HealthPlan, Probe, ProbeTls, Rules, Shown};
 pub(crate) use keeper::{Keeper, start};
-pub(crate) use peer::Peer;
+pub(crate) use outlier::OutlierPlan;
+pub(crate) use peer::{By, Failure, Peer, Traffic};
+pub(crate) use publish::Publisher;
 pub(crate) use usage::{Usage, Used};
 
 use crate::config::Algorithm;
@@ -26,6 +34,7 @@ use crate::plan::{Plan, UpstreamPlan};
 use dns::Found;
 use ring::Ring;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Instant;
 use tokio::sync::watch;
 
@@ -61,8 +70,12 @@ pub(crate) enum Known {
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     begun: Instant,
+    /// The same moment, microseconds since 1970.
+    begun_us: i64,
     groups: Vec<watch::Sender<Arc<Group>>>,
     usages: Vec<Arc<Usage>>,
+    /// By target: since when its name servers fail, microseconds since 1970; 0 while they do not.
+    failing_since_us: Vec<AtomicI64>,
 }
 
 impl Upstreams {
@@ -71,8 +84,10 @@ impl Upstreams {
         let group = |upstream| watch::Sender::new(Arc::new(Group::new(plan, upstream, &nothing, None)));
         Self {
             begun: Instant::now(),
+            begun_us: crate::clock::wall_us(),
             groups: plan.upstreams.iter().map(group).collect(),
             usages: plan.upstreams.iter().map(|_| Arc::default()).collect(),
+            failing_since_us: plan.targets.iter().map(|_| AtomicI64::new(0)).collect(),
         }
     }
 
@@ -89,6 +104,16 @@ impl Upstreams {
     /// What an upstream is busy with.
     pub fn usage(&self, upstream: usize) -> &Arc<Usage> {
         &self.usages[upstream]
+    }
+
+    /// Notes whether the name servers fail for a target.
+    fn answered(&self, target: usize, failed: bool) {
+        let since = &self.failing_since_us[target];
+        if !failed {
+            since.store(0, Relaxed);
+        } else if since.load(Relaxed) == 0 {
+            since.store(crate::clock::wall_us(), Relaxed);
+        }
     }
 
     /// Makes the groups anew that have a target.

@@ -1,8 +1,11 @@
 //! One address that answers for an upstream, as all threads see it.
 
-use super::health::Health;
+use super::health::{Health, Shown};
+use super::outlier::Outlier;
+use event::AttemptError;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 /// How fast an old latency loses its weight.
 const DECAY_MS: f32 = 10_000.0;
@@ -20,19 +23,105 @@ pub(crate) struct Peer {
     pub active: AtomicU32,
     /// Peak EWMA of the latency: its microseconds as `f32` above, the millisecond of its last change below.
     latency: AtomicU64,
+    /// Where its own clock begins.
+    begun: Instant,
+    pub traffic: Traffic,
     pub(super) health: Health,
+    pub(super) outlier: Outlier,
+    pub(super) failure: LastFailure,
+}
+
+/// What the threads have counted, each handed over by the thread once a second.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub requests: AtomicU64,
+    pub failures: AtomicU64,
+    pub under_way: AtomicU32,
+    pub connections: AtomicU32,
+}
+
+/// Who met with a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Request,
+    Check,
+}
+
+/// Why a try is a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Status(u16),
+    Error(AttemptError),
+    /// The health service says that it does not serve.
+    NotServing,
+}
+
+impl From<Shown> for Failure {
+    fn from(shown: Shown) -> Self {
+        match shown {
+            Shown::Status(status) => Self::Status(status),
+            Shown::Broken => Self::Error(AttemptError::Reset),
+            Shown::TimedOut => Self::Error(AttemptError::ReadTimeout),
+            Shown::Serving(_) => Self::NotServing,
+        }
+    }
+}
+
+/// The last failure of an address, for people. Two at the same moment may mix, which harms nobody.
+#[derive(Debug, Default)]
+pub(super) struct LastFailure {
+    /// Who in the highest byte, which kind in the next, its number below.
+    what: AtomicU32,
+    /// Microseconds since 1970; 0 for none yet.
+    at_us: AtomicI64,
+}
+
+impl LastFailure {
+    /// Who met with it, why it was one, and when.
+    pub fn read(&self) -> Option<(By, Failure, i64)> {
+        let (what, at_us) = (self.what.load(Relaxed), self.at_us.load(Relaxed));
+        let by = if what >> 24 == 0 { By::Request } else { By::Check };
+        let failure = match what >> 16 & 0xff {
+            0 => Failure::Status(what as u16),
+            1 => Failure::Error(AttemptError::from_u8(what as u8)),
+            _ => Failure::NotServing,
+        };
+        (at_us > 0).then_some((by, failure, at_us))
+    }
 }
 
 impl Peer {
     pub fn new(target: usize, addr: SocketAddr) -> Self {
+        let health = Health::default();
+        health.since_us.store(crate::clock::wall_us(), Relaxed);
         Self {
             target,
             addr,
             addr_text: addr.to_string().into(),
             active: AtomicU32::new(0),
             latency: AtomicU64::new(0),
-            health: Health::default(),
+            begun: Instant::now(),
+            traffic: Traffic::default(),
+            health,
+            outlier: Outlier::default(),
+            failure: LastFailure::default(),
         }
+    }
+
+    /// Milliseconds on its own clock.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes a failure for people to see.
+    pub fn met_failure(&self, by: By, failure: Failure) {
+        let (kind, number) = match failure {
+            Failure::Status(status) => (0, u32::from(status)),
+            Failure::Error(error) => (1, error as u32),
+            Failure::NotServing => (2, 0),
+        };
+        self.failure.what.store((by as u32) << 24 | kind << 16 | number, Relaxed);
+        self.failure.at_us.store(crate::clock::wall_us(), Relaxed);
     }
 
     /// Notes how long an answer took: a peak counts at once, calm in the course of time. Two at the same moment may
@@ -65,6 +154,23 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_failure_is_read_as_it_was_met() {
+        let peer = Peer::new(0, "127.0.0.1:1".parse().unwrap());
+        assert!(peer.failure.read().is_none());
+        for (by, failure) in [
+            (By::Check, Failure::Status(503)),
+            (By::Request, Failure::Error(AttemptError::ConnectTimeout)),
+            (By::Check, Failure::NotServing),
+            (By::Request, Failure::Status(999)),
+        ] {
+            peer.met_failure(by, failure);
+            let (read_by, read, at_us) = peer.failure.read().unwrap();
+            assert_eq!((read_by, read), (by, failure));
+            assert!(at_us > 1_600_000_000_000_000);
+        }
+    }
 
     #[test]
     fn a_peak_counts_at_once_and_is_forgotten_slowly() {

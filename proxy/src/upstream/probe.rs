@@ -48,7 +48,7 @@ pub(super) async fn run(plan: Arc<Plan>, upstreams: Arc<Upstreams>, upstream: us
         last.retain(|peer, _| group.members.iter().any(|member| Arc::as_ptr(&member.peer) == *peer));
         for member in &group.members {
             let interval =
-                if member.peer.is_fit() { active.healthy_interval } else { active.unhealthy_interval };
+                if member.peer.is_healthy() { active.healthy_interval } else { active.unhealthy_interval };
             let Some(interval) = interval else { continue };
             let now = Instant::now();
             let due = last.get(&Arc::as_ptr(&member.peer)).is_none_or(|at: &Instant| now - *at >= interval);
@@ -77,7 +77,7 @@ async fn check(plan: &Plan, upstream: usize, peer: &Peer) {
         }
         Err(_) => Shown::TimedOut,
     };
-    peer.shown(&active.rules, shown);
+    peer.checked(&active.rules, shown);
 }
 
 async fn probe(plan: &Plan, upstream: usize, active: &ActivePlan, peer: &Peer) -> io::Result<Shown> {

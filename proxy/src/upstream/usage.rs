@@ -1,7 +1,7 @@
 //! What an upstream is busy with, of all threads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 /// Counts of one upstream.
 #[derive(Debug, Default)]
@@ -10,6 +10,8 @@ pub(crate) struct Usage {
     pub requests: AtomicU32,
     /// Of them those that are tried again.
     pub retries: AtomicU32,
+    /// Held by the thread that takes an address out.
+    pub ejecting: AtomicBool,
 }
 
 /// A request under way.

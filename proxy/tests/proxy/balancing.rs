@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// An origin that answers each request with its own name.
-async fn named(name: &'static str) -> SocketAddr {
+pub async fn named(name: &'static str) -> SocketAddr {
     origin(move |_, mut stream| async move {
         let mut got = Vec::new();
         while stream.read_buf(&mut got).await.is_ok_and(|read| read > 0) {

@@ -7,10 +7,16 @@ mod journey;
 
 mod routing;
 
+mod conditions;
+
+mod destinations;
+
 mod balancing;
 mod dns;
 mod health;
+mod outlier;
 mod retry;
+mod states;
 mod upstream;
 
 mod client;

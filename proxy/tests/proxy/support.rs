@@ -100,6 +100,7 @@ impl Gateway {
                     ("source", Text::SourceService),
                     ("upstream", Text::Upstream),
                     ("user_agent", Text::UserAgent),
+                    ("version", Text::ServiceVersion),
                 ];
                 seen.push(Seen {
                     head: *event.head,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use event::layout::LedgerRow;
+use event::upstreams::UpstreamStates;
 
 use super::family::{OVERFLOW, OVERFLOW_ROW, Snapshot};
 use super::histogram::Histogram;
@@ -19,6 +20,10 @@ pub(crate) struct Context {
     pub(crate) process_start_us: i64,
     /// The ledger as the collector last wrote it.
     pub(crate) ledger: Vec<LedgerRow>,
+    /// What the gateway says of its upstreams; none when it says nothing any more.
+    pub(crate) states: Option<UpstreamStates>,
+    /// Most addresses of upstreams on a page.
+    pub(crate) series_max: usize,
     /// The account of exported spans.
     pub(crate) spans: AdapterCount,
     /// Pages written before this one.
@@ -34,6 +39,9 @@ pub(crate) fn render(shared: &Shared, context: &Context, format: Format) -> Stri
     let mut page = Page::new(format, page_bytes(&published));
     http(&mut page, &published);
     upstreams(&mut page, &published);
+    if let Some(states) = &context.states {
+        super::targets::write(&mut page, states, context.series_max);
+    }
     events(&mut page, &context.ledger);
     spans(&mut page, &context.spans);
     own(&mut page, &published, context);

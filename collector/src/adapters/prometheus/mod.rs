@@ -13,6 +13,7 @@ mod histogram;
 mod exposition;
 mod negotiate;
 mod process;
+mod targets;
 mod text;
 
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};

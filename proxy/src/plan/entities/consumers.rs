@@ -25,7 +25,7 @@ impl Checker<'_> {
                     self.problem(path, format!("is the same as {first}"));
                 }
             }
-            self.back.keyring.add(consumer);
+            self.back.keyring.add(at, consumer);
         }
     }
 

@@ -111,7 +111,7 @@ impl Checker<'_> {
     }
 
     /// A duration; none for 0.
-    fn seconds(&mut self, seconds: f64, path: &str) -> Option<Duration> {
+    pub(super) fn seconds(&mut self, seconds: f64, path: &str) -> Option<Duration> {
         if !(0.0..=SECONDS_MAX).contains(&seconds) {
             self.problem(path, "must be from 0 to 65535 seconds");
             return None;

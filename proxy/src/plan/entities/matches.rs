@@ -12,17 +12,21 @@ use http::{HeaderName, Method, header};
 const REGEX_PRIORITY_MAX: i64 = 4_294_967_295;
 
 impl Checker<'_> {
-    pub(super) fn matches(&mut self, route: &Route, path: &str) -> Matches {
+    /// What a route asks for, with the guard before it.
+    pub(super) fn matches(&mut self, route: &Route, guard: Option<usize>, path: &str) -> Matches {
         if route.hosts.is_empty()
             && route.paths.is_empty()
             && route.methods.is_empty()
             && route.headers.is_empty()
             && route.snis.is_empty()
+            && route.query_args.is_empty()
+            && route.cookies.is_empty()
+            && route.consumers.is_empty()
         {
             self.problem_hint(
                 path,
                 "matches nothing",
-                "give hosts, paths, methods, headers or snis; paths: [/] takes everything",
+                "give hosts, paths, methods, headers, snis, query_args, cookies or consumers; paths: [/] takes everything",
             );
         }
         if route.regex_priority.is_some_and(|priority| !(0..=REGEX_PRIORITY_MAX).contains(&priority)) {
@@ -35,6 +39,9 @@ impl Checker<'_> {
                 methods: self.methods(route, path),
                 headers: self.headers(route, path),
                 snis: self.snis(route, path),
+                query_args: self.arguments(&route.query_args, &format!("{path}.query_args")),
+                cookies: self.cookies(route, path),
+                caller: self.caller(route, guard, path),
             },
             regex_priority: route.regex_priority.unwrap_or(0),
             created_at: route.created_at,
@@ -85,7 +92,12 @@ impl Checker<'_> {
         paths
     }
 
-    fn pattern(&mut self, expression: &str, case_insensitive: bool, path: String) -> Option<Pattern> {
+    pub(super) fn pattern(
+        &mut self,
+        expression: &str,
+        case_insensitive: bool,
+        path: String,
+    ) -> Option<Pattern> {
         let wrong = match Pattern::new(expression, case_insensitive) {
             Ok(pattern) => return Some(pattern),
             Err(error) => error.to_string(),

@@ -2,9 +2,13 @@
 
 mod upstreams;
 
+mod subsets;
+
 mod hashing;
 
 mod health;
+
+mod outlier;
 
 mod services;
 
@@ -15,6 +19,10 @@ mod retry;
 mod plugins;
 
 mod matches;
+
+mod conditions;
+
+mod destinations;
 
 mod routes;
 
@@ -27,6 +35,7 @@ use crate::auth::{Guard, Keyring};
 use crate::config::{Entities, Reference};
 use crate::route::Builder;
 use event::Problem;
+use std::collections::HashMap;
 use std::path::Path;
 
 #[derive(Default)]
@@ -51,6 +60,8 @@ struct Checker<'a> {
     material: Material<'a>,
     global_guard: Option<usize>,
     service_guards: Vec<Option<usize>>,
+    /// Services with another upstream than their own, by the numbers of both.
+    derived_services: HashMap<(usize, usize), usize>,
 }
 
 pub(super) fn check<'a>(
@@ -67,6 +78,7 @@ pub(super) fn check<'a>(
         material: Material { roots, store },
         global_guard: None,
         service_guards: Vec::new(),
+        derived_services: HashMap::new(),
     };
     checker.upstreams();
     checker.services();

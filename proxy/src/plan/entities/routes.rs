@@ -1,9 +1,10 @@
 //! Routes: what each matches, what it leads to, and the guard before it.
 
+use super::destinations::From;
 use super::plugins::set_guard;
 use super::{Checker, Known};
 use crate::config::Route;
-use crate::route::{PathHandling, RoutePlan};
+use crate::route::{Destination, PathHandling, RoutePlan, Split};
 
 impl Checker<'_> {
     pub(super) fn routes(&mut self) {
@@ -21,6 +22,7 @@ impl Checker<'_> {
             let path = format!("routes[{at}]");
             let service = match &route.service {
                 Some(service) => self.service_at(service, &format!("{path}.service")),
+                None if leads_elsewhere(route) => None,
                 None => {
                     self.problem(format!("{path}.service"), "is missing: the route leads nowhere");
                     None
@@ -58,18 +60,22 @@ impl Checker<'_> {
                 let guard = self.plugin(plugin, &path);
                 set_guard(&mut guards[at], guard, &path, self.problems);
             }
-            self.route(route, &path, service.unwrap_or(0), guards[at]);
+            self.route(route, &path, service, guards[at]);
         }
     }
 
-    fn route(&mut self, route: &Route, path: &str, service: usize, guard: Option<usize>) {
+    fn route(&mut self, route: &Route, path: &str, service: Option<usize>, own_guard: Option<usize>) {
         self.protocols(&route.protocols, &format!("{path}.protocols"));
-        let matches = self.matches(route, path);
         let https_only = self.https_only(route, path);
         let path_handling = self.path_handling(route, path);
         self.kong_only(route, path);
-        let guard = guard.or(self.service_guards.get(service).copied().flatten()).or(self.global_guard);
+        let service_guard = service.and_then(|service| self.service_guards.get(service).copied().flatten());
+        let guard = own_guard.or(service_guard).or(self.global_guard);
+        let from = From { service, guard, own_guard: own_guard.is_some() };
+        let matches = self.matches(route, guard, path);
         let has = |name: &str| route.protocols.iter().any(|protocol| protocol == name);
+        let split = self.split(route, from, path);
+        let destination = service.map(|service| Destination { service, subset: None });
         let fallback = route.hosts.first().or(route.paths.first()).or(route.methods.first());
         let plan = RoutePlan {
             name: route
@@ -77,7 +83,8 @@ impl Checker<'_> {
                 .clone()
                 .or(route.id.clone())
                 .unwrap_or_else(|| fallback.cloned().unwrap_or_default()),
-            service,
+            destination: destination.or(split.as_ref().and_then(Split::first)),
+            split: split.map(Box::new),
             https_only,
             grpc_only: (has("grpc") || has("grpcs")) && !has("http") && !has("https"),
             strip_path: route.strip_path.unwrap_or(true),
@@ -127,4 +134,10 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// Whether a route does without a service of its own.
+fn leads_elsewhere(route: &Route) -> bool {
+    let all = &route.weighted_destinations;
+    !all.is_empty() && all.iter().all(|one| one.service.is_some())
 }

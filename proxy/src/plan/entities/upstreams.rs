@@ -24,6 +24,7 @@ impl Checker<'_> {
         }
         let (algorithm, hash) = self.algorithm(upstream, path);
         let health = self.health(upstream.healthchecks.as_ref(), path);
+        let outlier = self.outlier(upstream.outlier_detection.as_ref(), path);
         let host_header = upstream.host_header.as_deref().and_then(|host| {
             let value = HeaderValue::from_str(host).ok();
             if value.is_none() {
@@ -31,7 +32,8 @@ impl Checker<'_> {
             }
             value
         });
-        let mut targets = Vec::new();
+        // Numbers of targets, and where they stand.
+        let (mut targets, mut places) = (Vec::new(), Vec::new());
         for (at, target) in upstream.targets.iter().enumerate() {
             let path = format!("{path}.targets[{at}]");
             let weight = target.weight.unwrap_or(100);
@@ -40,7 +42,9 @@ impl Checker<'_> {
             }
             match split_target(&target.target) {
                 Some((host, port)) if weight > 0 => {
-                    targets.push((self.target(host, port.unwrap_or(8000)), weight));
+                    let number = self.target(host, port.unwrap_or(8000));
+                    places.push((number, at));
+                    targets.push((number, weight));
                 }
                 Some(_) => {}
                 None => self.problem_hint(
@@ -50,16 +54,19 @@ impl Checker<'_> {
                 ),
             }
         }
+        let subsets = self.subsets(upstream, &places, path);
         let server_name = host_header.as_ref().and_then(|host| split_target(host.to_str().ok()?));
         let server_name = server_name.map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
         UpstreamPlan {
             name: Some(upstream.name.clone()),
             targets,
+            subsets,
             host_header,
             server_name,
             algorithm,
             hash,
             health,
+            outlier,
         }
     }
 

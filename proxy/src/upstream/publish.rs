@@ -1,0 +1,69 @@
+//! Leaves the picture of all upstreams' addresses in the data folder, again and again, by a thread of its own: a disk
+//! that hangs holds nobody else up.
+
+use super::{Upstreams, report};
+use crate::plan::Plan;
+use event::layout::DataFolder;
+use event::upstreams::UpstreamStates;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The thread. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    stop: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Publisher {
+    /// Starts the thread; the first picture is taken at once.
+    pub fn start(
+        plan: Arc<Plan>,
+        upstreams: Arc<Upstreams>,
+        folder: DataFolder,
+        node: String,
+    ) -> std::io::Result<Self> {
+        let (stop, stopped) = sync_channel(1);
+        let body = move || run(&plan, &upstreams, &folder, &node, &stopped);
+        let thread = std::thread::Builder::new().name("upstream-states".into()).spawn(body)?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends the thread, after a last picture.
+    pub fn end(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that shows the upstreams' state panicked");
+        }
+    }
+}
+
+fn run(plan: &Plan, upstreams: &Upstreams, folder: &DataFolder, node: &str, stopped: &Receiver<()>) {
+    let interval = Duration::from_millis(plan.states.interval_ms);
+    let mut failing = false;
+    let mut ended = false;
+    loop {
+        let (targets, omitted) = report::rows(plan, upstreams, plan.states.rows_max);
+        let states = UpstreamStates {
+            at_us: crate::clock::wall_us(),
+            interval_us: i64::try_from(interval.as_micros()).unwrap_or(i64::MAX),
+            node: node.to_owned(),
+            targets,
+            omitted,
+        };
+        match states.store(folder) {
+            Ok(()) => failing = false,
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "the state of the upstreams cannot be shown");
+                }
+            }
+        }
+        if ended {
+            return;
+        }
+        ended = !matches!(stopped.recv_timeout(interval), Err(RecvTimeoutError::Timeout));
+    }
+}
