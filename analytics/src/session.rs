@@ -105,10 +105,11 @@ impl Sessions {
                 .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
             system.register_table("ledger".into(), Arc::new(system::ledger(&ledger)?))?;
         }
-        if wants("system", "upstreams") {
+        if wants("system", "upstreams") || wants("system", "circuits") {
             let states = UpstreamStates::load(self.catalog.folder())
                 .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
             system.register_table("upstreams".into(), Arc::new(upstreams::table(&states)?))?;
+            system.register_table("circuits".into(), Arc::new(upstreams::circuits(&states)?))?;
         }
         if wants("system", "files") {
             system.register_table("files".into(), Arc::new(system::files(&snapshot)?))?;

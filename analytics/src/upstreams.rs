@@ -1,4 +1,5 @@
-//! `system.upstreams`: the addresses of upstreams, as the gateway last said that they are.
+//! `system.upstreams` and `system.circuits`: the addresses of upstreams and the bounds of their circuit breakers, as the
+//! gateway last said that they are.
 
 use std::sync::Arc;
 
@@ -46,5 +47,19 @@ pub(crate) fn table(states: &UpstreamStates) -> Result<MemTable> {
         ("last_failure_by", text(|row| row.last_failure_by.as_deref())),
         ("last_failure_at", time(|row| row.last_failure_us)),
         ("dns_failing_since", time(|row| row.dns_failing_since_us)),
+    ])
+}
+
+/// A row for each bound of each circuit breaker.
+pub(crate) fn circuits(states: &UpstreamStates) -> Result<MemTable> {
+    let rows = || states.circuits.iter();
+    table_of(vec![
+        ("at", times(rows().map(|_| Some(states.at_us)))),
+        ("node", texts(rows().map(|_| &states.node))),
+        ("upstream", texts(rows().map(|row| &row.upstream))),
+        ("resource", texts(rows().map(|row| &row.resource))),
+        ("used", numbers(rows().map(|row| row.used))),
+        ("most", numbers(rows().map(|row| row.most))),
+        ("overflows", numbers(rows().map(|row| row.overflows))),
     ])
 }

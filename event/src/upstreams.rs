@@ -23,6 +23,24 @@ pub struct UpstreamStates {
     pub targets: Vec<TargetState>,
     /// Addresses that found no room in `targets`.
     pub omitted: u64,
+    /// The bounds of upstreams with a circuit breaker.
+    #[serde(default)]
+    pub circuits: Vec<CircuitState>,
+}
+
+/// One bound of one upstream's circuit breaker.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CircuitState {
+    /// The upstream's name.
+    pub upstream: String,
+    /// The bound's name, such as `max_requests`.
+    pub resource: String,
+    /// How many there are now.
+    pub used: u64,
+    /// How many there may be.
+    pub most: u64,
+    /// How often one more was asked for, in this life of the gateway.
+    pub overflows: u64,
 }
 
 /// What is thought of an address.

@@ -2,6 +2,7 @@
 //! What a client sees names no address and no internal cause.
 
 use crate::auth::Refusal;
+use crate::upstream::Resource;
 use event::Outcome;
 
 /// Why the gateway answers by itself.
@@ -35,6 +36,9 @@ pub(crate) enum Fault {
     /// The service is disabled or its upstream has no targets.
     #[error("no target")]
     NoTarget,
+    /// A bound of the upstream's circuit breaker is reached.
+    #[error("circuit breaker: {} is reached", .0.as_str())]
+    Overflow(Resource),
     #[error("name resolution failed")]
     Dns,
     #[error("cannot connect to the upstream")]
@@ -71,7 +75,7 @@ impl Fault {
             Self::HttpsOnly | Self::Http2Only => 426,
             Self::NotGrpc => 415,
             Self::Auth(_) => 401,
-            Self::NoTarget | Self::Dns => 503,
+            Self::NoTarget | Self::Overflow(_) | Self::Dns => 503,
             Self::ConnectFailed | Self::TlsFailed | Self::Reset | Self::Malformed => 502,
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => 504,
             Self::ClientClosed => 499,
@@ -92,6 +96,7 @@ impl Fault {
             Self::NotGrpc => "Non-gRPC request matched gRPC route",
             Self::Auth(refusal) => refusal.message(),
             Self::NoTarget => "failure to get a peer from the ring-balancer",
+            Self::Overflow(_) => "The upstream server has no room for this request",
             Self::Dns => "name resolution failed",
             Self::ConnectFailed | Self::Reset | Self::Malformed => {
                 "An invalid response was received from the upstream server"
@@ -115,6 +120,7 @@ impl Fault {
             Self::HttpsOnly | Self::Http2Only => Outcome::UpgradeRequired,
             Self::Auth(_) => Outcome::Unauthenticated,
             Self::NoTarget => Outcome::NoHealthyUpstream,
+            Self::Overflow(_) => Outcome::CircuitOpen,
             Self::Dns | Self::ConnectFailed | Self::TlsFailed => Outcome::ConnectFailed,
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => Outcome::UpstreamTimeout,
             Self::Reset | Self::Malformed => Outcome::UpstreamReset,

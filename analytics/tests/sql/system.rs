@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use event::layout::{DataFolder, Ledger, LedgerRow, Manifest};
-use event::upstreams::{TargetCondition, TargetState, UpstreamStates};
-use serde_json::Value;
+use event::upstreams::{CircuitState, TargetCondition, TargetState, UpstreamStates};
+use serde_json::{Value, json};
 
 use crate::support::{ask, get, house, refusal, serve, sql};
 
@@ -92,6 +92,7 @@ fn what_there_is_can_be_asked() {
         "queries",
         "settings",
         "upstreams",
+        "circuits",
     ] {
         assert!(tables.contains(&format!("\"{table}\"")), "{table}: {tables}");
     }
@@ -146,7 +147,14 @@ fn the_addresses_of_upstreams_are_shown_as_the_gateway_left_them() {
     };
     let targets = vec![out, lost];
     let node = "n".to_owned();
-    UpstreamStates { at_us: 1_790_000_000_500_000, node, targets, ..UpstreamStates::default() }
+    let circuits = vec![CircuitState {
+        upstream: "pool".into(),
+        resource: "max_requests".into(),
+        used: 3,
+        most: 4,
+        overflows: 5,
+    }];
+    UpstreamStates { at_us: 1_790_000_000_500_000, node, targets, circuits, ..UpstreamStates::default() }
         .store(&folder)
         .unwrap();
     let rows = sql(
@@ -163,6 +171,9 @@ fn the_addresses_of_upstreams_are_shown_as_the_gateway_left_them() {
     assert_eq!(rows[0]["last_failure"], "http_503");
     assert!(rows[0]["out_for"].to_string().contains("30"), "{rows}");
     assert_eq!((&rows[1]["state"], &rows[1]["address"]), (&"dns_error".into(), &Value::Null));
+    let rows = sql(running.addr, "SELECT upstream, resource, used, most, overflows FROM system.circuits");
+    let bound = json!({"upstream": "pool", "resource": "max_requests", "used": 3, "most": 4, "overflows": 5});
+    assert_eq!(rows, json!([bound]));
     std::fs::write(UpstreamStates::path(&folder), b"no picture").unwrap();
     assert_eq!(ask(running.addr, "/sql", &[], "SELECT * FROM system.upstreams").status, 500);
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use collector::adapters::{Adapters, MetricsConfig, OtlpConfig};
 use event::layout::DataFolder;
-use event::upstreams::{CheckCounts, TargetCondition, TargetState, UpstreamStates};
+use event::upstreams::{CheckCounts, CircuitState, TargetCondition, TargetState, UpstreamStates};
 
 use crate::exposition::read;
 use crate::support::{OPEN_METRICS, START_US, get, metrics_config, scrape};
@@ -55,8 +55,15 @@ fn each_address_is_a_series_and_no_more_than_allowed() {
         plain,
     ];
     targets.extend((4..7).map(|number| address(number, TargetCondition::Unhealthy)));
+    let circuits = vec![CircuitState {
+        upstream: "pool".into(),
+        resource: "max_requests".into(),
+        used: 3,
+        most: 4,
+        overflows: 5,
+    }];
     let mut states =
-        UpstreamStates { at_us: now_us(), interval_us: 1_000_000, node: "n".into(), targets, omitted: 5 };
+        UpstreamStates { at_us: now_us(), interval_us: 1_000_000, node: "n".into(), targets, omitted: 5, circuits };
     states.store(&folder).unwrap();
     for (accept, open_metrics) in [(OPEN_METRICS, true), ("*/*", false)] {
         let samples = read(&scrape(&mut adapters, page, accept), open_metrics);
@@ -72,6 +79,10 @@ fn each_address_is_a_series_and_no_more_than_allowed() {
         let bad = [("address", "10.0.0.3:80"), ("result", "failure")];
         assert_eq!(samples.value("tollhouse_upstream_target_checks_total", &bad), 3.0);
         assert_eq!(samples.of("tollhouse_upstream_target_healthy").count(), 4);
+        for (name, value) in [("used", 3.0), ("limit", 4.0), ("overflows_total", 5.0)] {
+            let labels = [("upstream", "pool"), ("resource", "max_requests")];
+            assert_eq!(samples.value(&format!("tollhouse_upstream_circuit_{name}"), &labels), value);
+        }
         assert_eq!(samples.value("tollhouse_upstream_targets_omitted", &[]), 8.0, "5 there and 3 here");
     }
 

@@ -15,6 +15,8 @@ mod health;
 
 mod outlier;
 
+mod circuit;
+
 mod gateway;
 
 mod dns;
@@ -22,6 +24,7 @@ mod dns;
 mod states;
 
 pub use certificates::{CaCertificate, Certificate, NestedSni, Sni, SniName};
+pub use circuit::{CircuitBreaker, SlowStart};
 pub use dns::{Dns, RecordKind};
 pub use entities::{Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service};
 pub use gateway::{

@@ -1,6 +1,6 @@
 //! Upstreams and their targets, in Kong's shapes, with what Kong has no word for beside it.
 
-use super::{Healthchecks, OutlierDetection, Subset};
+use super::{CircuitBreaker, Healthchecks, OutlierDetection, SlowStart, Subset};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,6 +40,10 @@ pub struct Upstream {
     pub healthchecks: Option<Healthchecks>,
     /// Takes addresses out for a time that fail again and again. Off unless it is given; `{}` has its defaults.
     pub outlier_detection: Option<OutlierDetection>,
+    /// Bounds of what is given to it at once. None unless it is given; `{}` has its defaults.
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// Gives new addresses their share little by little. Off unless it is given; `{}` has its defaults.
+    pub slow_start: Option<SlowStart>,
     /// Who answers.
     pub targets: Vec<Target>,
     /// Targets that belong together, such as those of a version, for the destinations of routes.

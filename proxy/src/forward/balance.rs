@@ -204,6 +204,7 @@ impl View {
         let members = &group.members;
         let watched = *watched;
         let plan = &core.plan.upstreams[upstream];
+        let (slow_start, now) = (plan.slow_start.as_deref(), core.clock.swept());
         let subset = ask.subset.map(|subset| &plan.subsets[subset]);
         let current = &mut current[ask.subset.map_or(0, |subset| subset + 1)];
         let weight = |at: usize| {
@@ -211,7 +212,12 @@ impl View {
             let out = tried.contains(&at)
                 || (watched && !peer.is_fit())
                 || subset.is_some_and(|subset| !subset.has(peer.target));
-            if out { 0 } else { u64::from(members[at].weight) }
+            let share = u64::from(members[at].weight);
+            match slow_start {
+                _ if out => 0,
+                None => share,
+                Some(slow) => share * slow.share(peer, now),
+            }
         };
         let below = |end| core.random_below(end);
         match (plan.algorithm, &group.ring, ask.hash) {

@@ -1,7 +1,7 @@
 //! A connection to an upstream, cleartext or TLS, and how it is opened.
 
-use super::balance::Endpoint;
 use super::http2::{Shared, Stream};
+use super::tally::Open;
 use crate::core::Core;
 use crate::plan::LinkPlan;
 use rustls_pki_types::ServerName;
@@ -47,14 +47,14 @@ impl Connected {
         self,
         core: &Core,
         link: usize,
-        endpoint: &Endpoint,
+        counted: (SocketAddr, Open),
     ) -> Result<Rc<Shared>, NotConnected> {
         match self.wire {
             Wire::Plain(io) => {
-                Shared::begin(core, io, (link, false), endpoint).await.map_err(NotConnected::Tcp)
+                Shared::begin(core, io, (link, false), counted).await.map_err(NotConnected::Tcp)
             }
             Wire::Tls(io) if io.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                Shared::begin(core, *io, (link, true), endpoint).await.map_err(NotConnected::Tls)
+                Shared::begin(core, *io, (link, true), counted).await.map_err(NotConnected::Tls)
             }
             Wire::Tls(_) | Wire::Http2(_) => Err(NotConnected::Tls(io::Error::other("no HTTP/2 by ALPN"))),
         }

@@ -2,7 +2,6 @@
 //! the connection takes as the upstream opens its window.
 
 use super::answer::{Download, Head};
-use super::balance::Endpoint;
 use super::headers::{is_hop, is_trailer};
 use super::pool::{Broken, Content};
 use super::tally::Open;
@@ -19,6 +18,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     open: Cell<usize>,
     used: Cell<bool>,
     idle_since_ms: Cell<u64>,
-    _counted: Open,
+    counted: Open,
 }
 
 impl Shared {
@@ -48,7 +48,7 @@ impl Shared {
         core: &Core,
         io: impl AsyncRead + AsyncWrite + Unpin + 'static,
         (link, secure): (usize, bool),
-        endpoint: &Endpoint,
+        (addr, counted): (SocketAddr, Open),
     ) -> io::Result<Rc<Self>> {
         let header_bytes = u32::try_from(core.plan.limits.response_header_bytes_max).unwrap_or(u32::MAX);
         let (sender, connection) = Builder::new(Local)
@@ -59,7 +59,6 @@ impl Shared {
             .handshake(TokioIo::new(io))
             .await
             .map_err(io::Error::other)?;
-        let addr = endpoint.peer.addr;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%addr, %error, "an HTTP/2 connection to an upstream has ended");
@@ -72,7 +71,7 @@ impl Shared {
             open: Cell::new(0),
             used: Cell::new(false),
             idle_since_ms: Cell::new(core.clock.now_ms()),
-            _counted: Open::new(&endpoint.tally),
+            counted,
         }))
     }
 
@@ -177,6 +176,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.shared.open.set(self.shared.open.get() - 1);
         self.shared.idle_since_ms.set(self.core.clock.now_ms());
+        self.shared.counted.free();
     }
 }
 

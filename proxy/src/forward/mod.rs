@@ -19,6 +19,8 @@ mod pool;
 
 mod retry;
 
+mod circuit;
+
 mod verdict;
 
 mod headers;
@@ -53,14 +55,14 @@ use crate::error::Fault;
 use crate::plan::ServicePlan;
 use crate::record::{Record, micros};
 use crate::route::Destination;
-use crate::upstream::Used;
+use crate::upstream::Held;
 use balance::{Ask, Endpoint, Load};
 use connect::NotConnected;
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
 use hash::Hashed;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pool::{Broken, Lease};
-use retry::Again;
+use tally::Open;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -107,9 +109,9 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
     let begun = Instant::now();
     let deadline = core.clock.deadline();
     let retry = &service.retry;
-    // While one of these lives, the upstream's budget of retries sees the request.
-    let mut used = (retry.budget_percent > 0).then(|| Used::new(core.upstreams.usage(service.upstream)));
-    let mut retrying: Option<Again> = None;
+    // While one of these lives, the upstream's bounds see the request.
+    let mut used = circuit::enter(core, service, upstream)?;
+    let mut retrying: Option<Held> = None;
     let harmless = retry.non_idempotent || is_idempotent(head.method);
     let repeatable = upload.is_bodiless() && is_idempotent(head.method);
     let hashed = match upstream.algorithm {
@@ -142,7 +144,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         let lease = match pooled {
             Some(lease) => Ok(lease),
             // On the heap: the many requests that find a connection need not carry the room for a handshake.
-            None => Box::pin(open(core, &endpoint, service, &deadline, record)).await,
+            None => Box::pin(connect(core, &endpoint, service, &deadline, fresh_only, record)).await?,
         };
         let mut lease = match lease {
             Ok(lease) => lease,
@@ -254,14 +256,15 @@ async fn next(
 }
 
 /// Whether there is one more try, which is taken then.
-fn more(core: &Core, service: &ServicePlan, left: &mut u32, retrying: &mut Option<Again>) -> bool {
+fn more(core: &Core, service: &ServicePlan, left: &mut u32, retrying: &mut Option<Held>) -> bool {
     if *left == 0 {
         return false;
     }
     *left -= 1;
     // The place of the try before is free for this one.
     *retrying = None;
-    *retrying = Again::take(&service.retry, core.upstreams.usage(service.upstream));
+    let circuit = core.plan.upstreams[service.upstream].circuit.as_deref();
+    *retrying = retry::place(&service.retry, circuit, core.upstreams.usage(service.upstream));
     retrying.is_some()
 }
 
@@ -270,15 +273,36 @@ fn pooled(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<L
     if core.plan.links[link].http2 { pool::join(core, endpoint, link) } else { pool::take(endpoint, link) }
 }
 
-/// Connects.
-async fn open(
+/// Connects, within the bounds of the upstream where it has some.
+async fn connect(
     core: &Rc<Core>,
     endpoint: &Rc<Endpoint>,
     service: &ServicePlan,
     deadline: &Deadline,
+    fresh_only: bool,
+    record: &mut Record,
+) -> Result<Result<Box<Lease>, (AttemptError, Fault)>, Fault> {
+    let Some(circuit) = &core.plan.upstreams[service.upstream].circuit else {
+        return Ok(open(core, endpoint, service, None, deadline, record).await);
+    };
+    let _pending = circuit::queue(core, service.upstream, circuit)?;
+    let place = circuit::connection(core, endpoint, service, circuit, deadline, fresh_only);
+    Ok(match place.await? {
+        circuit::Place::Free(lease) => Ok(lease),
+        circuit::Place::New(held) => open(core, endpoint, service, Some(held), deadline, record).await,
+    })
+}
+
+async fn open(
+    core: &Rc<Core>,
+    endpoint: &Rc<Endpoint>,
+    service: &ServicePlan,
+    held: Option<Held>,
+    deadline: &Deadline,
     record: &mut Record,
 ) -> Result<Box<Lease>, (AttemptError, Fault)> {
     let link = &core.plan.links[service.link];
+    let counted = Open::new(&endpoint.tally, held);
     let (timeout_ms, addr) = (service.connect_timeout_ms, endpoint.peer.addr);
     let name = core.plan.server_name(service.upstream, endpoint.peer.target);
     let begun = Instant::now();
@@ -292,9 +316,9 @@ async fn open(
                 (head.connect_us, head.tls_us) = (micros(begun, from), micros(from, now));
             }
             if !link.http2 {
-                return Ok(Lease::new(connected.wire, endpoint, service.link));
+                return Ok(Lease::new(connected.wire, Some(counted), endpoint, service.link));
             }
-            let shared = deadline.within(timeout_ms, connected.http2(core, service.link, endpoint)).await;
+            let shared = deadline.within(timeout_ms, connected.http2(core, service.link, (addr, counted))).await;
             shared
                 .ok_or((AttemptError::ConnectTimeout, Fault::ConnectTimeout))?
                 .map(|shared| pool::share(core, endpoint, shared))
@@ -398,6 +422,9 @@ async fn exchange(
 fn note(record: &mut Record, attempt: &Try, status: u16, error: AttemptError, begun: Instant) -> Instant {
     let now = Instant::now();
     let addr = attempt.endpoint.as_ref().map_or(&b""[..], |endpoint| endpoint.peer.addr_text.as_bytes());
+    if let Some(endpoint) = &attempt.endpoint {
+        endpoint.tally.tried();
+    }
     let start_us = record.elapsed_us(attempt.started);
     let draft = record.draft();
     draft.attempt(&Attempt {

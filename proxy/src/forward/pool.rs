@@ -7,7 +7,7 @@ use super::connect::Wire;
 use super::http2::{Shared, Stream};
 use super::tally::Open;
 use crate::core::Core;
-use crate::upstream::Used;
+use crate::upstream::Held;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use std::rc::Rc;
@@ -35,7 +35,7 @@ pub(crate) struct Lease {
     open: Option<Open>,
     /// The request that has it, where such are counted.
     pub load: Option<Load>,
-    pub used: Option<Used>,
+    pub used: Option<Held>,
     pub reused: bool,
     /// Whether it can serve another request once this response is whole.
     pub keeps: bool,
@@ -43,7 +43,7 @@ pub(crate) struct Lease {
 }
 
 /// What counts a request and its connection until it is dropped.
-pub(crate) type Counted = (Option<Load>, Option<Used>, Option<Open>);
+pub(crate) type Counted = (Option<Load>, Option<Held>, Option<Open>);
 
 /// Why a response is not read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,7 @@ pub(crate) enum Content {
 
 impl Lease {
     /// Of a new connection, or of a stream.
-    pub fn new(io: Wire, endpoint: &Rc<Endpoint>, link: usize) -> Box<Self> {
-        let open = (!matches!(io, Wire::Http2(_))).then(|| Open::new(&endpoint.tally));
+    pub fn new(io: Wire, open: Option<Open>, endpoint: &Rc<Endpoint>, link: usize) -> Box<Self> {
         Box::new(Self {
             io,
             open,
@@ -197,6 +196,7 @@ pub(super) fn share(core: &Rc<Core>, endpoint: &Rc<Endpoint>, shared: Rc<Shared>
     let lease = stream(core, endpoint, &shared);
     if !endpoint.retired.get() {
         endpoint.shared.borrow_mut().push(shared);
+        endpoint.tally.free_for_all();
     }
     lease
 }
@@ -204,7 +204,7 @@ pub(super) fn share(core: &Rc<Core>, endpoint: &Rc<Endpoint>, shared: Rc<Shared>
 fn stream(core: &Rc<Core>, endpoint: &Rc<Endpoint>, shared: &Rc<Shared>) -> Box<Lease> {
     let stream = Stream::new(core, shared);
     let reused = stream.reused;
-    let mut lease = Lease::new(Wire::Http2(Box::new(stream)), endpoint, shared.link);
+    let mut lease = Lease::new(Wire::Http2(Box::new(stream)), None, endpoint, shared.link);
     lease.reused = reused;
     lease
 }
@@ -227,5 +227,6 @@ pub(super) fn put(core: &Core, mut lease: Box<Lease>) {
     let mut idle = endpoint.idle.borrow_mut();
     if idle.len() < core.plan.limits.upstream_idle_max {
         idle.push(lease);
+        endpoint.tally.free();
     }
 }

@@ -1,10 +1,9 @@
 //! Whether a try that failed is followed by another: Envoy's conditions, and a budget of what is tried again at once.
 
 use crate::config::RetryOn;
-use crate::upstream::Usage;
+use crate::upstream::{CircuitPlan, Held, Resource, Usage};
 use event::AttemptError;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Statuses that `gateway-error` means.
 const GATEWAY_ERRORS: [u16; 3] = [502, 503, 504];
@@ -66,31 +65,20 @@ impl RetryPlan {
     }
 }
 
-/// A request that is tried again, while it counts.
-pub(super) struct Again(Arc<Usage>);
-
-impl Again {
-    /// Takes a place of the budget, unless it is used up.
-    pub fn take(plan: &RetryPlan, usage: &Arc<Usage>) -> Option<Self> {
-        let bound = match plan.budget_percent {
-            0 => u32::MAX,
-            percent => {
-                let active = u64::from(usage.requests.load(Relaxed));
-                let share = u32::try_from(active * u64::from(percent) / 100).unwrap_or(u32::MAX);
-                share.max(plan.budget_min)
-            }
-        };
-        count_up(&usage.retries, bound).then(|| Self(Arc::clone(usage)))
+/// A place among the requests that are tried again, unless budget or circuit breaker have none left.
+pub(super) fn place(plan: &RetryPlan, circuit: Option<&CircuitPlan>, usage: &Arc<Usage>) -> Option<Held> {
+    let budget = match plan.budget_percent {
+        0 => u32::MAX,
+        percent => {
+            let active = u64::from(usage.of(Resource::Requests));
+            let share = u32::try_from(active * u64::from(percent) / 100).unwrap_or(u32::MAX);
+            share.max(plan.budget_min)
+        }
+    };
+    let most = circuit.map_or(u32::MAX, |circuit| circuit.most(Resource::Retries));
+    let held = Held::take(usage, Resource::Retries, budget.min(most));
+    if held.is_none() && most <= budget {
+        usage.overflow(Resource::Retries);
     }
-}
-
-impl Drop for Again {
-    fn drop(&mut self) {
-        self.0.retries.fetch_sub(1, Relaxed);
-    }
-}
-
-/// Counts one more, unless that would be beyond the bound.
-pub(super) fn count_up(counter: &AtomicU32, bound: u32) -> bool {
-    counter.fetch_update(Relaxed, Relaxed, |count| (count < bound).then_some(count + 1)).is_ok()
+    held
 }

@@ -2,9 +2,11 @@
 //! touches memory that another core writes.
 
 use crate::upstream::Traffic;
+use crate::upstream::Held;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use tokio::sync::Notify;
 
 /// Counts of one thread and address.
 #[derive(Default)]
@@ -13,6 +15,9 @@ pub(crate) struct Tally {
     failures: Cell<u64>,
     under_way: Gauge,
     connections: Gauge,
+    /// Requests that wait for a connection of this thread.
+    waiting: Cell<u32>,
+    freed: Notify,
 }
 
 /// What goes up and down, and what of it was handed over.
@@ -37,9 +42,44 @@ impl Gauge {
 }
 
 impl Tally {
+    /// A try was made.
+    pub fn tried(&self) {
+        self.requests.set(self.requests.get() + 1);
+    }
+
     /// A try has failed.
     pub fn fail(&self) {
         self.failures.set(self.failures.get() + 1);
+    }
+
+    /// Connections that are open or being opened.
+    pub fn connections(&self) -> u32 {
+        self.connections.now.get()
+    }
+
+    /// Ready when a connection, or a place for one, has become free since it was called.
+    pub fn freed(&self) -> impl Future<Output = ()> {
+        self.waiting.set(self.waiting.get() + 1);
+        let place = Waits(self);
+        let freed = self.freed.notified();
+        async move {
+            let _place = place;
+            freed.await;
+        }
+    }
+
+    /// Says that one has become free.
+    pub fn free(&self) {
+        if self.waiting.get() > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Says that a connection is there that many may share.
+    pub fn free_for_all(&self) {
+        if self.waiting.get() > 0 {
+            self.freed.notify_waiters();
+        }
     }
 
     /// Gives what was counted since the last time.
@@ -59,7 +99,6 @@ pub(crate) struct Trying(Rc<Tally>);
 
 impl Trying {
     pub fn new(tally: &Rc<Tally>) -> Self {
-        tally.requests.set(tally.requests.get() + 1);
         tally.under_way.add(1);
         Self(Rc::clone(tally))
     }
@@ -71,19 +110,39 @@ impl Drop for Trying {
     }
 }
 
-/// An open connection.
-pub(crate) struct Open(Rc<Tally>);
+/// A place among those who wait.
+struct Waits<'a>(&'a Tally);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+    }
+}
+
+/// A connection, from when it is being opened.
+pub(crate) struct Open {
+    tally: Rc<Tally>,
+    /// What counts it for all threads, where there is a bound.
+    held: Option<Held>,
+}
 
 impl Open {
-    pub fn new(tally: &Rc<Tally>) -> Self {
+    pub fn new(tally: &Rc<Tally>, held: Option<Held>) -> Self {
         tally.connections.add(1);
-        Self(Rc::clone(tally))
+        Self { tally: Rc::clone(tally), held }
+    }
+
+    /// Says that another request may use it.
+    pub fn free(&self) {
+        self.tally.free();
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connections.add(-1);
+        self.tally.connections.add(-1);
+        self.held = None;
+        self.tally.free();
     }
 }
 
@@ -95,8 +154,9 @@ mod tests {
     fn threads_hand_over_what_was_counted_since_the_last_time() {
         let traffic = Traffic::default();
         let [one, other] = [Rc::new(Tally::default()), Rc::new(Tally::default())];
-        let (trying, open) = (Trying::new(&one), Open::new(&one));
+        let (trying, open) = (Trying::new(&one), Open::new(&one, None));
         let _held = Trying::new(&other);
+        [&one, &other].into_iter().for_each(|tally| tally.tried());
         other.fail();
         let read = || {
             [&one, &other].into_iter().for_each(|tally| tally.hand_over(&traffic));

@@ -2,7 +2,7 @@
 
 use crate::config::Algorithm;
 use crate::forward::HashPlan;
-use crate::upstream::{HealthPlan, OutlierPlan, Rules};
+use crate::upstream::{CircuitPlan, HealthPlan, OutlierPlan, Rules, SlowStartPlan};
 use http::HeaderValue;
 use std::net::SocketAddr;
 
@@ -20,6 +20,8 @@ pub(crate) struct UpstreamPlan {
     pub hash: HashPlan,
     pub health: Option<Box<HealthPlan>>,
     pub outlier: Option<Box<OutlierPlan>>,
+    pub circuit: Option<Box<CircuitPlan>>,
+    pub slow_start: Option<Box<SlowStartPlan>>,
 }
 
 impl UpstreamPlan {
@@ -35,6 +37,8 @@ impl UpstreamPlan {
             hash: HashPlan::default(),
             health: None,
             outlier: None,
+            circuit: None,
+            slow_start: None,
         }
     }
 

@@ -188,6 +188,9 @@ impl Peer {
         let changed = (before & reason != 0) != out;
         if changed {
             self.health.since_us.store(crate::clock::wall_us(), Relaxed);
+            if self.is_fit() {
+                self.fit_since_ms.store(self.now_ms(), Relaxed);
+            }
         }
         changed
     }

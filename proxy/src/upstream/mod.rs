@@ -11,6 +11,8 @@ mod health;
 
 mod outlier;
 
+mod warmth;
+
 mod probe;
 
 mod dns;
@@ -27,7 +29,8 @@ pub(crate) use keeper::{Keeper, start};
 pub(crate) use outlier::OutlierPlan;
 pub(crate) use peer::{By, Failure, Peer, Traffic};
 pub(crate) use publish::Publisher;
-pub(crate) use usage::{Usage, Used};
+pub(crate) use usage::{CircuitPlan, Held, Resource, Usage};
+pub(crate) use warmth::SlowStartPlan;
 
 use crate::config::Algorithm;
 use crate::plan::{Plan, UpstreamPlan};

@@ -25,6 +25,8 @@ pub(crate) struct Peer {
     latency: AtomicU64,
     /// Where its own clock begins.
     begun: Instant,
+    /// When it became fit, on that clock.
+    pub fit_since_ms: AtomicU64,
     pub traffic: Traffic,
     pub(super) health: Health,
     pub(super) outlier: Outlier,
@@ -101,6 +103,7 @@ impl Peer {
             active: AtomicU32::new(0),
             latency: AtomicU64::new(0),
             begun: Instant::now(),
+            fit_since_ms: AtomicU64::new(0),
             traffic: Traffic::default(),
             health,
             outlier: Outlier::default(),
@@ -110,7 +113,12 @@ impl Peer {
 
     /// Milliseconds on its own clock.
     pub fn now_ms(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.ms_at(Instant::now())
+    }
+
+    /// The same at another time.
+    pub fn ms_at(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.begun).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Notes a failure for people to see.

@@ -52,6 +52,7 @@ fn run(plan: &Plan, upstreams: &Upstreams, folder: &DataFolder, node: &str, stop
             node: node.to_owned(),
             targets,
             omitted,
+            circuits: report::circuits(plan, upstreams),
         };
         match states.store(folder) {
             Ok(()) => failing = false,

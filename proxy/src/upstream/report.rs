@@ -1,9 +1,9 @@
 //! The picture of all upstreams' addresses: what the threads have counted and the checks have found, put into rows.
 
 use super::peer::{By, Failure, Peer};
-use super::{Group, Member, Upstreams};
+use super::{Group, Member, Resource, Upstreams};
 use crate::plan::{Plan, UpstreamPlan};
-use event::upstreams::{CheckCounts, TargetCondition, TargetState};
+use event::upstreams::{CheckCounts, CircuitState, TargetCondition, TargetState};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Rows of all upstreams, at most so many, and how many there would be beyond.
@@ -38,6 +38,22 @@ pub(super) fn rows(plan: &Plan, upstreams: &Upstreams, rows_max: usize) -> (Vec<
         }
     }
     (rows, omitted)
+}
+
+/// The bounds of all upstreams with a circuit breaker.
+pub(super) fn circuits(plan: &Plan, upstreams: &Upstreams) -> Vec<CircuitState> {
+    let mut states = Vec::new();
+    for (upstream, usage) in plan.upstreams.iter().zip(&upstreams.usages) {
+        let (Some(circuit), Some(name)) = (&upstream.circuit, &upstream.name) else { continue };
+        states.extend(Resource::ALL.map(|resource| CircuitState {
+            upstream: name.clone(),
+            resource: resource.as_str().to_owned(),
+            used: usage.of(resource).into(),
+            most: circuit.most(resource).into(),
+            overflows: usage.overflows(resource),
+        }));
+    }
+    states
 }
 
 /// The first service whose host an upstream without a name is.

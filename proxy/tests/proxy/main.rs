@@ -15,6 +15,8 @@ mod balancing;
 mod dns;
 mod health;
 mod outlier;
+mod circuit;
+mod slow_start;
 mod retry;
 mod states;
 mod upstream;

@@ -116,6 +116,22 @@ pub(super) fn write(page: &mut Page, states: &UpstreamStates, series_max: usize)
             page.integer(&labels, count);
         }
     }
+    let circuits = || {
+        states.circuits.iter().take(series_max).map(|state| {
+            let mut labels = String::new();
+            label(&mut labels, "upstream", &state.upstream);
+            label(&mut labels, "resource", &state.resource);
+            (labels, state)
+        })
+    };
+    const USED: &str = "What an upstream with a circuit breaker is given now.";
+    page.family("tollhouse_upstream_circuit_used", Kind::Gauge, None, USED);
+    circuits().for_each(|(labels, state)| page.integer(&labels, state.used));
+    page.family("tollhouse_upstream_circuit_limit", Kind::Gauge, None, "What it may be given at once.");
+    circuits().for_each(|(labels, state)| page.integer(&labels, state.most));
+    const OVERFLOWS: &str = "Times that one more was asked for.";
+    page.family("tollhouse_upstream_circuit_overflows", Kind::Counter, None, OVERFLOWS);
+    circuits().for_each(|(labels, state)| page.integer(&labels, state.overflows));
     page.family(
         "tollhouse_upstream_targets_omitted",
         Kind::Gauge,

@@ -10,6 +10,8 @@ mod health;
 
 mod outlier;
 
+mod circuit;
+
 mod services;
 
 mod links;

@@ -25,6 +25,8 @@ impl Checker<'_> {
         let (algorithm, hash) = self.algorithm(upstream, path);
         let health = self.health(upstream.healthchecks.as_ref(), path);
         let outlier = self.outlier(upstream.outlier_detection.as_ref(), path);
+        let circuit = self.circuit(upstream.circuit_breaker.as_ref(), path);
+        let slow_start = self.slow_start(upstream.slow_start.as_ref(), algorithm, path);
         let host_header = upstream.host_header.as_deref().and_then(|host| {
             let value = HeaderValue::from_str(host).ok();
             if value.is_none() {
@@ -67,6 +69,8 @@ impl Checker<'_> {
             hash,
             health,
             outlier,
+            circuit,
+            slow_start,
         }
     }
 
