@@ -21,7 +21,7 @@ pub struct Healthchecks {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ActiveChecks {
-    /// `http` (default), `https`, `tcp`, which only connects, or `grpc`, the health service of gRPC.
+    /// `http` (default), `https`, `tcp`, which only connects, or `grpc` and `grpcs`, the health service of gRPC.
     #[serde(rename = "type")]
     pub kind: CheckKind,
     /// Longest time of one check, seconds: 1 by default.
@@ -30,9 +30,9 @@ pub struct ActiveChecks {
     pub concurrency: u32,
     /// What an HTTP check asks for: `/` by default.
     pub http_path: String,
-    /// Whether the certificate of an HTTPS check must be of an authority of `gateway.upstream_roots`: true by default.
+    /// Whether the certificate of a check over TLS must be of an authority of `gateway.upstream_roots`: true by default.
     pub https_verify_certificate: bool,
-    /// Server name of an HTTPS check: the target's by default.
+    /// Server name of a check over TLS: the target's by default.
     pub https_sni: Option<String>,
     /// Headers of an HTTP check, each with its values.
     pub headers: BTreeMap<String, Vec<String>>,
@@ -71,6 +71,8 @@ pub enum CheckKind {
     Tcp,
     /// `grpc.health.v1.Health/Check` by HTTP/2 in cleartext; `SERVING` counts.
     Grpc,
+    /// The same over TLS.
+    Grpcs,
 }
 
 /// When an active check finds a target fit.

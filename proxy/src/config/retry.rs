@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {
-    /// Failures that are tried again: `connect-failure` by default.
+    /// Failures that are tried again: `connect-failure` and `refused-stream` by default, in which the upstream has done
+    /// nothing yet.
     pub retry_on: Vec<RetryOn>,
     /// Statuses of `retriable-status-codes`.
     pub retriable_status_codes: Vec<u16>,
@@ -25,7 +26,7 @@ pub struct Retry {
 impl Default for Retry {
     fn default() -> Self {
         Self {
-            retry_on: vec![RetryOn::ConnectFailure],
+            retry_on: vec![RetryOn::ConnectFailure, RetryOn::RefusedStream],
             retriable_status_codes: Vec::new(),
             non_idempotent: false,
             per_try_timeout_ms: 0,
@@ -39,7 +40,7 @@ impl Default for Retry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RetryOn {
-    /// A status of 500 or above, a reset, a time-out of the try, or no connection.
+    /// A status of 500 or above, a reset, a refused stream, a time-out of the try, or no connection.
     #[serde(rename = "5xx")]
     FiveXx,
     /// A status of 502, 503 or 504.
@@ -48,6 +49,9 @@ pub enum RetryOn {
     ConnectFailure,
     /// The upstream closed before it answered, or did not answer in time.
     Reset,
+    /// HTTP/2: the upstream says that it has done nothing with the request (`REFUSED_STREAM`, or a `GOAWAY` that leaves
+    /// it out), which is safe to send again whatever its method (RFC 9113, 8.7).
+    RefusedStream,
     /// A status of `retriable_status_codes`.
     RetriableStatusCodes,
 }

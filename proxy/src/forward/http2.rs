@@ -94,6 +94,8 @@ pub(crate) struct Stream {
     core: Rc<Core>,
     pub reused: bool,
     call: Option<Call>,
+    /// What was sent.
+    flow: Option<Rc<Flow>>,
     incoming: Option<Incoming>,
 }
 
@@ -105,6 +107,7 @@ impl Stream {
             core: Rc::clone(core),
             reused: shared.used.replace(true),
             call: None,
+            flow: None,
             incoming: None,
         }
     }
@@ -115,6 +118,7 @@ impl Stream {
             request(head, self.shared.secure).ok_or(Fault::BadRequest("malformed request target"))?;
         *request.body_mut() = Some(Sent(Rc::clone(flow)));
         let request = request.map(|body| body.expect("set just above"));
+        self.flow = Some(Rc::clone(flow));
         let mut sender = self.shared.sender.clone();
         self.call = Some(Box::pin(async move { sender.try_send_request(request).await }));
         Ok(())
@@ -129,9 +133,11 @@ impl Stream {
         let (parts, incoming) = match called {
             Ok(response) => response.into_parts(),
             Err(mut error) => {
-                // It never left: another try may send it.
-                if let Some(request) = error.take_message() {
-                    request.into_body().0.unsent.set(true);
+                // One that never left comes back whole.
+                let never_left = error.take_message().is_some();
+                let fate = if never_left { Fate::Unsent } else { Fate::of(error.error()) };
+                if let Some(flow) = &self.flow {
+                    flow.fate.set(fate);
                 }
                 tracing::debug!(error = %error.error(), "an HTTP/2 request has failed");
                 return Poll::Ready(Err(Broken::Closed));
@@ -180,6 +186,35 @@ impl Drop for Stream {
     }
 }
 
+/// What an upstream has done with a request that it did not answer (RFC 9113, 8.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Perhaps something.
+    Unknown,
+    /// Nothing: the connection ends, and the request was not among those that it still serves.
+    Unsent,
+    /// Nothing: it has refused this one.
+    Refused,
+}
+
+impl Fate {
+    fn of(error: &hyper::Error) -> Self {
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+        match cause {
+            // A stream is given this error only when the GOAWAY leaves it out.
+            Some(cause) if cause.is_go_away() && cause.is_remote() => Self::Unsent,
+            Some(cause)
+                if cause.is_reset()
+                    && cause.is_remote()
+                    && cause.reason() == Some(h2::Reason::REFUSED_STREAM) =>
+            {
+                Self::Refused
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// A request's body between its exchange and the connection, which are tasks of their own.
 pub(crate) struct Flow {
     /// Until its end was seen, or the exchange has ended.
@@ -191,7 +226,8 @@ pub(crate) struct Flow {
     pub stopped: Cell<Option<Fault>>,
     /// Whether the client is waited for, rather than the upstream.
     pub asks: Cell<bool>,
-    pub unsent: Cell<bool>,
+    /// What is known of a request that got no answer.
+    pub fate: Cell<Fate>,
     /// The exchange's, woken with every piece.
     watcher: RefCell<Option<Waker>>,
     /// The connection's, woken when nothing more comes.
@@ -208,7 +244,7 @@ impl Flow {
             pieces: Cell::new(0),
             stopped: Cell::new(None),
             asks: Cell::new(false),
-            unsent: Cell::new(false),
+            fate: Cell::new(Fate::Unknown),
             watcher: RefCell::default(),
             sender: RefCell::default(),
         })

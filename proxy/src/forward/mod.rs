@@ -206,7 +206,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
                 started = note(record, &attempt, ABSENT_U16, error, begun);
                 // The upstream may have closed the kept connection just before: that is no failure of the request.
                 let safe = repeatable || upload.is_unsent();
-                let kept = lease.reused && error == AttemptError::Reset;
+                let kept = lease.reused && error == AttemptError::Reset && !upload.is_refused();
                 if !kept {
                     verdict::failed(core, service.upstream, &endpoint, error);
                 }
@@ -215,8 +215,8 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
                     continue;
                 }
                 let safe = upload.is_unsent() || (upload.is_bodiless() && harmless);
-                if !safe || !retry.takes_error(error) || !more(core, service, &mut tries_left, &mut retrying)
-                {
+                let takes = retry.takes_error(error) || (retry.refused_stream && upload.is_unprocessed());
+                if !safe || !takes || !more(core, service, &mut tries_left, &mut retrying) {
                     return Err(fault);
                 }
             }

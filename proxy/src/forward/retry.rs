@@ -13,6 +13,7 @@ const GATEWAY_ERRORS: [u16; 3] = [502, 503, 504];
 pub(crate) struct RetryPlan {
     pub connect: bool,
     pub reset: bool,
+    pub refused_stream: bool,
     /// Statuses of 500 and above.
     pub server_errors: bool,
     pub statuses: Vec<u16>,
@@ -38,6 +39,7 @@ impl RetryPlan {
         Self {
             connect: server_errors || has(RetryOn::ConnectFailure),
             reset: server_errors || has(RetryOn::Reset),
+            refused_stream: server_errors || has(RetryOn::RefusedStream),
             server_errors,
             statuses,
             non_idempotent: false,

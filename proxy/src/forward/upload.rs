@@ -3,7 +3,7 @@
 
 use super::connect::Wire;
 use super::headers::is_trailer;
-use super::http2::{Flow, Stream};
+use super::http2::{Fate, Flow, Stream};
 use crate::accept::{ClientBody, StrictHandle};
 use crate::error::Fault;
 use crate::pieces::{Pieces, last_chunk};
@@ -107,7 +107,18 @@ impl Upload {
 
     /// Whether another try may begin because the upstream has seen nothing of this one.
     pub fn is_unsent(&self) -> bool {
-        !self.begun || self.flow.as_ref().is_some_and(|flow| flow.unsent.get() && flow.bytes.get() == 0)
+        !self.begun
+            || self.flow.as_ref().is_some_and(|flow| flow.fate.get() != Fate::Unknown && flow.pieces.get() == 0)
+    }
+
+    /// Whether the upstream of HTTP/2 is known to have done nothing with it.
+    pub fn is_unprocessed(&self) -> bool {
+        self.flow.as_ref().is_some_and(|flow| flow.fate.get() != Fate::Unknown)
+    }
+
+    /// Whether it has refused this one request, on a connection that goes on.
+    pub fn is_refused(&self) -> bool {
+        self.flow.as_ref().is_some_and(|flow| flow.fate.get() == Fate::Refused)
     }
 
     /// Who is waited for.

@@ -77,11 +77,12 @@ impl Links {
     pub fn probe(
         &mut self,
         verifies: bool,
+        http2: bool,
         material: &Material<'_>,
         problems: &mut Vec<Problem>,
     ) -> Arc<ClientConfig> {
         let verify = verifies.then_some(Verify { authorities: Vec::new(), depth: VERIFY_DEPTH_MAX });
-        self.client_config(&TlsKey { verify, client: None }, false, material, problems)
+        self.client_config(&TlsKey { verify, client: None }, http2, material, problems)
     }
 
     fn client_config(

@@ -68,7 +68,9 @@ pub(crate) enum Probe {
         lines: String,
         tls: Option<ProbeTls>,
     },
-    Grpc,
+    Grpc {
+        tls: Option<ProbeTls>,
+    },
 }
 
 /// How a check speaks TLS.

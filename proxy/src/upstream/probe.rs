@@ -1,9 +1,9 @@
 //! The prober: asks the addresses of upstreams with active checks how they are, at their intervals.
 
 use super::Upstreams;
-use super::health::{ActivePlan, Probe, Shown};
+use super::health::{ActivePlan, Probe, ProbeTls, Shown};
 use super::peer::Peer;
-use crate::plan::Plan;
+use crate::plan::{Plan, TargetPlan};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_rustls::client::TlsStream;
 
 /// Longest status line, and answer of gRPC, that is read of a check.
 const LINE_BYTES_MAX: usize = 16 << 10;
@@ -87,7 +88,8 @@ async fn probe(plan: &Plan, upstream: usize, active: &ActivePlan, peer: &Peer) -
     let host = plan.upstreams[upstream].host_header.as_ref().unwrap_or(&target.host_header);
     match &active.probe {
         Probe::Tcp => Ok(Shown::Serving(true)),
-        Probe::Grpc => grpc(stream).await,
+        Probe::Grpc { tls: None } => grpc(stream).await,
+        Probe::Grpc { tls: Some(tls) } => grpc(secure(tls, target, stream).await?).await,
         Probe::Http { path, lines, tls } => {
             let host = host.to_str().unwrap_or_default();
             let request = format!(
@@ -95,16 +97,16 @@ async fn probe(plan: &Plan, upstream: usize, active: &ActivePlan, peer: &Peer) -
             );
             match tls {
                 None => status(stream, &request).await,
-                Some(tls) => {
-                    let name =
-                        tls.server_name.clone().or_else(|| ServerName::try_from(target.host.clone()).ok());
-                    let name = name.ok_or_else(|| io::Error::other("no name for TLS"))?;
-                    let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
-                    status(connector.connect(name, stream).await?, &request).await
-                }
+                Some(tls) => status(secure(tls, target, stream).await?, &request).await,
             }
         }
     }
+}
+
+async fn secure(tls: &ProbeTls, target: &TargetPlan, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let name = tls.server_name.clone().or_else(|| ServerName::try_from(target.host.clone()).ok());
+    let name = name.ok_or_else(|| io::Error::other("no name for TLS"))?;
+    tokio_rustls::TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await
 }
 
 /// Sends a request of HTTP/1 and reads the status of its answer.
@@ -122,7 +124,7 @@ async fn status<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &str)
 }
 
 /// Asks gRPC's health service. One that is not there is as bad as one that does not serve.
-async fn grpc(stream: TcpStream) -> io::Result<Shown> {
+async fn grpc<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S) -> io::Result<Shown> {
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let mut driver = tokio::task::JoinSet::new();

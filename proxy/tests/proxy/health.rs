@@ -272,58 +272,87 @@ fn https_checks_verify_unless_told_not_to() {
 }
 
 #[test]
-fn grpc_checks_ask_the_health_service() {
+fn grpc_checks_ask_the_health_service_in_cleartext_and_over_tls() {
     run(async {
-        let serving = Rc::new(Cell::new(true));
-        let checks_seen = Rc::new(Cell::new(0));
-        let (told, seen) = (Rc::clone(&serving), Rc::clone(&checks_seen));
-        let addr = origin(move |_, stream: TcpStream| {
-            let (told, seen) = (Rc::clone(&told), Rc::clone(&seen));
-            async move {
-                let mut first = [0; 3];
-                stream.peek(&mut first).await.unwrap();
-                if first != *b"PRI" {
-                    return Patient::new(200).serve(stream).await;
-                }
-                let service =
-                    hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                        seen.set(seen.get() + 1);
-                        let state = if told.get() { 1 } else { 2 };
-                        async move {
-                            assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
-                            let asked = request.into_body().collect().await.unwrap().to_bytes();
-                            assert_eq!(&asked[..], [0; 5]);
-                            let mut trailers = http::HeaderMap::new();
-                            trailers.insert("grpc-status", 0.into());
-                            let frames = [
-                                http_body::Frame::data(Bytes::from(vec![0, 0, 0, 0, 2, 8, state])),
-                                http_body::Frame::trailers(trailers),
-                            ];
-                            let frames = frames.map(Ok::<_, std::convert::Infallible>);
-                            Ok::<_, std::convert::Infallible>(http::Response::new(StreamBody::new(
-                                futures::stream::iter(frames),
-                            )))
-                        }
-                    });
-                let builder = hyper::server::conn::http2::Builder::new(Local);
+        grpc_checks("grpc").await;
+        grpc_checks("grpcs").await;
+    });
+}
+
+/// A server whose cleartext is answered too: it is the checks that are looked at here.
+async fn grpc_checks(kind: &str) {
+    let acceptor = acceptor();
+    let serving = Rc::new(Cell::new(true));
+    let checks_seen = Rc::new(Cell::new(0));
+    let (told, seen) = (Rc::clone(&serving), Rc::clone(&checks_seen));
+    let addr = origin(move |_, stream: TcpStream| {
+        let (told, seen, acceptor) = (Rc::clone(&told), Rc::clone(&seen), acceptor.clone());
+        async move {
+            let mut first = [0; 3];
+            stream.peek(&mut first).await.unwrap();
+            let secure = first[0] == 22;
+            if !secure && first != *b"PRI" {
+                return Patient::new(200).serve(stream).await;
+            }
+            let service =
+                hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                    seen.set(seen.get() + 1);
+                    let state = if told.get() { 1 } else { 2 };
+                    async move {
+                        assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                        let asked = request.into_body().collect().await.unwrap().to_bytes();
+                        assert_eq!(&asked[..], [0; 5]);
+                        let mut trailers = http::HeaderMap::new();
+                        trailers.insert("grpc-status", 0.into());
+                        let frames = [
+                            http_body::Frame::data(Bytes::from(vec![0, 0, 0, 0, 2, 8, state])),
+                            http_body::Frame::trailers(trailers),
+                        ];
+                        let frames = frames.map(Ok::<_, std::convert::Infallible>);
+                        Ok::<_, std::convert::Infallible>(http::Response::new(StreamBody::new(
+                            futures::stream::iter(frames),
+                        )))
+                    }
+                });
+            let builder = hyper::server::conn::http2::Builder::new(Local);
+            if secure {
+                let stream = acceptor.accept(stream).await.unwrap();
+                assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+                let _closed = builder.serve_connection(TokioIo::new(stream), service).await;
+            } else {
                 let _closed = builder.serve_connection(TokioIo::new(stream), service).await;
             }
-        })
-        .await;
-        let checks = json!({"active": {"type": "grpc", "healthy": {"interval": 0.02, "successes": 1},
-            "unhealthy": {"interval": 0.02, "http_failures": 1}}});
-        let gateway = gateway(&checks, &[addr], 0);
-        let deadline = Instant::now() + PATIENCE;
-        while checks_seen.get() < 3 {
-            assert!(Instant::now() < deadline, "nobody checks");
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(status(&gateway).await, 200);
-        serving.set(false);
-        until(&gateway, 503).await;
-        serving.set(true);
-        until(&gateway, 200).await;
-    });
+    })
+    .await;
+    let checks = json!({"active": {"type": kind, "https_verify_certificate": false, "https_sni": "up.test",
+        "healthy": {"interval": 0.02, "successes": 1},
+        "unhealthy": {"interval": 0.02, "http_failures": 1}}});
+    let gateway = gateway(&checks, &[addr], 0);
+    let deadline = Instant::now() + PATIENCE;
+    while checks_seen.get() < 3 {
+        assert!(Instant::now() < deadline, "nobody checks");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(status(&gateway).await, 200);
+    serving.set(false);
+    until(&gateway, 503).await;
+    serving.set(true);
+    until(&gateway, 200).await;
+}
+
+fn acceptor() -> tokio_rustls::TlsAcceptor {
+    let made = rcgen::generate_simple_self_signed(vec!["up.test".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    tokio_rustls::TlsAcceptor::from(Arc::new(config))
 }
 
 /// Runs what is not for other threads.

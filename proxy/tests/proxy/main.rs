@@ -17,6 +17,7 @@ mod health;
 mod outlier;
 mod circuit;
 mod slow_start;
+mod refused;
 mod retry;
 mod states;
 mod upstream;

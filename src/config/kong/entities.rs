@@ -1,10 +1,10 @@
 //! The entities of a Kong file, one by one: what a native file has no word for is dropped where it changes nothing and
 //! refused otherwise, and paths of older formats get the mark of a regular expression.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::conform::descend;
-use super::super::locate::{Kind, Node, join};
+use super::super::locate::{Entry, Kind, Node, join};
 use super::super::report::Finding;
 use super::fields::{BOOK_KEEPING, LISTS, is_inert, way_out};
 use super::version::Version;
@@ -25,6 +25,9 @@ const TOP: [&str; 10] = [
 
 /// Longest name.
 const NAME_BYTES_MAX: usize = 253;
+
+/// What Kong tries again: nginx passes on to the next target what cannot be sent or gets no answer, unless it may do harm.
+const RETRIED: [&str; 3] = ["connect-failure", "refused-stream", "reset"];
 
 /// Which lists stand inside which entities.
 const NESTED: [(&str, &str); 6] = [
@@ -122,6 +125,11 @@ impl Translator<'_> {
             self.findings.push(Finding::at(entry.origin.clone(), &here, message).hint(hint));
             false
         });
+        if entity == "services" && !entries.iter().any(|entry| entry.key == "retry") {
+            let (key, origin) = ("retry".to_owned(), node.origin.clone());
+            let value = Node::from_json(&json!({ "retry_on": RETRIED }), &origin);
+            entries.push(Entry { key, origin, value, merged: false });
+        }
     }
 
     fn is_native(&self, entity: &str, field: &str) -> bool {

@@ -212,3 +212,16 @@ fn what_is_no_kong_file_is_said_to_be_none() {
     );
     assert_eq!(problems("_format_version: 1.1\n"), "");
 }
+
+/// nginx, under Kong, passes a request on that cannot be sent or gets no answer, unless it may do harm.
+#[test]
+fn services_try_again_what_kong_tries_again() {
+    use proxy::config::RetryOn::{ConnectFailure, FiveXx, RefusedStream, Reset};
+    let on = |text: &str| {
+        let service = good(text).value.services.remove(0);
+        service.retry.map(|retry| retry.retry_on).unwrap_or_default()
+    };
+    assert_eq!(on(WHOLE), [ConnectFailure, RefusedStream, Reset]);
+    let own = "_format_version: '3.0'\nservices: [{name: s, host: h.test, retry: {retry_on: [5xx]}}]\n";
+    assert_eq!(on(own), [FiveXx]);
+}

@@ -92,7 +92,8 @@ impl Checker<'_> {
         let tls = self.probe_tls(checks, path);
         match checks.kind {
             CheckKind::Tcp => Probe::Tcp,
-            CheckKind::Grpc => Probe::Grpc,
+            CheckKind::Grpc => Probe::Grpc { tls: None },
+            CheckKind::Grpcs => Probe::Grpc { tls },
             CheckKind::Http => Probe::Http { path: asks.clone(), lines, tls: None },
             CheckKind::Https => Probe::Http { path: asks.clone(), lines, tls },
         }
@@ -103,10 +104,12 @@ impl Checker<'_> {
         if name.is_err() {
             self.problem(format!("{path}.https_sni"), "is not a host name");
         }
-        if checks.kind != CheckKind::Https {
-            return None;
-        }
-        let config = self.links.probe(checks.https_verify_certificate, &self.material, self.problems);
+        let http2 = match checks.kind {
+            CheckKind::Https => false,
+            CheckKind::Grpcs => true,
+            CheckKind::Http | CheckKind::Tcp | CheckKind::Grpc => return None,
+        };
+        let config = self.links.probe(checks.https_verify_certificate, http2, &self.material, self.problems);
         Some(ProbeTls { config, server_name: name.ok().flatten() })
     }
 

@@ -9,6 +9,9 @@ use http::Uri;
 /// Longest time-out of a service, milliseconds: Kong's own bound.
 const TIMEOUT_MS_MAX: u64 = 2_147_483_646;
 
+/// Most tries after the first: an event has room for so many.
+const RETRIES_MAX: u32 = event::ATTEMPTS_MAX as u32 - 1;
+
 impl Checker<'_> {
     pub(super) fn services(&mut self) {
         let names: Vec<_> = self.entities.services.iter().map(|one| one.name.as_deref()).collect();
@@ -80,8 +83,12 @@ impl Checker<'_> {
                 );
             }
         }
-        if service.retries.is_some_and(|retries| retries > 32_767) {
-            self.problem(format!("{path}.retries"), "must be from 0 to 32767");
+        if service.retries.is_some_and(|retries| retries > RETRIES_MAX) {
+            self.problem_hint(
+                format!("{path}.retries"),
+                format!("must be from 0 to {RETRIES_MAX}"),
+                "an event has room for so many; more would only make a failure longer",
+            );
         }
         let tls = matches!(protocol.as_deref(), Some("https" | "grpcs"));
         let grpc = matches!(protocol.as_deref(), Some("grpc" | "grpcs"));
@@ -103,8 +110,7 @@ impl Checker<'_> {
             upstream: self.upstream_of(&host, port.unwrap_or(if tls { 443 } else { 80 })),
             link,
             path: if base.is_empty() { "/".to_owned() } else { base },
-            // With the first try as many as an event has room for.
-            retries: service.retries.unwrap_or(5).min(event::ATTEMPTS_MAX as u32 - 1),
+            retries: service.retries.unwrap_or(5),
             retry: self.retry(&service.retry.clone().unwrap_or_default(), &path),
             connect_timeout_ms: service.connect_timeout.unwrap_or(60_000),
             write_timeout_ms: service.write_timeout.unwrap_or(60_000),
