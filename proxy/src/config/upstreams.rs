@@ -34,8 +34,15 @@ pub struct Upstream {
     pub hash_fallback_query_arg: Option<String>,
     /// Points on the ring of `consistent-hashing`, of all targets together, 10 to 65536: 10000 by default.
     pub slots: Option<u32>,
+    /// The cookie of `algorithm: sticky-sessions`, which asks for it. A client without it is given one.
+    pub sticky_sessions_cookie: Option<String>,
+    /// The path of that cookie: `/` by default.
+    pub sticky_sessions_cookie_path: Option<String>,
     /// Host header sent upstream unless the route preserves the client's.
     pub host_header: Option<String>,
+    /// Whether the host of a target's SRV record is the Host header, unless `host_header` says another; it is also the
+    /// name in TLS.
+    pub use_srv_name: bool,
     /// How it is found out which targets are fit; all are by default.
     pub healthchecks: Option<Healthchecks>,
     /// Takes addresses out for a time that fail again and again. Off unless it is given; `{}` has its defaults.
@@ -62,6 +69,8 @@ pub struct Target {
     pub target: String,
     /// Share of the requests, 0 to 65535: 100 by default; 0 takes none.
     pub weight: Option<u32>,
+    /// Whether it is only asked when no target without this mark is fit.
+    pub failover: bool,
     /// What it is, for `subsets`: `{version: v2}`.
     pub labels: BTreeMap<String, String>,
     /// Words for people and tools; the gateway does not read them.
@@ -79,6 +88,8 @@ pub enum Algorithm {
     LeastConnections,
     /// Of two taken by chance the one with the lower latency (peak EWMA) times requests under way, for its weight.
     Latency,
+    /// A client to the same target again, by a cookie that names it; one without a cookie, or whose target is out, in turn.
+    StickySessions,
     /// Equal requests to the same target (ketama); `hash_on` says what makes them equal.
     ConsistentHashing,
     /// By chance, by weight.

@@ -55,6 +55,8 @@ struct View {
     turn: usize,
     /// Whether the health of addresses counts.
     watched: bool,
+    /// Whether there are addresses for when no other is fit.
+    fails_over: bool,
     /// There is nothing to choose.
     single: bool,
 }
@@ -92,8 +94,17 @@ impl Balance {
             let watched = plan.health.is_some() || plan.outlier.is_some();
             let (endpoints, current) = (Vec::new(), Vec::new());
             let subsets = plan.subsets.len();
-            let mut view =
-                View { groups, group, endpoints, current, subsets, turn: 0, watched, single: false };
+            let mut view = View {
+                groups,
+                group,
+                endpoints,
+                current,
+                subsets,
+                turn: 0,
+                watched,
+                fails_over: false,
+                single: false,
+            };
             view.renew();
             RefCell::new(view)
         });
@@ -111,12 +122,17 @@ impl Balance {
         if view.single && ask.subset.is_none() {
             return Ok(Rc::clone(&view.endpoints[0]));
         }
-        if !view.is_fit(core, upstream, ask.subset) {
+        let is_fit = view.is_fit(core, upstream, ask.subset);
+        if !is_fit && !view.fails_over {
             return Err(Fault::NoTarget);
         }
         // A target that failed is asked again when there is no other.
-        let found = view.choose(core, upstream, ask, &ask.tried);
-        let found = found.or_else(|| view.choose(core, upstream, ask, &[]));
+        let mut any = |failover| {
+            let found = view.choose(core, upstream, failover, ask, &ask.tried);
+            found.or_else(|| view.choose(core, upstream, failover, ask, &[]))
+        };
+        let found = if is_fit { any(false) } else { None };
+        let found = found.or_else(|| any(true));
         match found {
             Some(at) => {
                 ask.tried.push(at);
@@ -179,6 +195,7 @@ impl View {
             }
         }
         self.current = vec![vec![0; self.endpoints.len()]; 1 + self.subsets];
+        self.fails_over = self.group.members.iter().any(|member| member.failover);
         self.single = self.endpoints.len() == 1 && !self.watched;
     }
 
@@ -192,14 +209,22 @@ impl View {
         let weights = |fit_only: bool| {
             let subset = subset.map(|subset| &plan.subsets[subset]);
             let asked = |member: &&Member| subset.is_none_or(|subset| subset.has(member.peer.target));
-            let members = self.group.members.iter().filter(asked);
+            let members = self.group.members.iter().filter(|member| !member.failover).filter(asked);
             let members = members.filter(|member| !fit_only || member.peer.is_healthy());
             members.map(|member| f64::from(member.weight)).sum::<f64>()
         };
         weights(true) * 100.0 >= weights(false) * health.threshold
     }
 
-    fn choose(&mut self, core: &Core, upstream: usize, ask: &Ask, tried: &[usize]) -> Option<usize> {
+    /// One of those that stand in for the others, or of the others.
+    fn choose(
+        &mut self,
+        core: &Core,
+        upstream: usize,
+        failover: bool,
+        ask: &Ask,
+        tried: &[usize],
+    ) -> Option<usize> {
         let Self { group, current, turn, watched, .. } = self;
         let members = &group.members;
         let watched = *watched;
@@ -209,7 +234,8 @@ impl View {
         let current = &mut current[ask.subset.map_or(0, |subset| subset + 1)];
         let weight = |at: usize| {
             let peer = &members[at].peer;
-            let out = tried.contains(&at)
+            let out = members[at].failover != failover
+                || tried.contains(&at)
                 || (watched && !peer.is_fit())
                 || subset.is_some_and(|subset| !subset.has(peer.target));
             let share = u64::from(members[at].weight);
@@ -224,7 +250,11 @@ impl View {
             (Algorithm::ConsistentHashing, Some(ring), Some(hash)) => {
                 ring.members(hash).find(|at| weight(*at) > 0)
             }
-            (Algorithm::ConsistentHashing | Algorithm::RoundRobin, ..) => {
+            (Algorithm::StickySessions, _, Some(token)) => {
+                let named = |at: &usize| members[*at].peer.token == token && weight(*at) > 0;
+                (0..members.len()).find(named).or_else(|| choose::round_robin(current, weight))
+            }
+            (Algorithm::StickySessions | Algorithm::ConsistentHashing | Algorithm::RoundRobin, ..) => {
                 choose::round_robin(current, weight)
             }
             (Algorithm::Random, ..) => choose::random(members.len(), weight, below),

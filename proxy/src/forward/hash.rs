@@ -13,6 +13,8 @@ pub(crate) struct HashPlan {
     /// The first that a request has counts.
     pub keys: [HashKey; 2],
     pub cookie: Option<HashCookie>,
+    /// The cookie that names a client's target; only of sticky sessions.
+    pub sticky: Option<HashCookie>,
     /// Points on the ring.
     pub slots: usize,
 }
@@ -93,7 +95,23 @@ impl HashPlan {
         }
         Hashed::default()
     }
+
+    /// The target that a client's cookie names, if it is one that the gateway has written.
+    pub(super) fn named(&self, request: &Outgoing<'_>) -> Option<u64> {
+        let value = std::str::from_utf8(sent(self.sticky.as_ref()?, request)?).ok()?;
+        let digits = value.len() == TOKEN_DIGITS && value.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if digits { u64::from_str_radix(value, 16).ok() } else { None }
+    }
+
+    /// The cookie for a client that comes to a target which it did not name.
+    pub(super) fn name(&self, asked: Option<u64>, token: u64) -> Option<HeaderValue> {
+        let cookie = self.sticky.as_ref().filter(|_| asked != Some(token))?;
+        HeaderValue::try_from(format!("{}={token:0TOKEN_DIGITS$x}{}", cookie.name, cookie.suffix)).ok()
+    }
 }
+
+/// Digits of a target's name in a cookie.
+const TOKEN_DIGITS: usize = 16;
 
 /// The value of a cookie, if the client sent it.
 fn sent<'a>(cookie: &'a HashCookie, request: &Outgoing<'a>) -> Option<&'a [u8]> {

@@ -52,20 +52,20 @@ use crate::clock::Deadline;
 use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
-use crate::plan::ServicePlan;
+use crate::plan::{Plan, ServicePlan};
 use crate::record::{Record, micros};
 use crate::route::Destination;
-use crate::upstream::Held;
+use crate::upstream::{Held, Peer};
 use balance::{Ask, Endpoint, Load};
 use connect::NotConnected;
 use event::{ABSENT_U16, Attempt, AttemptError, Text};
 use hash::Hashed;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pool::{Broken, Lease};
-use tally::Open;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
+use tally::Open;
 use upload::{Stopped, Waiting};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -116,6 +116,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
     let repeatable = upload.is_bodiless() && is_idempotent(head.method);
     let hashed = match upstream.algorithm {
         Algorithm::ConsistentHashing => upstream.hash.of(core, &head),
+        Algorithm::StickySessions => Hashed { hash: upstream.hash.named(&head), set_cookie: None },
         _ => Hashed::default(),
     };
     let mut ask = Ask { hash: hashed.hash, subset: destination.subset, ..Ask::default() };
@@ -160,7 +161,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         };
         lease.load = Some(load);
         attempt.reused = lease.reused;
-        let host = upstream.host_header.as_ref().unwrap_or(&plan.targets[endpoint.peer.target].host_header);
+        let host = host(plan, service.upstream, &endpoint.peer);
         let framing = upload.framing;
         let sent = Instant::now();
         upload.begin(|out| head.write(out, host.as_bytes(), attempt.span_id, framing));
@@ -191,7 +192,8 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
                 event.first_byte_us = first_byte_us;
                 let upload = (upload.waiting() != Waiting::Done).then(|| Box::new(upload));
                 let read_timeout_ms = service.read_timeout_ms;
-                let set_cookie = hashed.set_cookie;
+                let set_cookie =
+                    hashed.set_cookie.or_else(|| upstream.hash.name(hashed.hash, endpoint.peer.token));
                 return Ok(Answer {
                     head: response,
                     lease,
@@ -222,6 +224,12 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             }
         }
     }
+}
+
+/// The Host of requests to an address, unless the client's is kept.
+pub(crate) fn host<'a>(plan: &'a Plan, upstream: usize, peer: &'a Peer) -> &'a HeaderValue {
+    let own = || peer.srv.as_ref().map_or(&plan.targets[peer.target].host_header, |srv| &srv.authority);
+    plan.upstreams[upstream].host_header.as_ref().unwrap_or_else(own)
 }
 
 /// The status of a gRPC call, from its headers or trailers.
@@ -304,7 +312,11 @@ async fn open(
     let link = &core.plan.links[service.link];
     let counted = Open::new(&endpoint.tally, held);
     let (timeout_ms, addr) = (service.connect_timeout_ms, endpoint.peer.addr);
-    let name = core.plan.server_name(service.upstream, endpoint.peer.target);
+    let named = core.plan.upstreams[service.upstream].server_name.is_none().then_some(&endpoint.peer.srv);
+    let name = match named {
+        Some(Some(srv)) => srv.host.as_str(),
+        _ => core.plan.server_name(service.upstream, endpoint.peer.target),
+    };
     let begun = Instant::now();
     let connected = deadline.within(timeout_ms, connect::open(link, addr, name)).await;
     let now = Instant::now();
@@ -318,7 +330,8 @@ async fn open(
             if !link.http2 {
                 return Ok(Lease::new(connected.wire, Some(counted), endpoint, service.link));
             }
-            let shared = deadline.within(timeout_ms, connected.http2(core, service.link, (addr, counted))).await;
+            let shared =
+                deadline.within(timeout_ms, connected.http2(core, service.link, (addr, counted))).await;
             shared
                 .ok_or((AttemptError::ConnectTimeout, Fault::ConnectTimeout))?
                 .map(|shared| pool::share(core, endpoint, shared))

@@ -1,8 +1,8 @@
 //! What one thread counts of an address. It is handed over to what all threads share once a second, so that no request
 //! touches memory that another core writes.
 
-use crate::upstream::Traffic;
 use crate::upstream::Held;
+use crate::upstream::Traffic;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -108,7 +108,10 @@ impl Upload {
     /// Whether another try may begin because the upstream has seen nothing of this one.
     pub fn is_unsent(&self) -> bool {
         !self.begun
-            || self.flow.as_ref().is_some_and(|flow| flow.fate.get() != Fate::Unknown && flow.pieces.get() == 0)
+            || self
+                .flow
+                .as_ref()
+                .is_some_and(|flow| flow.fate.get() != Fate::Unknown && flow.pieces.get() == 0)
     }
 
     /// Whether the upstream of HTTP/2 is known to have done nothing with it.

@@ -34,9 +34,10 @@ use http::HeaderName;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub(crate) use entities::upstreams::authority;
 pub(crate) use link::LinkPlan;
 pub(crate) use trust::TrustedNetworks;
-pub(crate) use upstreams::{SubsetPlan, TargetPlan, UpstreamPlan};
+pub(crate) use upstreams::{Part, SubsetPlan, TargetPlan, UpstreamPlan};
 
 /// A checked configuration, ready to run.
 #[derive(Debug)]

@@ -159,3 +159,49 @@ fn ids_are_unique_for_each_kind() {
     }));
     assert_eq!(found, ["upstreams[1].id", "services[1].id", "routes[0].id", "consumers[1].id"]);
 }
+
+#[test]
+fn what_upstreams_have_beyond_kong_is_checked() {
+    let found = problems(serde_json::json!({
+        "services": [{"name": "s", "host": "h", "retries": 16}],
+        "upstreams": [
+            {"name": "a", "outlier_detection": {"consecutive_5xx": 0, "interval": 0, "base_ejection_time": 60,
+                "max_ejection_time": 59, "max_ejection_percent": 101}},
+            {"name": "b", "circuit_breaker": {"max_connections": 0, "max_requests": 4_000_000_000u32, "max_retries": 0}},
+            {"name": "c", "algorithm": "random", "slow_start": {"window": 0, "aggression": 0, "min_weight_percent": 0}},
+            {"name": "d", "algorithm": "sticky-sessions"},
+            {"name": "e", "sticky_sessions_cookie": "a b", "sticky_sessions_cookie_path": "in"},
+            {"name": "f", "sticky_sessions_cookie_path": "/in"},
+            // As dumps of Kong write it out.
+            {"name": "g", "sticky_sessions_cookie_path": "/", "use_srv_name": false},
+            {"name": "h", "outlier_detection": {}, "circuit_breaker": {}, "slow_start": {}},
+        ],
+    }));
+    let expected = [
+        "upstreams[0].outlier_detection.consecutive_5xx",
+        "upstreams[0].outlier_detection.max_ejection_percent",
+        "upstreams[0].outlier_detection.interval",
+        "upstreams[0].outlier_detection.max_ejection_time",
+        "upstreams[1].circuit_breaker.max_connections",
+        "upstreams[1].circuit_breaker.max_requests",
+        "upstreams[2].slow_start",
+        "upstreams[2].slow_start.window",
+        "upstreams[2].slow_start.aggression",
+        "upstreams[2].slow_start.min_weight_percent",
+        "upstreams[3].sticky_sessions_cookie",
+        "upstreams[4].sticky_sessions_cookie",
+        "upstreams[4].sticky_sessions_cookie",
+        "upstreams[4].sticky_sessions_cookie_path",
+        "upstreams[5].sticky_sessions_cookie_path",
+        "services[0].retries",
+    ];
+    assert_eq!(found, expected);
+    let states = crate::config::UpstreamStates { interval_ms: 9, rows_max: 0 };
+    let config = GatewayConfig { upstream_states: states, ..GatewayConfig::default() };
+    let paths: Vec<_> = validate(&config, &Entities::default())
+        .unwrap_err()
+        .into_iter()
+        .map(|problem| problem.path)
+        .collect();
+    assert_eq!(paths, ["gateway.upstream_states.interval_ms", "gateway.upstream_states.rows_max"]);
+}

@@ -10,10 +10,11 @@ use std::net::SocketAddr;
 #[derive(Debug)]
 pub(crate) struct UpstreamPlan {
     pub name: Option<String>,
-    /// Indexes of targets, and their weights.
-    pub targets: Vec<(usize, u32)>,
+    pub targets: Vec<Part>,
     pub subsets: Vec<SubsetPlan>,
     pub host_header: Option<HeaderValue>,
+    /// Whether the names of SRV records are sent.
+    pub use_srv_name: bool,
     /// The name in `host_header`, to which certificates are held.
     pub server_name: Option<String>,
     pub algorithm: Algorithm,
@@ -29,9 +30,10 @@ impl UpstreamPlan {
     pub fn single(target: usize) -> Self {
         Self {
             name: None,
-            targets: vec![(target, 1)],
+            targets: vec![Part { target, weight: 1, failover: false }],
             subsets: Vec::new(),
             host_header: None,
+            use_srv_name: false,
             server_name: None,
             algorithm: Algorithm::default(),
             hash: HashPlan::default(),
@@ -65,6 +67,16 @@ impl SubsetPlan {
     pub fn has(&self, target: usize) -> bool {
         self.targets.binary_search(&target).is_ok()
     }
+}
+
+/// A target's part in an upstream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    /// Index of the target.
+    pub target: usize,
+    pub weight: u32,
+    /// Only asked when no other is fit.
+    pub failover: bool,
 }
 
 /// One target.

@@ -35,13 +35,20 @@ pub(crate) struct DnsPlan {
 pub(super) enum Found {
     Waiting,
     Failed,
-    /// Addresses, and the weights that SRV records give them.
-    Addresses(Vec<(SocketAddr, Option<u32>)>),
+    Addresses(Vec<Address>),
+}
+
+/// An address, and what an SRV record says of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address {
+    pub addr: SocketAddr,
+    pub weight: Option<u32>,
+    pub host: Option<String>,
 }
 
 /// Addresses of a name, and until when they are good.
 pub(super) struct Answer {
-    pub addresses: Vec<(SocketAddr, Option<u32>)>,
+    pub addresses: Vec<Address>,
     pub valid_until: Instant,
 }
 
@@ -89,7 +96,7 @@ impl Names {
             match found {
                 Ok(mut answer) if !answer.addresses.is_empty() => {
                     answer.addresses.sort_unstable();
-                    answer.addresses.dedup_by_key(|(addr, _)| *addr);
+                    answer.addresses.dedup_by_key(|address| address.addr);
                     answer.addresses.truncate(plan.addresses_max);
                     return Ok(answer);
                 }
@@ -136,9 +143,12 @@ impl Names {
                         answer.valid_until = answer.valid_until.min(found.valid_until);
                         // As Kong has it: a weight of 0 would take nothing at all.
                         let weight = u32::from(service.weight).max(1);
-                        answer
-                            .addresses
-                            .extend(found.addresses.iter().map(|(addr, _)| (*addr, Some(weight))));
+                        let of = |found: Address| Address {
+                            weight: Some(weight),
+                            host: Some(host.clone()),
+                            ..found
+                        };
+                        answer.addresses.extend(found.addresses.into_iter().map(of));
                         break;
                     }
                     Ok(_) => {}
@@ -158,7 +168,9 @@ fn addresses_in(found: &Lookup, port: u16) -> Answer {
         _ => None,
     });
     Answer {
-        addresses: ips.map(|ip| (SocketAddr::new(ip, port), None)).collect(),
+        addresses: ips
+            .map(|ip| Address { addr: SocketAddr::new(ip, port), weight: None, host: None })
+            .collect(),
         valid_until: found.valid_until(),
     }
 }

@@ -27,19 +27,21 @@ pub(crate) use dns::DnsPlan;
 pub(crate) use health::{ActivePlan, HealthPlan, Probe, ProbeTls, Rules, Shown};
 pub(crate) use keeper::{Keeper, start};
 pub(crate) use outlier::OutlierPlan;
-pub(crate) use peer::{By, Failure, Peer, Traffic};
+pub(crate) use peer::{By, Failure, Peer, SrvName, Traffic};
 pub(crate) use publish::Publisher;
 pub(crate) use usage::{CircuitPlan, Held, Resource, Usage};
 pub(crate) use warmth::SlowStartPlan;
 
 use crate::config::Algorithm;
-use crate::plan::{Plan, UpstreamPlan};
-use dns::Found;
+use crate::plan::{Part, Plan, UpstreamPlan};
+use dns::{Address, Found};
 use ring::Ring;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Instant;
 use tokio::sync::watch;
+use twox_hash::XxHash3_64;
 
 /// The addresses of an upstream, at one time.
 #[derive(Debug, Default)]
@@ -55,6 +57,8 @@ pub(crate) struct Group {
 pub(crate) struct Member {
     pub peer: Arc<Peer>,
     pub weight: u32,
+    /// Only asked when no other is fit.
+    pub failover: bool,
 }
 
 /// Whether the names of a group's targets were looked up.
@@ -122,7 +126,7 @@ impl Upstreams {
     /// Makes the groups anew that have a target.
     fn found(&self, plan: &Plan, target: usize, found: &[Found]) {
         for (upstream, group) in plan.upstreams.iter().zip(&self.groups) {
-            if upstream.targets.iter().any(|(number, _)| *number == target) {
+            if upstream.targets.iter().any(|part| part.target == target) {
                 let next = Group::new(plan, upstream, found, Some(&group.borrow()));
                 group.send_replace(Arc::new(next));
             }
@@ -130,30 +134,40 @@ impl Upstreams {
     }
 }
 
+/// What names an address in a cookie: the same in every life and process, and of no use for another upstream.
+fn token(upstream: &UpstreamPlan, target: &str, addr: SocketAddr) -> u64 {
+    let text = format!("{} {target} {addr}", upstream.name.as_deref().unwrap_or_default());
+    XxHash3_64::oneshot(text.as_bytes())
+}
+
 impl Group {
     /// What the targets' addresses make; the peers that were there before stay the same.
     fn new(plan: &Plan, upstream: &UpstreamPlan, found: &[Found], before: Option<&Self>) -> Self {
         let mut members: Vec<Member> = Vec::new();
         let (mut waiting, mut failed) = (false, false);
-        let mut add = |target: usize, addr, weight| {
-            let before = before
-                .iter()
-                .flat_map(|group| &group.members)
-                .find(|member| member.peer.target == target && member.peer.addr == addr);
+        let mut add = |part: Part, addr, weight, host: Option<&str>| {
+            let srv = host.filter(|_| upstream.use_srv_name).and_then(|host| SrvName::new(host, addr));
+            let before = before.iter().flat_map(|group| &group.members).find(|member| {
+                member.peer.target == part.target && member.peer.addr == addr && member.peer.srv == srv
+            });
             let peer = match before {
                 Some(member) => Arc::clone(&member.peer),
-                None => Arc::new(Peer::new(target, addr)),
+                None => {
+                    let token = token(upstream, &plan.targets[part.target].text, addr);
+                    Arc::new(Peer::new(part.target, addr).named(token, srv))
+                }
             };
-            members.push(Member { peer, weight });
+            members.push(Member { peer, weight, failover: part.failover });
         };
-        for &(target, weight) in &upstream.targets {
+        for &part in &upstream.targets {
+            let Part { target, weight, .. } = part;
             match (plan.targets[target].addr, &found[target]) {
-                (Some(addr), _) => add(target, addr, weight),
+                (Some(addr), _) => add(part, addr, weight, None),
                 (None, Found::Waiting) => waiting = true,
                 (None, Found::Failed) => failed = true,
                 (None, Found::Addresses(addresses)) => {
-                    for (addr, own_weight) in addresses {
-                        add(target, *addr, own_weight.unwrap_or(weight));
+                    for Address { addr, weight: own_weight, host } in addresses {
+                        add(part, *addr, own_weight.unwrap_or(weight), host.as_deref());
                     }
                 }
             }

@@ -108,7 +108,11 @@ mod tests {
     }
 
     fn group(count: usize) -> Group {
-        let member = |_| Member { peer: Arc::new(Peer::new(0, "127.0.0.1:1".parse().unwrap())), weight: 1 };
+        let member = |_| Member {
+            peer: Arc::new(Peer::new(0, "127.0.0.1:1".parse().unwrap())),
+            weight: 1,
+            failover: false,
+        };
         Group { members: (0..count).map(member).collect(), ring: None, known: Known::Addresses }
     }
 

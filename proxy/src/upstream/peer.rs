@@ -3,6 +3,7 @@
 use super::health::{Health, Shown};
 use super::outlier::Outlier;
 use event::AttemptError;
+use http::HeaderValue;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -17,6 +18,10 @@ const UNKNOWN_US: f32 = 1e12;
 pub(crate) struct Peer {
     pub target: usize,
     pub addr: SocketAddr,
+    /// What names it in a cookie.
+    pub token: u64,
+    /// The host of its SRV record, where that is sent.
+    pub srv: Option<SrvName>,
     /// The address as text, for events.
     pub addr_text: Box<str>,
     /// Requests under way, of all threads; counted where an algorithm asks for it.
@@ -31,6 +36,22 @@ pub(crate) struct Peer {
     pub(super) health: Health,
     pub(super) outlier: Outlier,
     pub(super) failure: LastFailure,
+}
+
+/// The host that an SRV record names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SrvName {
+    pub host: String,
+    /// With the port, as the Host header has it.
+    pub authority: HeaderValue,
+}
+
+impl SrvName {
+    /// None for one that cannot be sent.
+    pub fn new(host: &str, addr: SocketAddr) -> Option<Self> {
+        let host = host.trim_end_matches('.');
+        Some(Self { host: host.to_owned(), authority: crate::plan::authority(host, addr.port())? })
+    }
 }
 
 /// What the threads have counted, each handed over by the thread once a second.
@@ -99,6 +120,8 @@ impl Peer {
         Self {
             target,
             addr,
+            token: 0,
+            srv: None,
             addr_text: addr.to_string().into(),
             active: AtomicU32::new(0),
             latency: AtomicU64::new(0),
@@ -109,6 +132,11 @@ impl Peer {
             outlier: Outlier::default(),
             failure: LastFailure::default(),
         }
+    }
+
+    /// The same under these names.
+    pub fn named(self, token: u64, srv: Option<SrvName>) -> Self {
+        Self { token, srv, ..self }
     }
 
     /// Milliseconds on its own clock.

@@ -85,11 +85,11 @@ async fn probe(plan: &Plan, upstream: usize, active: &ActivePlan, peer: &Peer) -
     let stream = TcpStream::connect(peer.addr).await?;
     stream.set_nodelay(true)?;
     let target = &plan.targets[peer.target];
-    let host = plan.upstreams[upstream].host_header.as_ref().unwrap_or(&target.host_header);
+    let host = crate::forward::host(plan, upstream, peer);
     match &active.probe {
         Probe::Tcp => Ok(Shown::Serving(true)),
         Probe::Grpc { tls: None } => grpc(stream).await,
-        Probe::Grpc { tls: Some(tls) } => grpc(secure(tls, target, stream).await?).await,
+        Probe::Grpc { tls: Some(tls) } => grpc(secure(tls, peer, target, stream).await?).await,
         Probe::Http { path, lines, tls } => {
             let host = host.to_str().unwrap_or_default();
             let request = format!(
@@ -97,14 +97,20 @@ async fn probe(plan: &Plan, upstream: usize, active: &ActivePlan, peer: &Peer) -
             );
             match tls {
                 None => status(stream, &request).await,
-                Some(tls) => status(secure(tls, target, stream).await?, &request).await,
+                Some(tls) => status(secure(tls, peer, target, stream).await?, &request).await,
             }
         }
     }
 }
 
-async fn secure(tls: &ProbeTls, target: &TargetPlan, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-    let name = tls.server_name.clone().or_else(|| ServerName::try_from(target.host.clone()).ok());
+async fn secure(
+    tls: &ProbeTls,
+    peer: &Peer,
+    target: &TargetPlan,
+    stream: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    let host = peer.srv.as_ref().map_or(&target.host, |srv| &srv.host);
+    let name = tls.server_name.clone().or_else(|| ServerName::try_from(host.clone()).ok());
     let name = name.ok_or_else(|| io::Error::other("no name for TLS"))?;
     tokio_rustls::TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await
 }

@@ -2,7 +2,7 @@
 
 use super::peer::{By, Failure, Peer};
 use super::{Group, Member, Resource, Upstreams};
-use crate::plan::{Plan, UpstreamPlan};
+use crate::plan::{Part, Plan, UpstreamPlan};
 use event::upstreams::{CheckCounts, CircuitState, TargetCondition, TargetState};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -19,7 +19,7 @@ pub(super) fn rows(plan: &Plan, upstreams: &Upstreams, rows_max: usize) -> (Vec<
     for (at, upstream) in plan.upstreams.iter().enumerate() {
         let group = upstreams.groups[at].borrow().clone();
         let service = service_of(plan, at, upstream);
-        for &(target, weight) in &upstream.targets {
+        for &Part { target, weight, .. } in &upstream.targets {
             let named = || TargetState {
                 service: service.map(str::to_owned),
                 upstream: upstream.name.clone(),

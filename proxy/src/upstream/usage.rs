@@ -100,7 +100,8 @@ mod tests {
     fn a_bound_holds_over_threads_and_is_given_back() {
         let usage = Arc::new(Usage::default());
         let held: Vec<_> = std::thread::scope(|scope| {
-            let take = || (0..10).filter_map(|_| Held::take(&usage, Resource::Requests, 7)).collect::<Vec<_>>();
+            let take =
+                || (0..10).filter_map(|_| Held::take(&usage, Resource::Requests, 7)).collect::<Vec<_>>();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });

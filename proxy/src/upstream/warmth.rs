@@ -39,7 +39,8 @@ mod tests {
         let begun = Instant::now();
         let at = |plan: &SlowStartPlan, ms| plan.share(&peer, begun + Duration::from_millis(ms)) as i64;
         let even = SlowStartPlan { window_ms: 10_000, exponent: 1.0, least_percent: 10 };
-        for (ms, share) in [(0, 100), (500, 100), (2_500, 250), (5_000, 500), (10_000, 1000), (99_000, 1000)] {
+        for (ms, share) in [(0, 100), (500, 100), (2_500, 250), (5_000, 500), (10_000, 1000), (99_000, 1000)]
+        {
             assert!((at(&even, ms) - share).abs() <= 5, "{ms}: {}", at(&even, ms));
         }
         let eager = SlowStartPlan { exponent: 0.5, ..even };

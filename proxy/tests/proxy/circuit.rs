@@ -58,7 +58,8 @@ impl Held {
 }
 
 fn group(addr: SocketAddr, circuit: &Value, service: &Value, threads: u16) -> Shown {
-    let upstreams = json!([{"name": "group", "targets": [{"target": addr.to_string()}], "circuit_breaker": circuit}]);
+    let upstreams =
+        json!([{"name": "group", "targets": [{"target": addr.to_string()}], "circuit_breaker": circuit}]);
     let mut services = json!([{"name": "s", "host": "group", "routes": [{"paths": ["/"]}]}]);
     for (name, value) in service.as_object().unwrap() {
         services[0][name] = value.clone();
@@ -129,8 +130,9 @@ fn a_client_that_leaves_gives_its_place_back() {
         let held = begin(&shown).await;
         origin.has_seen(1).await;
         drop(held);
-        let free =
-            |states: &UpstreamStates| bound(states, "max_requests").0 + bound(states, "max_connections").0 == 0;
+        let free = |states: &UpstreamStates| {
+            bound(states, "max_requests").0 + bound(states, "max_connections").0 == 0
+        };
         shown.once("free", free).await;
         origin.go.add_permits(2);
         assert!(read_all(&mut begin(&shown).await).await.starts_with("HTTP/1.1 200 "));

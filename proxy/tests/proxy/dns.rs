@@ -282,3 +282,38 @@ fn addresses_may_be_ipv6_and_the_hosts_file_comes_first() {
         assert!(server.asked.get() <= asked + 4, "localhost is nobody's to tell");
     });
 }
+
+#[test]
+fn the_host_of_an_srv_record_may_be_sent() {
+    run(async {
+        let (one, two) = (echo().await, echo().await);
+        let server = Server::start(&[
+            ("up.test.", srv(1, 1, one.port(), "one.test.")),
+            ("up.test.", srv(1, 1, two.port(), "two.test.")),
+            ("one.test.", a([127, 0, 0, 1])),
+            ("two.test.", a([127, 0, 0, 1])),
+        ])
+        .await;
+        let hosts = async |more: Value| {
+            let mut upstream = json!({"name": "group", "targets": [{"target": "up.test:9"}]});
+            upstream.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let services = json!([{"name": "s", "host": "group", "routes": [{"paths": ["/"]}]}]);
+            let dns = json!({"resolvers": [server.addr.to_string()], "timeout_ms": 300, "attempts": 1});
+            let gateway =
+                Gateway::start(json!({"services": services, "upstreams": [upstream]}), json!({"dns": dns}));
+            let mut hosts = Vec::new();
+            for _ in 0..2 {
+                let got = gateway.talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+                let host = got.rsplit("\r\nhost: ").next().unwrap();
+                hosts.push(host.lines().next().unwrap().to_owned());
+            }
+            hosts.sort();
+            hosts
+        };
+        let named = [format!("one.test:{}", one.port()), format!("two.test:{}", two.port())];
+        assert_eq!(hosts(json!({"use_srv_name": true})).await, named);
+        assert_eq!(hosts(json!({})).await, ["up.test:9", "up.test:9"]);
+        let both = json!({"use_srv_name": true, "host_header": "own.test"});
+        assert_eq!(hosts(both).await, ["own.test", "own.test"]);
+    });
+}

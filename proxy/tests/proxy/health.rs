@@ -294,26 +294,25 @@ async fn grpc_checks(kind: &str) {
             if !secure && first != *b"PRI" {
                 return Patient::new(200).serve(stream).await;
             }
-            let service =
-                hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                    seen.set(seen.get() + 1);
-                    let state = if told.get() { 1 } else { 2 };
-                    async move {
-                        assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
-                        let asked = request.into_body().collect().await.unwrap().to_bytes();
-                        assert_eq!(&asked[..], [0; 5]);
-                        let mut trailers = http::HeaderMap::new();
-                        trailers.insert("grpc-status", 0.into());
-                        let frames = [
-                            http_body::Frame::data(Bytes::from(vec![0, 0, 0, 0, 2, 8, state])),
-                            http_body::Frame::trailers(trailers),
-                        ];
-                        let frames = frames.map(Ok::<_, std::convert::Infallible>);
-                        Ok::<_, std::convert::Infallible>(http::Response::new(StreamBody::new(
-                            futures::stream::iter(frames),
-                        )))
-                    }
-                });
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                seen.set(seen.get() + 1);
+                let state = if told.get() { 1 } else { 2 };
+                async move {
+                    assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                    let asked = request.into_body().collect().await.unwrap().to_bytes();
+                    assert_eq!(&asked[..], [0; 5]);
+                    let mut trailers = http::HeaderMap::new();
+                    trailers.insert("grpc-status", 0.into());
+                    let frames = [
+                        http_body::Frame::data(Bytes::from(vec![0, 0, 0, 0, 2, 8, state])),
+                        http_body::Frame::trailers(trailers),
+                    ];
+                    let frames = frames.map(Ok::<_, std::convert::Infallible>);
+                    Ok::<_, std::convert::Infallible>(http::Response::new(StreamBody::new(
+                        futures::stream::iter(frames),
+                    )))
+                }
+            });
             let builder = hyper::server::conn::http2::Builder::new(Local);
             if secure {
                 let stream = acceptor.accept(stream).await.unwrap();

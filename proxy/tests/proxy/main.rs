@@ -12,14 +12,15 @@ mod conditions;
 mod destinations;
 
 mod balancing;
+mod circuit;
 mod dns;
 mod health;
 mod outlier;
-mod circuit;
-mod slow_start;
 mod refused;
 mod retry;
+mod slow_start;
 mod states;
+mod sticky;
 mod upstream;
 
 mod client;

@@ -130,7 +130,8 @@ fn a_refusal_on_a_shared_connection_does_not_cost_the_connection() {
         assert_eq!((ask(&gateway, "POST").await, ask(&gateway, "POST").await), (200, 200));
         assert_eq!(seen.get(), 3);
         let events = gateway.events(2).await;
-        let reused: Vec<_> = events.iter().flat_map(|event| &event.attempts).map(|attempt| attempt.3).collect();
+        let reused: Vec<_> =
+            events.iter().flat_map(|event| &event.attempts).map(|attempt| attempt.3).collect();
         assert_eq!(reused, [false, true, true]);
     });
 }

@@ -33,21 +33,24 @@ fn an_address_that_comes_back_begins_with_the_least_share() {
             })
             .await;
             let well = crate::states::always(200).await;
-            let targets: Vec<_> = [sick, well].iter().map(|addr| json!({"target": addr.to_string()})).collect();
+            let targets: Vec<_> =
+                [sick, well].iter().map(|addr| json!({"target": addr.to_string()})).collect();
             // While it is out the other has its whole share.
             let upstream = json!({"name": "group", "targets": targets, "algorithm": algorithm,
                 "slow_start": {"window": 3, "min_weight_percent": 1, "aggression": 0.5},
                 "outlier_detection": {"consecutive_5xx": 1, "interval": 0.02, "base_ejection_time": 3.2}});
-            let services = json!([{"name": "s", "host": "group", "retries": 0, "routes": [{"paths": ["/"]}]}]);
+            let services =
+                json!([{"name": "s", "host": "group", "retries": 0, "routes": [{"paths": ["/"]}]}]);
             let shown = Shown::start(json!({"services": services, "upstreams": [upstream]}), json!({}));
             while first.get() {
                 shown.status().await;
             }
-            shown.once("back", |states| {
-                let row = of(states, sick);
-                row.ejections == 1 && row.state == TargetCondition::Healthy
-            })
-            .await;
+            shown
+                .once("back", |states| {
+                    let row = of(states, sick);
+                    row.ejections == 1 && row.state == TargetCondition::Healthy
+                })
+                .await;
             let of_forty = async || {
                 let before = asked.get();
                 for _ in 0..40 {

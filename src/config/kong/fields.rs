@@ -51,10 +51,6 @@ pub(super) const FIELDS: &[(&str, &str, &str)] = &[
         "hash_on_uri_capture",
         "captures are not hashed in this version: hash_on path, a header or a query argument",
     ),
-    ("upstreams", "sticky_sessions_cookie", "sticky sessions are not in this version"),
-    ("upstreams", "sticky_sessions_cookie_path", "sticky sessions are not in this version"),
-    ("upstreams", "use_srv_name", "the Host is the target's or `host_header`"),
-    ("targets", "failover", "failover targets are not in this version"),
     ("consumers", "acls", "the plugin acl is not in this version"),
     ("consumers", "basicauth_credentials", "the plugin basic-auth is not in this version; key-auth is"),
     ("consumers", "groups", "plugins of consumer groups are not in this version"),
@@ -81,9 +77,6 @@ pub(super) const INERT: &[(&str, &str, &str)] = &[
     ("routes", "request_buffering", "false"),
     ("routes", "response_buffering", "true"),
     ("routes", "response_buffering", "false"),
-    ("upstreams", "sticky_sessions_cookie_path", "/"),
-    ("upstreams", "use_srv_name", "false"),
-    ("targets", "failover", "false"),
     ("plugins", "run_on", "first"),
 ];
 

@@ -44,11 +44,12 @@ impl Checker<'_> {
         if !(10..=65_536).contains(&slots) {
             self.problem(format!("{path}.slots"), "must be from 10 to 65536");
         }
+        let sticky = self.sticky_cookie(upstream, algorithm, path);
         let key = self.hash_key(on, "hash_on", [&upstream.hash_on_header, &upstream.hash_on_query_arg], path);
         let fields = [&upstream.hash_fallback_header, &upstream.hash_fallback_query_arg];
         let fallback_key = self.hash_key(fallback, "hash_fallback", fields, path);
         let cookie = self.hash_cookie(upstream, [on, fallback].contains(&HashOn::Cookie), path);
-        (algorithm, HashPlan { keys: [key, fallback_key], cookie, slots: slots as usize })
+        (algorithm, HashPlan { keys: [key, fallback_key], cookie, sticky, slots: slots as usize })
     }
 
     fn same(&mut self, name: &str, one: &Option<String>, other: &Option<String>, path: &str) {
@@ -101,22 +102,59 @@ impl Checker<'_> {
             }
             return None;
         };
-        // RFC 6265, 4.1.1: a cookie's name is a token, as that of a header is.
-        if HeaderName::try_from(name.as_str()).is_err() {
-            self.problem(format!("{path}.hash_on_cookie"), format!("`{name}` is not a cookie name"));
+        let cookie_path = upstream.hash_on_cookie_path.as_deref();
+        Some(self.cookie(name, cookie_path, &format!("{path}.hash_on_cookie")))
+    }
+
+    /// The cookie that names a client's target.
+    fn sticky_cookie(&mut self, upstream: &Upstream, algorithm: Algorithm, path: &str) -> Option<HashCookie> {
+        let path = format!("{path}.sticky_sessions_cookie");
+        let asked = algorithm == Algorithm::StickySessions;
+        let Some(name) = &upstream.sticky_sessions_cookie else {
+            if asked {
+                self.problem_hint(
+                    &path,
+                    "is missing: sticky-sessions asks for it",
+                    "give it a name of its own",
+                );
+            }
+            // Dumps of Kong write its default out.
+            if upstream.sticky_sessions_cookie_path.as_deref().is_some_and(|path| path != "/") {
+                self.problem(format!("{path}_path"), "is not read: there is no sticky_sessions_cookie");
+            }
+            return None;
+        };
+        if !asked {
+            self.problem_hint(
+                &path,
+                "is only read by sticky-sessions",
+                "leave it out, or set algorithm: sticky-sessions",
+            );
         }
-        let cookie_path = upstream.hash_on_cookie_path.as_deref().unwrap_or("/");
+        let mut cookie = self.cookie(name, upstream.sticky_sessions_cookie_path.as_deref(), &path);
+        // Scripts have no use for it.
+        cookie.suffix.push_str("; HttpOnly");
+        Some(cookie)
+    }
+
+    /// A cookie whose name stands at `path`, and its own path beside it.
+    fn cookie(&mut self, name: &str, cookie_path: Option<&str>, path: &str) -> HashCookie {
+        // RFC 6265, 4.1.1: a cookie's name is a token, as that of a header is.
+        if HeaderName::try_from(name).is_err() {
+            self.problem(path, format!("`{name}` is not a cookie name"));
+        }
+        let cookie_path = cookie_path.unwrap_or("/");
         let suffix = format!("; Path={cookie_path}");
         if !cookie_path.starts_with('/')
             || cookie_path.contains(';')
             || HeaderValue::from_str(&suffix).is_err()
         {
             self.problem_hint(
-                format!("{path}.hash_on_cookie_path"),
+                format!("{path}_path"),
                 format!("`{cookie_path}` is not a path"),
                 "begin with /",
             );
         }
-        Some(HashCookie { name: name.clone(), suffix })
+        HashCookie { name: name.to_owned(), suffix }
     }
 }

@@ -1,6 +1,6 @@
 //! Checks services, routes, upstreams, consumers and plugins, resolves their references and interns them.
 
-mod upstreams;
+pub(super) mod upstreams;
 
 mod subsets;
 

@@ -2,7 +2,7 @@
 
 use super::{Checker, UpstreamPlan, split_target};
 use crate::config::Upstream;
-use crate::plan::TargetPlan;
+use crate::plan::{Part, TargetPlan};
 use http::HeaderValue;
 use std::net::{IpAddr, SocketAddr};
 
@@ -46,7 +46,7 @@ impl Checker<'_> {
                 Some((host, port)) if weight > 0 => {
                     let number = self.target(host, port.unwrap_or(8000));
                     places.push((number, at));
-                    targets.push((number, weight));
+                    targets.push(Part { target: number, weight, failover: target.failover });
                 }
                 Some(_) => {}
                 None => self.problem_hint(
@@ -64,6 +64,7 @@ impl Checker<'_> {
             targets,
             subsets,
             host_header,
+            use_srv_name: upstream.use_srv_name,
             server_name,
             algorithm,
             hash,
@@ -77,10 +78,15 @@ impl Checker<'_> {
     pub(super) fn target(&mut self, host: &str, port: u16) -> usize {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let addr = bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-        let text = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
-        let host_header = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("upstream"));
+        let host_header = authority(host, port).unwrap_or(HeaderValue::from_static("upstream"));
         let text = format!("{host}:{port}");
         self.back.targets.push(TargetPlan { host: bare.to_owned(), port, text, addr, host_header });
         self.back.targets.len() - 1
     }
+}
+
+/// The Host of a target.
+pub(crate) fn authority(host: &str, port: u16) -> Option<HeaderValue> {
+    let text = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
+    HeaderValue::from_str(&text).ok()
 }
