@@ -237,13 +237,20 @@ fn needed(entity: &str) -> &'static [(&'static str, &'static str)] {
 /// A file with one entity that has the example's field.
 fn tried(entity: &str, example: &str) -> String {
     let field = example.split(':').next().unwrap();
-    let given = |name: &str| name == field || (field == "url" && name == "host");
+    let stream =
+        ["tcp", "tls", "udp"].iter().any(|protocol| example.contains(&format!("protocols: [{protocol}")));
+    let stream = entity == "routes" && stream;
+    let given =
+        |name: &str| name == field || (field == "url" && name == "host") || (stream && name == "paths");
     let rest = needed(entity).iter().filter(|(name, _)| !given(name));
     let fields: Vec<String> = rest.map(|(name, value)| format!("{name}: {value}")).collect();
     let body = [fields, vec![example.to_owned()]].concat().join(", ");
     let mut file = format!("_format_version: '3.0'\n{entity}:\n- {{{body}}}\n");
     for (other, entry) in [
-        ("services", "{name: s, host: 127.0.0.1}"),
+        (
+            "services",
+            if stream { "{name: s, host: 127.0.0.1, protocol: tcp}" } else { "{name: s, host: 127.0.0.1}" },
+        ),
         ("upstreams", "{name: u.x}"),
         ("consumers", "{username: c}"),
         (

@@ -49,6 +49,10 @@ vocabulary! {
         Grpc = "grpc",
         /// `websocket`
         Websocket = "websocket",
+        /// `tcp`: a stream of bytes
+        Tcp = "tcp",
+        /// `tls`: a stream that begins with TLS
+        Tls = "tls",
     }
 }
 
@@ -59,6 +63,10 @@ vocabulary! {
         Http = "http",
         /// `https`
         Https = "https",
+        /// `tcp`: a stream of bytes
+        Tcp = "tcp",
+        /// `tls`: a stream that begins with TLS
+        Tls = "tls",
     }
 }
 

@@ -1,5 +1,6 @@
 //! What one thread has: the plan, its clock, its upstream connections, its lane of the spool, its random numbers.
 
+use crate::accept::Doors;
 use crate::clock::Clock;
 use crate::forward::Balance;
 use crate::plan::Plan;
@@ -37,9 +38,13 @@ pub(crate) struct Core {
     /// What the regular expressions of this plan's routes work in.
     pub caches: Caches,
     pub upstreams: Arc<Upstreams>,
+    /// Counts of client connections, of all threads.
+    pub doors: Arc<Doors>,
     pub phase: Cell<Phase>,
     /// Client connections that are open.
     pub connections: Cell<usize>,
+    /// Of these, such as are being told that there is no place for them.
+    pub refusing: Cell<usize>,
     /// Requests under way.
     pub exchanges: Cell<usize>,
     /// Where reads go whose length nobody knows; nothing in it outlives a poll.
@@ -51,7 +56,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub fn new(plan: Arc<Plan>, upstreams: Arc<Upstreams>, writer: Writer) -> Rc<Self> {
+    pub fn new(plan: Arc<Plan>, upstreams: Arc<Upstreams>, doors: Arc<Doors>, writer: Writer) -> Rc<Self> {
         let clock = Clock::new(plan.timeouts.sweep_interval_ms);
         Rc::new(Self {
             caches: Caches::default(),
@@ -59,14 +64,21 @@ impl Core {
             upstreams,
             plan,
             clock,
+            doors,
             phase: Cell::new(Phase::Serving),
             connections: Cell::new(0),
+            refusing: Cell::new(0),
             exchanges: Cell::new(0),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             writer: RefCell::new(writer),
             free: RefCell::default(),
             random: RefCell::new(StdRng::from_os_rng()),
         })
+    }
+
+    /// Whether more requests are under way than this thread's share of them all.
+    pub fn is_overloaded(&self) -> bool {
+        self.exchanges.get() > self.plan.requests_share
     }
 
     /// A fresh draft of a request that began at an instant.

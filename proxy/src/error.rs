@@ -21,6 +21,9 @@ pub(crate) enum Fault {
     BodyTooLarge,
     #[error("the client was too slow")]
     RequestTimeout,
+    /// As many requests are under way as may be.
+    #[error("overloaded")]
+    Overloaded,
     #[error("no route")]
     NoRoute,
     #[error("HTTPS only")]
@@ -75,7 +78,7 @@ impl Fault {
             Self::HttpsOnly | Self::Http2Only => 426,
             Self::NotGrpc => 415,
             Self::Auth(_) => 401,
-            Self::NoTarget | Self::Overflow(_) | Self::Dns => 503,
+            Self::NoTarget | Self::Overflow(_) | Self::Dns | Self::Overloaded => 503,
             Self::ConnectFailed | Self::TlsFailed | Self::Reset | Self::Malformed => 502,
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => 504,
             Self::ClientClosed => 499,
@@ -90,6 +93,7 @@ impl Fault {
             Self::Connect => "Method not allowed",
             Self::BodyTooLarge => "Payload too large",
             Self::RequestTimeout => "Request timeout",
+            Self::Overloaded => "The gateway is overloaded",
             Self::NoRoute => "no Route matched with those values",
             Self::HttpsOnly => "Please use HTTPS protocol",
             Self::Http2Only => "Please use HTTP2 protocol",
@@ -116,6 +120,7 @@ impl Fault {
             Self::Violation { status: 413 | 414 | 431, .. } | Self::BodyTooLarge => Outcome::TooLarge,
             Self::Violation { .. } => Outcome::BadRequest,
             Self::RequestTimeout => Outcome::RequestTimeout,
+            Self::Overloaded => Outcome::Overloaded,
             Self::NoRoute => Outcome::NoRoute,
             Self::HttpsOnly | Self::Http2Only => Outcome::UpgradeRequired,
             Self::Auth(_) => Outcome::Unauthenticated,

@@ -48,5 +48,6 @@ mod record;
 
 mod error;
 
+pub use accept::ConnectionCounts;
 pub use plan::{Plan, validate};
 pub use start::{Bound, DrainReport, Running, StartError, start};

@@ -110,7 +110,7 @@ mod tests {
         let (_spool, mut writers) = Spool::open(&SpoolConfig::default(), folder.path(), "n", 1).unwrap();
         let plan = crate::validate(&GatewayConfig::default(), &Entities::default()).unwrap();
         let upstreams = Arc::new(crate::upstream::Upstreams::new(&plan));
-        let core = Core::new(Arc::new(plan), upstreams, writers.remove(0));
+        let core = Core::new(Arc::new(plan), upstreams, Arc::default(), writers.remove(0));
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let mut record = Record::open(&core, Instant::now());
             record.draft().text(Text::Path, b"/p");

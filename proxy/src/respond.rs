@@ -167,6 +167,7 @@ pub(crate) fn refuse(
     let (kong, elapsed_us) = (record.core.plan.sends_kong, record.elapsed_us(now));
     let (content_type, text) = body_of(format, fault.message(), id.to_str().unwrap_or_default());
     let sends_request_id = record.core.plan.sends_request_id;
+    let retry_after_s = record.core.plan.limits.retry_after_s;
     let grpc = (format == Format::Grpc).then(|| grpc_code(fault));
     if let Some(code) = grpc {
         record.draft().head.grpc_status = code;
@@ -198,6 +199,9 @@ pub(crate) fn refuse(
         }
         Fault::Auth(_) => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Key"));
+        }
+        Fault::Overloaded => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
         }
         Fault::HttpsOnly => {
             headers.insert(header::UPGRADE, HeaderValue::from_static("TLS/1.2, HTTP/1.1"));

@@ -1,8 +1,8 @@
 //! Starts the threads, and ends them: bind, run, drain, cut.
 
-use crate::accept;
+use crate::accept::{self, ConnectionCounts, Doors};
 use crate::core::{Core, Phase};
-use crate::plan::Plan;
+use crate::plan::{Plan, StreamKinds};
 use crate::upstream::{self, Keeper, Publisher, Upstreams};
 use event::layout::DataFolder;
 use event::spool::Writer;
@@ -29,6 +29,8 @@ pub struct Bound {
     pub addr: SocketAddr,
     /// Whether it speaks TLS.
     pub tls: bool,
+    /// Whether it takes streams rather than requests.
+    pub stream: bool,
 }
 
 /// How a drain went.
@@ -66,6 +68,7 @@ pub struct Running {
     pub listeners: Vec<Bound>,
     plan: Arc<Plan>,
     upstreams: Arc<Upstreams>,
+    doors: Arc<Doors>,
     phase: watch::Sender<Phase>,
     threads: Vec<Thread>,
     /// The background thread of the upstreams, if there is a need of one.
@@ -90,6 +93,9 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
     if writers.is_empty() {
         return Err(StartError::NoWriters);
     }
+    if !plan.streams.routes.is_empty() && plan.listeners.iter().all(|listen| listen.streams.is_none()) {
+        tracing::warn!("there are routes of streams, but no gateway.stream_listen to take any in");
+    }
     let mut listeners = Vec::new();
     let mut sockets: Vec<Vec<std::net::TcpListener>> = writers.iter().map(|_| Vec::new()).collect();
     for listen in &plan.listeners {
@@ -103,10 +109,13 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
             addr = socket.local_addr().map_err(failed)?;
             sockets.push(socket);
         }
-        listeners.push(Bound { name: listen.name.clone(), addr, tls: listen.tls.is_some() });
+        let stream = listen.streams.is_some();
+        let tls = listen.tls.is_some() || listen.streams == Some(StreamKinds::Tls);
+        listeners.push(Bound { name: listen.name.clone(), addr, tls, stream });
     }
     let plan = Arc::new(plan);
     let upstreams = Arc::new(Upstreams::new(&plan));
+    let doors = Arc::new(Doors::default());
     let (phase, _) = watch::channel(Phase::Serving);
     let keeper = upstream::start(Arc::clone(&plan), Arc::clone(&upstreams), phase.subscribe());
     let keeper = keeper.map_err(StartError::Thread)?;
@@ -115,13 +124,15 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (plan, upstreams, phase) = (Arc::clone(&plan), Arc::clone(&upstreams), phase.subscribe());
+        let doors = Arc::clone(&doors);
         let (report, done) = oneshot::channel();
         let name = format!("proxy-{}", writer.core());
         let handle = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
                 let local = tokio::task::LocalSet::new();
-                let cut = local.block_on(&runtime, run(Core::new(plan, upstreams, writer), sockets, phase));
+                let cut =
+                    local.block_on(&runtime, run(Core::new(plan, upstreams, doors, writer), sockets, phase));
                 // What is left is dropped here, and recorded.
                 drop(local);
                 drop(runtime);
@@ -131,7 +142,7 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
             .map_err(StartError::Thread)?;
         threads.push(Thread { name, done: Some(done), handle });
     }
-    Ok(Running { listeners, plan, upstreams, phase, threads, keeper, publisher: None })
+    Ok(Running { listeners, plan, upstreams, doors, phase, threads, keeper, publisher: None })
 }
 
 /// The threads share their address by SO_REUSEPORT, and so could another process, which would then take half of the
@@ -208,6 +219,11 @@ async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: wat
 }
 
 impl Running {
+    /// What became of client connections so far.
+    pub fn connections(&self) -> ConnectionCounts {
+        self.doors.counts()
+    }
+
     /// Puts the TLS of another plan's listeners in force, by their names: certificates, authorities, versions. Open
     /// connections go on as they are. Says how many listeners it reached.
     pub fn renew_tls(&self, with: &Plan) -> usize {
@@ -304,8 +320,8 @@ mod tests {
         let threads = threads.collect();
         let plan = crate::validate(&Default::default(), &Default::default()).unwrap();
         let upstreams = Arc::new(Upstreams::new(&plan));
-        let (plan, listeners) = (Arc::new(plan), Vec::new());
-        Running { listeners, plan, upstreams, phase, threads, keeper: None, publisher: None }
+        let (plan, listeners, doors) = (Arc::new(plan), Vec::new(), Arc::default());
+        Running { listeners, plan, upstreams, doors, phase, threads, keeper: None, publisher: None }
     }
 
     fn serve(mut phase: watch::Receiver<Phase>) -> u64 {

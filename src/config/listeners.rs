@@ -17,6 +17,13 @@ pub(super) fn conflicts(config: &Config, role: Role) -> Vec<Problem> {
             }
         }
     }
+    if role.runs(Role::Proxy) {
+        for (index, listen) in config.gateway.stream_listen.iter().enumerate() {
+            if let Ok(addr) = listen.address.parse() {
+                wanted.push((format!("gateway.stream_listen[{index}].address"), addr));
+            }
+        }
+    }
     if role.runs(Role::Collector) {
         wanted.push(("collector.metrics.listen".to_owned(), config.collector.metrics.listen));
     }

@@ -1,5 +1,7 @@
 //! An HTTP/2 connection: hyper's server, its streams as tasks of this thread.
 
+use super::doors::Away;
+use super::frames::{Meter, Metered};
 use super::stream::Stream;
 use super::{ClientBody, Conn, Hold};
 use crate::core::{Core, Phase};
@@ -7,11 +9,12 @@ use crate::exchange;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+use tokio::io::AsyncWriteExt;
 
 /// Runs what hyper spawns on this thread.
 #[derive(Clone)]
@@ -87,31 +90,52 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
     let service = {
         let (core, conn) = (Rc::clone(&core), Rc::clone(&conn));
         service_fn(move |request: Request<Incoming>| {
+            conn.requests.set(conn.requests.get() + 1);
             let request = request.map(ClientBody::H2);
             let hold = Hold::Stream(Busy::new(&conn));
             exchange::serve(Rc::clone(&core), Rc::clone(&conn), request, hold)
         })
     };
     let header_bytes = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
+    let meter = Meter::new(&core.clock, limits.h2_resets_max, limits.h2_control_frames_max);
+    let stream = Rc::new(RefCell::new(stream));
+    let (metered, between) = Metered::new(&stream, &meter);
     let mut connection = hyper::server::conn::http2::Builder::new(Local)
         .max_concurrent_streams(limits.h2_streams_max)
+        .max_local_error_reset_streams(limits.h2_errors_max)
         .max_header_list_size(header_bytes)
         .max_send_buf_size(64 << 10)
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
-        .serve_connection(stream, service);
+        .serve_connection(metered, service);
     let deadline = core.clock.deadline();
     let timeouts = &core.plan.timeouts;
+    let requests_max = match limits.requests_per_connection_max {
+        0 => u64::MAX,
+        most => most,
+    };
     let mut armed = None;
     let mut ending = false;
     std::future::poll_fn(|cx| {
-        if core.phase.get() != Phase::Serving && !ending {
-            ending = true;
-            Pin::new(&mut connection).graceful_shutdown();
-        }
         conn.driver.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
-        if Pin::new(&mut connection).poll(cx).is_ready() || core.phase.get() == Phase::Cut {
-            return Poll::Ready(());
+        loop {
+            if Pin::new(&mut connection).poll(cx).is_ready() || core.phase.get() == Phase::Cut {
+                return Poll::Ready(());
+            }
+            let requests = conn.requests.get();
+            // A client may have as many under way when it hears that no more are taken; one that goes on is cut.
+            if requests >= requests_max.saturating_add(u64::from(limits.h2_streams_max)) {
+                return Poll::Ready(());
+            }
+            let last = requests >= requests_max;
+            if ending || !(last || core.phase.get() != Phase::Serving) {
+                break;
+            }
+            ending = true;
+            if last {
+                core.doors.count(Away::Requests);
+            }
+            Pin::new(&mut connection).graceful_shutdown();
         }
         let wait = match (conn.open.get(), conn.waits.get()) {
             _ if blocked.get() => Wait::Client(conn.taken.get()),
@@ -140,4 +164,23 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
         Poll::Pending
     })
     .await;
+    drop(connection);
+    let Some(away) = meter.broken() else { return };
+    core.doors.count(away);
+    // Requests that it broke off end as tasks of their own. The connection is gone, and the stream ours alone.
+    if let Some(stream) = Rc::into_inner(stream)
+        && between.get()
+    {
+        let last = last_word(&core, stream.into_inner(), meter.goaway());
+        deadline.within(timeouts.linger_timeout_ms, last).await;
+    }
+}
+
+/// Says why the connection ends, and reads on a little so that the client can hear it.
+async fn last_word(core: &Core, mut stream: Stream, goaway: impl AsRef<[u8]>) {
+    let said =
+        stream.write_all(goaway.as_ref()).await.is_ok() && AsyncWriteExt::shutdown(&mut stream).await.is_ok();
+    if said {
+        stream.discard(&core.scratch, core.plan.limits.drain_bytes_max).await;
+    }
 }

@@ -1,5 +1,15 @@
 //! Where clients come in: the accept loop of one listener on one thread, TLS, and the choice of protocol.
 
+mod doors;
+
+mod socket;
+
+pub(crate) mod proxy_protocol;
+
+mod ends;
+
+mod busy;
+
 mod strict;
 
 mod names;
@@ -12,17 +22,27 @@ mod body;
 
 mod http1;
 
+mod frames;
+
 mod http2;
 
+mod streams;
+
 pub(crate) use body::ClientBody;
+pub use doors::ConnectionCounts;
+pub(crate) use doors::Doors;
+pub(crate) use ends::Ends;
 pub(crate) use http2::{Busy, Local};
 pub(crate) use names::{ServerNames, Shown};
+pub(crate) use proxy_protocol::Version as ProxyVersion;
 pub(crate) use strict::{Exchange, StrictHandle, TRAILERS_FORBIDDEN};
 pub(crate) use tls::{ServerTls, TlsFacts, fingerprint};
 
 use crate::core::{Core, Phase};
 use crate::forward::Tunnel;
+use doors::Away;
 use event::{Draft, Text};
+use socket::Socket;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -41,9 +61,12 @@ pub(crate) struct Conn {
     /// Whether the peer is in `trusted_ips`.
     pub trusted: bool,
     pub peer_bytes: [u8; 16],
+    /// The other end of the socket, if that is not the client: a balancer that speaks the PROXY protocol.
+    pub socket_bytes: [u8; 16],
     pub peer_text: Box<str>,
-    /// Our own port.
-    pub port: u16,
+    pub ends: Ends,
+    /// Requests so far.
+    pub requests: Cell<u64>,
     pub tls: Option<TlsFacts>,
     pub strict: Option<StrictHandle>,
     /// Laid here by the exchange that was answered 101.
@@ -99,8 +122,11 @@ impl Conn {
 pub(crate) async fn accept(core: Rc<Core>, listener: usize, socket: TcpListener) {
     let deadline = core.clock.deadline();
     loop {
-        let full = core.connections.get() >= core.plan.limits.connections_max;
         let taken = std::future::poll_fn(|cx| {
+            let limits = &core.plan.limits;
+            // Those beyond `connections_max` are refused; when too many are, they wait in the kernel's queue.
+            let most = limits.connections_max.saturating_add(limits.connections_refused_max);
+            let full = core.doors.open() >= most;
             if !full && let std::task::Poll::Ready(taken) = socket.poll_accept(cx) {
                 return std::task::Poll::Ready(Some(taken));
             }
@@ -115,7 +141,8 @@ pub(crate) async fn accept(core: Rc<Core>, listener: usize, socket: TcpListener)
         .await;
         match taken {
             Some(Ok((stream, peer))) => {
-                tokio::task::spawn_local(connection(Rc::clone(&core), listener, stream, peer));
+                let open = core.doors.enter();
+                tokio::task::spawn_local(connection(Rc::clone(&core), listener, (stream, peer), open));
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot accept");
@@ -136,31 +163,62 @@ impl Drop for Open {
     }
 }
 
-async fn connection(core: Rc<Core>, listener: usize, stream: TcpStream, peer: SocketAddr) {
+async fn connection(
+    core: Rc<Core>,
+    listener: usize,
+    (stream, peer): (TcpStream, SocketAddr),
+    open: doors::Open,
+) {
     core.connections.set(core.connections.get() + 1);
-    let _open = Open(Rc::clone(&core));
+    let _open = (Open(Rc::clone(&core)), open);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a client left at once");
         return;
     }
-    let port = stream.local_addr().map_or(0, |addr| addr.port());
+    let own = stream.local_addr().unwrap_or(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0));
+    let mut socket = Socket::new(stream);
     let deadline = core.clock.deadline();
+    let limits = &core.plan.limits;
+    let listen = &core.plan.listeners[listener];
+    let answers = listen.tls.is_none() && listen.streams.is_none();
+    if core.doors.open() > limits.connections_max {
+        return Box::pin(busy::refuse(&core, socket, Away::Full, answers)).await;
+    }
+    let ends = match Ends::find(&core, listener, &mut socket, (peer, own), &deadline).await {
+        Ok(ends) => ends,
+        Err(away) => {
+            core.doors.count(away);
+            return;
+        }
+    };
+    let _place = match limits.connections_per_client_max {
+        most if most > 0 && ends.is_client => match core.doors.place(ends.from.ip(), most) {
+            None => return Box::pin(busy::refuse(&core, socket, Away::Client, answers)).await,
+            place => place,
+        },
+        _ => None,
+    };
+    if let Some(kinds) = listen.streams {
+        drop(deadline);
+        return Box::pin(streams::serve(Rc::clone(&core), listener, kinds, socket, ends)).await;
+    }
     let header_ms = core.plan.timeouts.header_timeout_ms;
-    let acceptor = core.plan.listeners[listener].tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
+    let acceptor = listen.tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
     let (mut stream, tls, mut h2) = match acceptor {
-        None => (Stream::new(Wire::Plain(stream)), None, false),
-        Some(acceptor) => match Box::pin(deadline.within(header_ms, acceptor.accept(stream))).await {
+        None => (Stream::new(Wire::Plain(socket)), None, false),
+        Some(acceptor) => match Box::pin(deadline.within(header_ms, acceptor.accept(socket))).await {
             Some(Ok(tls)) => {
                 let (_, session) = tls.get_ref();
                 let facts = TlsFacts::of(session);
                 let h2 = session.alpn_protocol() == Some(b"h2");
                 (Stream::new(Wire::Tls(Box::new(tls))), Some(facts), h2)
             }
-            Some(Err(error)) => {
-                tracing::debug!(%peer, %error, "TLS handshake failed");
-                return;
+            failed => {
+                if let Some(Err(error)) = failed {
+                    tracing::debug!(%peer, %error, "TLS handshake failed");
+                }
+                return core.doors.count(Away::Handshake);
             }
-            None => return,
         },
     };
     if tls.is_none() {
@@ -183,13 +241,16 @@ async fn connection(core: Rc<Core>, listener: usize, stream: TcpStream, peer: So
             return;
         }
     }
-    let peer_ip = peer.ip().to_canonical();
+    let client = ends.from.ip();
     let conn = Conn {
         listener,
-        trusted: core.plan.trusted.contains(peer_ip),
-        peer_bytes: event::ip_bytes(peer_ip),
-        peer_text: peer_ip.to_string().into(),
-        port,
+        // A balancer passes on whatever its client sends: it is the client who must be trusted.
+        trusted: core.plan.trusted.contains(client),
+        peer_bytes: event::ip_bytes(client),
+        peer_text: client.to_string().into(),
+        socket_bytes: event::ip_bytes(ends.socket),
+        ends,
+        requests: Cell::new(0),
         tls,
         strict: None,
         tunnel: RefCell::new(None),

@@ -1,5 +1,6 @@
 //! A client's connection, cleartext or TLS, with the bytes that were read to find out its protocol put back in front.
 
+use super::socket::Socket;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -7,7 +8,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 /// How every HTTP/2 connection begins (RFC 9113, 3.4).
@@ -17,8 +17,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const JOINED_BYTES_MAX: usize = 1 << 10;
 
 pub(crate) enum Wire {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 pub(crate) struct Stream {
@@ -75,12 +75,9 @@ impl Stream {
 
     /// Closes with a reset, so that what was sent does not look whole.
     pub fn reset(&mut self) {
-        let socket = match &self.wire {
-            Wire::Plain(io) => io,
-            Wire::Tls(io) => io.get_ref().0,
-        };
-        if let Err(error) = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO)) {
-            tracing::debug!(%error, "cannot reset a connection");
+        match &mut self.wire {
+            Wire::Plain(io) => io.reset(),
+            Wire::Tls(io) => io.get_mut().0.reset(),
         }
     }
 

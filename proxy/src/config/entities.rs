@@ -39,7 +39,7 @@ pub struct Service {
     pub name: Option<String>,
     /// `protocol`, `host`, `port` and `path` in one: `http://10.0.0.1:9000/base`.
     pub url: Option<String>,
-    /// `http` (default), `https`, `grpc` or `grpcs`.
+    /// `http` (default), `https`, `grpc` or `grpcs`; of streams `tcp`, or `tls` to upstreams that want TLS.
     pub protocol: Option<String>,
     /// A host name, an address, or the name of an upstream.
     pub host: Option<String>,
@@ -62,6 +62,9 @@ pub struct Service {
     /// Whether HTTP/2 is spoken with the upstream, by prior knowledge for `http` and by ALPN for `https`: false by default,
     /// always for `grpc` and `grpcs`.
     pub http2: Option<bool>,
+    /// Whether connections to the upstream begin with a header of the PROXY protocol that names the client, and of which
+    /// version: `v1` or `v2`. Each request has a connection of its own then.
+    pub send_proxy_protocol: Option<SendProxyProtocol>,
     /// Whether the certificate of an upstream with TLS must be valid for the service's host: true by default.
     pub tls_verify: Option<bool>,
     /// Most certificates between the upstream's own and an authority's, 0 to 6: 6 by default.
@@ -79,6 +82,16 @@ pub struct Service {
     pub plugins: Vec<Plugin>,
 }
 
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SendProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
 /// A route: it matches when each kind of attribute that it names matches.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -89,7 +102,8 @@ pub struct Route {
     pub name: Option<String>,
     /// `http` and `https` by default; without `http` and `grpc` cleartext requests are sent away, as
     /// `https_redirect_status_code` says. Without `https` and `grpcs` both are taken, as in Kong. `grpc` and `grpcs` alone
-    /// take gRPC by HTTP/2 only.
+    /// take gRPC by HTTP/2 only. Streams come by `gateway.stream_listen`:
+    /// `tcp` takes plain ones, `tls` those whose TLS ends at the gateway, `tls_passthrough` those whose TLS goes on as it is.
     pub protocols: Vec<String>,
     /// Host names, with at most one `*` for the labels at the begin or the end, with or without a port.
     pub hosts: Vec<String>,
@@ -115,6 +129,10 @@ pub struct Route {
     /// route, its service or of all, which finds out who calls; other callers go on to the next route that matches, whose
     /// own key-auth they have to pass. It tells callers apart, it does not keep them out.
     pub consumers: Vec<String>,
+    /// Of streams: where clients come from; one of these must hold.
+    pub sources: Vec<RouteEnd>,
+    /// Of streams: where clients connect to, the gateway's own end; one of these must hold.
+    pub destinations: Vec<RouteEnd>,
     /// Whether the matched part is taken off the path: true by default.
     pub strip_path: Option<bool>,
     /// Whether the client's Host goes upstream rather than the target's: false by default.
@@ -143,6 +161,16 @@ pub struct Route {
     pub tags: Vec<String>,
     /// Plugins of this route.
     pub plugins: Vec<Plugin>,
+}
+
+/// One end of a stream, as far as a route asks for it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouteEnd {
+    /// An address, or a network (CIDR).
+    pub ip: Option<String>,
+    /// A port.
+    pub port: Option<u16>,
 }
 
 /// A reference to an entity: its name or id, plain or as `{name: ...}` or `{id: ...}`.

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 pub struct GatewayConfig {
     /// Where clients connect.
     pub listen: Vec<Listen>,
+    /// Where clients of TCP and TLS streams connect: routes of `tcp`, `tls` and `tls_passthrough`.
+    pub stream_listen: Vec<StreamListen>,
     /// Threads, each with its own sockets, upstream connections and spool lane; 0 means one per core.
     pub threads: u16,
     /// Bounds of what one thread takes in.
@@ -41,6 +43,7 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             listen: vec![Listen::default()],
+            stream_listen: Vec::new(),
             threads: 0,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -68,6 +71,49 @@ pub struct Listen {
     /// TLS (with HTTP/2 by ALPN); without it cleartext, HTTP/2 by prior knowledge.
     #[serde(default)]
     pub tls: Option<ListenTls>,
+    /// Whether connections begin with a header of the PROXY protocol, version 1 or 2, by which a load balancer says who
+    /// its client is. Only balancers of `trusted_ips` may.
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// One listener of streams.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamListen {
+    /// Name in events.
+    #[serde(default = "StreamListen::default_name")]
+    pub name: String,
+    /// `ip:port`; port 0 takes a free one, which is printed.
+    pub address: String,
+    /// Clients begin with TLS, which ends here for routes of `tls`; routes of `tls_passthrough` have it passed through.
+    #[serde(default)]
+    pub tls: Option<ListenTls>,
+    /// Clients begin with TLS, and there are routes of `tls_passthrough` only: no certificate is needed.
+    #[serde(default)]
+    pub passthrough: bool,
+    /// Whether connections begin with a header of the PROXY protocol, as of `listen`.
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+}
+
+impl StreamListen {
+    fn default_name() -> String {
+        "stream".into()
+    }
+}
+
+/// Whether connections begin with a header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// No: such a header is no request, and refused.
+    #[default]
+    Off,
+    /// Those of trusted peers may; others are not asked, and are refused if they do.
+    Accept,
+    /// All must, and come from trusted peers; others are closed.
+    Require,
 }
 
 impl Listen {
@@ -78,7 +124,8 @@ impl Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { name: Self::default_name(), address: "0.0.0.0:8000".into(), tls: None }
+        let (name, address) = (Self::default_name(), "0.0.0.0:8000".into());
+        Self { name, address, tls: None, proxy_protocol: ProxyProtocol::default() }
     }
 }
 
@@ -142,8 +189,26 @@ pub enum TlsVersionMin {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Most client connections of one thread; further ones wait in the kernel's queue.
+    /// Most client connections, of all threads and listeners together. Further ones are told 503 and closed, or reset
+    /// where they would begin with TLS.
     pub connections_max: usize,
+    /// Most connections of one client: an address, of IPv6 a network of 64 bits, as the socket or the PROXY protocol
+    /// tells it. Further ones are told 429 and closed. Peers of `trusted_ips`, which speak for many, have no such bound.
+    /// 0 means none.
+    pub connections_per_client_max: u32,
+    /// Most connections of one thread that are being told so; further ones are reset, or wait in the kernel's queue.
+    pub connections_refused_max: usize,
+    /// Most requests under way, of which each thread has its equal share; beyond it 503 at once. 0 means no bound.
+    pub requests_max: usize,
+    /// What `Retry-After` says to who is told 503 or 429 by these bounds, seconds.
+    pub retry_after_s: u32,
+    /// Most requests on one connection: the last is answered with `Connection: close` or followed by GOAWAY. 0 means no
+    /// bound.
+    pub requests_per_connection_max: u64,
+    /// Longest header of the PROXY protocol version 2.
+    pub proxy_header_bytes_max: usize,
+    /// Longest ClientHello of a stream, by which it is routed.
+    pub client_hello_bytes_max: usize,
     /// Longest request head; beyond it 431.
     pub header_bytes_max: usize,
     /// Most header lines; beyond it 431.
@@ -163,6 +228,15 @@ pub struct Limits {
     pub held_bytes_max: usize,
     /// Most streams that a client may have open on one HTTP/2 connection.
     pub h2_streams_max: u32,
+    /// Most streams of one HTTP/2 connection that are reset within a second, by the client or because of it; beyond it
+    /// GOAWAY.
+    pub h2_resets_max: u32,
+    /// Most frames within a second on one HTTP/2 connection that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
+    /// CONTINUATION, empty DATA, unknown ones. Each DATA frame that the client is sent allows for four more. Beyond it
+    /// GOAWAY.
+    pub h2_control_frames_max: u32,
+    /// Most streams in the life of one HTTP/2 connection that are reset for an error of the client's; beyond it GOAWAY.
+    pub h2_errors_max: usize,
     /// Most idle upstream connections that one thread keeps for one target.
     pub upstream_idle_max: usize,
     /// Most requests at once on one HTTP/2 connection to an upstream; with more, a further connection is opened.
@@ -175,6 +249,13 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 16_384,
+            connections_per_client_max: 8192,
+            connections_refused_max: 256,
+            requests_max: 16_384,
+            retry_after_s: 1,
+            requests_per_connection_max: 1_000_000,
+            proxy_header_bytes_max: 4096,
+            client_hello_bytes_max: 16 << 10,
             header_bytes_max: 32 << 10,
             header_count_max: 100,
             request_line_bytes_max: 8 << 10,
@@ -184,6 +265,9 @@ impl Default for Limits {
             drain_bytes_max: 64 << 10,
             held_bytes_max: 16 << 10,
             h2_streams_max: 256,
+            h2_resets_max: 200,
+            h2_control_frames_max: 1000,
+            h2_errors_max: 128,
             upstream_idle_max: 512,
             upstream_streams_max: 100,
             response_header_bytes_max: 64 << 10,
@@ -203,6 +287,8 @@ pub struct Timeouts {
     pub body_idle_timeout_ms: u64,
     /// Longest silence of an upgraded connection, both ways together.
     pub tunnel_idle_timeout_ms: u64,
+    /// Longest silence of a TCP or TLS stream, both ways together.
+    pub stream_idle_timeout_ms: u64,
     /// How long an idle upstream connection is kept.
     pub upstream_idle_timeout_ms: u64,
     /// How long a closing connection is drained so that the client can read the last response.
@@ -220,6 +306,7 @@ impl Default for Timeouts {
             idle_timeout_ms: 75_000,
             body_idle_timeout_ms: 60_000,
             tunnel_idle_timeout_ms: 3_600_000,
+            stream_idle_timeout_ms: 600_000,
             upstream_idle_timeout_ms: 60_000,
             linger_timeout_ms: 2_000,
             drain_timeout_ms: 10_000,

@@ -26,10 +26,13 @@ mod states;
 pub use certificates::{CaCertificate, Certificate, NestedSni, Sni, SniName};
 pub use circuit::{CircuitBreaker, SlowStart};
 pub use dns::{Dns, RecordKind};
-pub use entities::{Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, Service};
+pub use entities::{
+    Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, RouteEnd,
+    SendProxyProtocol, Service,
+};
 pub use gateway::{
-    ClientCertificates, GatewayConfig, Limits, Listen, ListenTls, NamedCertificate, ResponseHeader, Timeouts,
-    TlsVersionMin,
+    ClientCertificates, GatewayConfig, Limits, Listen, ListenTls, NamedCertificate, ProxyProtocol,
+    ResponseHeader, StreamListen, Timeouts, TlsVersionMin,
 };
 pub use health::{
     ActiveChecks, ActiveHealthy, ActiveUnhealthy, CheckKind, Healthchecks, PassiveChecks, PassiveHealthy,

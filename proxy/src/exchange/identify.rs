@@ -77,7 +77,7 @@ pub(super) fn request(core: &Core, conn: &Conn, parts: &Parts, record: &mut Reco
     head.span_id = span_id;
     head.parent_span_id = parent.map_or([0; 8], |parent| parent.span_id);
     head.sampled = u8::from(trace.sampled);
-    head.peer_ip = conn.peer_bytes;
+    head.peer_ip = conn.socket_bytes;
     head.client_ip = client.map_or(conn.peer_bytes, event::ip_bytes);
     head.scheme = if conn.tls.is_some() { Scheme::Https } else { Scheme::Http } as u8;
     head.protocol = match parts.version {

@@ -79,6 +79,10 @@ async fn pass(
     record: &mut Record,
 ) -> Result<Answer, Stop> {
     let claims = identify::request(core, conn, parts, record);
+    if core.is_overloaded() {
+        core.doors.overloaded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        return Err(Fault::Overloaded.into());
+    }
     let Parts { method, uri, headers, version, .. } = parts;
     let host = host::of(uri, headers, conn.default_port());
     if let Ok(host) = &host {

@@ -20,6 +20,10 @@ pub(super) async fn drain(core: &Core, body: Option<ClientBody>, fault: Fault) -
     if body.is_end() {
         return true;
     }
+    // This answer must be fast.
+    if fault == Fault::Overloaded {
+        return false;
+    }
     let limit = core.plan.limits.drain_bytes_max as u64;
     if body.length().is_some_and(|bytes| bytes > limit) {
         return false;
@@ -60,7 +64,7 @@ pub(crate) fn record_refused(
     draft.head.request_id = request_id;
     (draft.head.trace_id, draft.head.span_id) = (trace_id, span_id);
     draft.head.sampled = u8::from(sampled);
-    draft.head.peer_ip = conn.peer_bytes;
+    draft.head.peer_ip = conn.socket_bytes;
     draft.head.client_ip = conn.peer_bytes;
     draft.head.protocol = Protocol::H1 as u8;
     draft.head.scheme = if conn.tls.is_some() { Scheme::Https } else { Scheme::Http } as u8;

@@ -2,6 +2,7 @@
 
 use super::http2::{Shared, Stream};
 use super::tally::Open;
+use crate::accept::proxy_protocol;
 use crate::core::Core;
 use crate::plan::LinkPlan;
 use rustls_pki_types::ServerName;
@@ -12,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -61,10 +62,20 @@ impl Connected {
     }
 }
 
-/// Opens a connection; `name` is whom a certificate must be for.
-pub(crate) async fn open(link: &LinkPlan, addr: SocketAddr, name: &str) -> Result<Connected, NotConnected> {
-    let io = TcpStream::connect(addr).await.map_err(NotConnected::Tcp)?;
+/// Opens a connection; `name` is whom a certificate must be for, `ends` are the client's, for upstreams that are told.
+pub(crate) async fn open(
+    link: &LinkPlan,
+    addr: SocketAddr,
+    name: &str,
+    ends: (SocketAddr, SocketAddr),
+) -> Result<Connected, NotConnected> {
+    let mut io = TcpStream::connect(addr).await.map_err(NotConnected::Tcp)?;
     io.set_nodelay(true).map_err(NotConnected::Tcp)?;
+    if let Some(version) = link.proxy {
+        let mut header = Vec::new();
+        proxy_protocol::write(version, Some(ends), &mut header);
+        io.write_all(&header).await.map_err(NotConnected::Tcp)?;
+    }
     let Some(config) = &link.tls else {
         return Ok(Connected { wire: Wire::Plain(io), handshake_from: None });
     };
@@ -76,6 +87,18 @@ pub(crate) async fn open(link: &LinkPlan, addr: SocketAddr, name: &str) -> Resul
 }
 
 impl Wire {
+    /// Closes with a reset, so that what was sent does not look whole.
+    pub fn reset(&self) {
+        let socket = match self {
+            Self::Plain(io) => io,
+            Self::Tls(io) => io.get_ref().0,
+            Self::Http2(_) => return,
+        };
+        if let Err(error) = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO)) {
+            tracing::debug!(%error, "cannot reset a connection");
+        }
+    }
+
     /// Whether an idle connection is open and silent: anything that comes by itself makes it useless.
     pub fn is_silent(&mut self) -> bool {
         match self {

@@ -12,7 +12,7 @@ use crate::pieces::line;
 use crate::trace::{self, Parent};
 use http::{HeaderMap, HeaderName, Method, header};
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// All that a request head is made of.
 pub(crate) struct Outgoing<'a> {
@@ -51,6 +51,13 @@ struct Seen {
 }
 
 impl Outgoing<'_> {
+    /// The client and where it has connected to, for upstreams that are told by the PROXY protocol.
+    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
+        let ends = &self.conn.ends;
+        // Of a client that a trusted peer speaks for the port is not known.
+        (self.client.map_or(ends.from, |ip| SocketAddr::new(ip, 0)), ends.to)
+    }
+
     /// Writes the head of one try.
     pub fn write(&self, out: &mut Vec<u8>, host: &[u8], span_id: [u8; 8], framing: Framing) {
         out.extend_from_slice(self.method.as_str().as_bytes());
@@ -187,7 +194,7 @@ impl Outgoing<'_> {
         }
         if !seen.port {
             // Writing into a vector cannot fail.
-            let _written = write!(out, "x-forwarded-port: {}\r\n", self.conn.port);
+            let _written = write!(out, "x-forwarded-port: {}\r\n", self.conn.ends.to.port());
         }
         if !seen.path {
             line(out, b"x-forwarded-path", self.target.path.as_bytes());

@@ -37,6 +37,8 @@ mod relay;
 
 mod tunnel;
 
+mod stream;
+
 pub(crate) use answer::Head;
 pub(crate) use balance::Balance;
 pub(crate) use hash::{HashCookie, HashKey, HashPlan};
@@ -44,8 +46,9 @@ pub(crate) use head::Outgoing;
 pub(crate) use headers::{client_of, is_hop, tokens, upgrade_of};
 pub(crate) use relay::Relay;
 pub(crate) use retry::RetryPlan;
+pub(crate) use stream::attach;
 pub(crate) use target::Target;
-pub(crate) use tunnel::Tunnel;
+pub(crate) use tunnel::{Ended, Stretch, Tunnel};
 pub(crate) use upload::Upload;
 
 use crate::clock::Deadline;
@@ -62,6 +65,7 @@ use event::{ABSENT_U16, Attempt, AttemptError, Text};
 use hash::Hashed;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pool::{Broken, Lease};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -145,7 +149,10 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         let lease = match pooled {
             Some(lease) => Ok(lease),
             // On the heap: the many requests that find a connection need not carry the room for a handshake.
-            None => Box::pin(connect(core, &endpoint, service, &deadline, fresh_only, record)).await?,
+            None => {
+                let ends = head.ends();
+                Box::pin(connect(core, &endpoint, service, ends, &deadline, fresh_only, record)).await?
+            }
         };
         let mut lease = match lease {
             Ok(lease) => lease,
@@ -286,18 +293,19 @@ async fn connect(
     core: &Rc<Core>,
     endpoint: &Rc<Endpoint>,
     service: &ServicePlan,
+    ends: (SocketAddr, SocketAddr),
     deadline: &Deadline,
     fresh_only: bool,
     record: &mut Record,
 ) -> Result<Result<Box<Lease>, (AttemptError, Fault)>, Fault> {
     let Some(circuit) = &core.plan.upstreams[service.upstream].circuit else {
-        return Ok(open(core, endpoint, service, None, deadline, record).await);
+        return Ok(open(core, endpoint, service, ends, None, deadline, record).await);
     };
     let _pending = circuit::queue(core, service.upstream, circuit)?;
     let place = circuit::connection(core, endpoint, service, circuit, deadline, fresh_only);
     Ok(match place.await? {
         circuit::Place::Free(lease) => Ok(lease),
-        circuit::Place::New(held) => open(core, endpoint, service, Some(held), deadline, record).await,
+        circuit::Place::New(held) => open(core, endpoint, service, ends, Some(held), deadline, record).await,
     })
 }
 
@@ -305,6 +313,7 @@ async fn open(
     core: &Rc<Core>,
     endpoint: &Rc<Endpoint>,
     service: &ServicePlan,
+    ends: (SocketAddr, SocketAddr),
     held: Option<Held>,
     deadline: &Deadline,
     record: &mut Record,
@@ -318,7 +327,7 @@ async fn open(
         _ => core.plan.server_name(service.upstream, endpoint.peer.target),
     };
     let begun = Instant::now();
-    let connected = deadline.within(timeout_ms, connect::open(link, addr, name)).await;
+    let connected = deadline.within(timeout_ms, connect::open(link, addr, name, ends)).await;
     let now = Instant::now();
     record.draft().head.connect_us = micros(begun, now);
     match connected {

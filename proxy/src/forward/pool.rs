@@ -194,7 +194,7 @@ pub(super) fn join(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Opt
 /// A stream on a new connection, which others may join.
 pub(super) fn share(core: &Rc<Core>, endpoint: &Rc<Endpoint>, shared: Rc<Shared>) -> Box<Lease> {
     let lease = stream(core, endpoint, &shared);
-    if !endpoint.retired.get() {
+    if !endpoint.retired.get() && core.plan.links[shared.link].proxy.is_none() {
         endpoint.shared.borrow_mut().push(shared);
         endpoint.tally.free_for_all();
     }
@@ -220,7 +220,8 @@ pub(super) fn put(core: &Core, mut lease: Box<Lease>) {
         return;
     }
     let serves = core.phase.get() == crate::core::Phase::Serving && !endpoint.retired.get();
-    if !serves || !lease.keeps || !lease.read.is_empty() {
+    let own = core.plan.links[lease.link].proxy.is_some();
+    if !serves || own || !lease.keeps || !lease.read.is_empty() {
         return;
     }
     lease.idle_since_ms = core.clock.now_ms();

@@ -1,15 +1,17 @@
-//! An upgraded connection: bytes both ways until one side ends or both are silent for too long. It begins only after
-//! the upstream's 101 has gone to the client.
+//! Bytes both ways until both sides have ended, one breaks, or both are silent for too long: of an upgraded connection,
+//! after the upstream's 101 has gone to the client, or of a stream.
 
 use super::connect::Wire;
 use super::pool::{Counted as Counts, Lease};
 use crate::clock::Deadline;
+use crate::core::{Core, Phase};
 use crate::record::Record;
 use bytes::Bytes;
 use event::Outcome;
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -18,77 +20,132 @@ const COPY_BYTES: usize = 16 << 10;
 
 /// The upstream's side of a tunnel, and its event.
 pub(crate) struct Tunnel {
-    upstream: Wire,
-    /// What the upstream sent right behind its 101.
-    ahead: Bytes,
-    /// Counts it as a request of its target.
-    _counts: Counts,
+    stretch: Stretch,
     record: Record,
-    deadline: Deadline,
-    idle_ms: u64,
 }
 
 impl Tunnel {
     /// Takes the connection whose response was a 101.
     pub fn new(lease: Lease, record: Record, deadline: Deadline) -> Self {
         let idle_ms = record.core.plan.timeouts.tunnel_idle_timeout_ms;
-        let (upstream, ahead, counts) = lease.into_parts();
-        Self { upstream, ahead, _counts: counts, record, deadline, idle_ms }
+        Self { stretch: Stretch::new(lease, deadline, idle_ms), record }
     }
 
     /// Carries bytes. `ahead` is what the client sent before its tunnel was there.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, client: S, ahead: &[u8]) {
-        let (up, down, moved) = (Cell::new(0), Cell::new(0), Cell::new(0u64));
-        let (mut client_read, mut client_write) = tokio::io::split(Counted { io: client, moved: &moved });
-        let (mut upstream_read, mut upstream_write) = tokio::io::split(self.upstream);
-        let first = self.ahead.clone();
-        let mut both = std::pin::pin!(async {
-            let upward = copy(ahead, &mut client_read, &mut upstream_write, &up);
-            let downward = copy(&first, &mut upstream_read, &mut client_write, &down);
-            tokio::try_join!(upward, downward).is_ok()
-        });
-        let mut seen = u64::MAX;
-        let deadline = &self.deadline;
-        let core = std::rc::Rc::clone(&self.record.core);
-        let clean = std::future::poll_fn(|cx| {
-            if let Poll::Ready(clean) = both.as_mut().poll(cx) {
-                return Poll::Ready(clean);
-            }
-            if core.phase.get() == crate::core::Phase::Cut {
-                return Poll::Ready(false);
-            }
-            let total = up.get() + down.get() + moved.get();
-            if total != seen {
-                seen = total;
-                deadline.arm(self.idle_ms);
-            }
-            deadline.poll(cx).map(|()| false)
-        })
-        .await;
+        let core = Rc::clone(&self.record.core);
+        let carried = self.stretch.run(&core, client, ahead).await;
         let head = &mut self.record.draft().head;
-        (head.request_bytes, head.response_bytes) = (up.get(), down.get());
-        if clean {
-            self.record.finish(Outcome::Ok);
+        (head.request_bytes, head.response_bytes) = (carried.up, carried.down);
+        match carried.ended {
+            Ended::Clean => self.record.finish(Outcome::Ok),
+            Ended::Upstream => self.record.finish(Outcome::UpstreamReset),
+            Ended::Client | Ended::Idle | Ended::Cut => {}
         }
     }
 }
 
+/// How carrying ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Both sides have said all they had.
+    Clean,
+    /// A side broke.
+    Client,
+    Upstream,
+    /// Both were silent for too long.
+    Idle,
+    /// The gateway ends.
+    Cut,
+}
+
+/// The upstream's side of what carries bytes both ways.
+pub(crate) struct Stretch {
+    upstream: Wire,
+    /// What the upstream has sent already.
+    ahead: Bytes,
+    /// Counts it as a request of its target.
+    _counts: Counts,
+    deadline: Deadline,
+    idle_ms: u64,
+}
+
+/// What was carried, and both sides back.
+pub(crate) struct Carried<S> {
+    pub client: S,
+    pub upstream: Wire,
+    pub up: u64,
+    pub down: u64,
+    pub ended: Ended,
+}
+
+impl Stretch {
+    pub fn new(lease: Lease, deadline: Deadline, idle_ms: u64) -> Self {
+        let (upstream, ahead, counts) = lease.into_parts();
+        Self { upstream, ahead, _counts: counts, deadline, idle_ms }
+    }
+
+    /// Carries bytes until both sides have ended. `ahead` is what the client has sent already.
+    pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+        self,
+        core: &Core,
+        client: S,
+        ahead: &[u8],
+    ) -> Carried<S> {
+        let (up, down, moved) = (Cell::new(0), Cell::new(0), Cell::new(0u64));
+        let (mut client_read, mut client_write) = tokio::io::split(Counted { io: client, moved: &moved });
+        let (mut upstream_read, mut upstream_write) = tokio::io::split(self.upstream);
+        let ended = {
+            let mut both = std::pin::pin!(async {
+                let upward = copy(ahead, &mut client_read, &mut upstream_write, &up);
+                let downward = copy(&self.ahead, &mut upstream_read, &mut client_write, &down);
+                let upward =
+                    async { upward.await.map_err(|from| if from { Ended::Client } else { Ended::Upstream }) };
+                let downward = async {
+                    downward.await.map_err(|from| if from { Ended::Upstream } else { Ended::Client })
+                };
+                tokio::try_join!(upward, downward).map_or_else(|broken| broken, |_| Ended::Clean)
+            });
+            let mut seen = u64::MAX;
+            std::future::poll_fn(|cx| {
+                if let Poll::Ready(ended) = both.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                if core.phase.get() == Phase::Cut {
+                    return Poll::Ready(Ended::Cut);
+                }
+                let total = up.get() + down.get() + moved.get();
+                if total != seen {
+                    seen = total;
+                    self.deadline.arm(self.idle_ms);
+                }
+                self.deadline.poll(cx).map(|()| Ended::Idle)
+            })
+            .await
+        };
+        let client = client_read.unsplit(client_write).io;
+        let upstream = upstream_read.unsplit(upstream_write);
+        Carried { client, upstream, up: up.get(), down: down.get(), ended }
+    }
+}
+
+/// Carries one way until the end, which it hands on. When it breaks: whether that was where the bytes come from.
 async fn copy(
     first: &[u8],
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     count: &Cell<u64>,
-) -> io::Result<()> {
-    to.write_all(first).await?;
+) -> Result<(), bool> {
+    to.write_all(first).await.map_err(|_| false)?;
     count.set(first.len() as u64);
     let mut buffer = vec![0; COPY_BYTES];
     loop {
-        let read = from.read(&mut buffer).await?;
+        let read = from.read(&mut buffer).await.map_err(|_| true)?;
         if read == 0 {
-            return to.shutdown().await;
+            return to.shutdown().await.map_err(|_| false);
         }
-        to.write_all(&buffer[..read]).await?;
-        to.flush().await?;
+        to.write_all(&buffer[..read]).await.map_err(|_| false)?;
+        to.flush().await.map_err(|_| false)?;
         count.set(count.get() + read as u64);
     }
 }

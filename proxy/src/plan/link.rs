@@ -3,6 +3,7 @@
 
 use super::certificates::Store;
 use super::pem;
+use crate::accept::ProxyVersion;
 use crate::forward::verifier;
 use event::Problem;
 use rustls::ClientConfig;
@@ -21,6 +22,8 @@ pub(crate) struct LinkPlan {
     pub tls: Option<Arc<ClientConfig>>,
     /// Whether HTTP/2 is spoken: by prior knowledge, or by ALPN after TLS.
     pub http2: bool,
+    /// The header of the PROXY protocol that each begins with: it is the client's own then, and never pooled.
+    pub proxy: Option<ProxyVersion>,
 }
 
 /// All that makes two links differ.
@@ -28,6 +31,9 @@ pub(crate) struct LinkPlan {
 pub(super) struct LinkKey {
     pub tls: Option<TlsKey>,
     pub http2: bool,
+    pub proxy: Option<ProxyVersion>,
+    /// Whether it carries streams rather than requests: no protocol is named to TLS.
+    pub stream: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +73,11 @@ impl Links {
         if let Some(found) = self.keys.iter().position(|known| *known == key) {
             return found;
         }
-        let tls = key.tls.as_ref().map(|tls| self.client_config(tls, key.http2, material, problems));
-        self.plans.push(LinkPlan { tls, http2: key.http2 });
+        let mut tls = key.tls.as_ref().map(|tls| self.client_config(tls, key.http2, material, problems));
+        if let (true, Some(tls)) = (key.stream, &mut tls) {
+            Arc::make_mut(tls).alpn_protocols.clear();
+        }
+        self.plans.push(LinkPlan { tls, http2: key.http2, proxy: key.proxy });
         self.keys.push(key);
         self.keys.len() - 1
     }

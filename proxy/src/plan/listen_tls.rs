@@ -14,6 +14,7 @@ use std::sync::Arc;
 pub(super) fn server_config(
     tls: &ListenTls,
     shared: &ServerNames,
+    protocols: &[&[u8]],
     path: &str,
     problems: &mut Vec<Problem>,
 ) -> Option<Arc<ServerTls>> {
@@ -41,7 +42,7 @@ pub(super) fn server_config(
         Some(verifier) => builder.with_client_cert_verifier(verifier),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Shown { own, shared: shared.clone() }));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // Sessions are resumed by tickets alone: nothing is kept here, and any thread can read them.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     match rustls::crypto::ring::Ticketer::new() {

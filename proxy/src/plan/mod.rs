@@ -27,8 +27,8 @@ mod tests;
 
 use crate::accept::ServerTls;
 use crate::auth::{Guard, Keyring};
-use crate::config::{Entities, GatewayConfig, Limits, ResponseHeader, Timeouts};
-use crate::route::Router;
+use crate::config::{Entities, GatewayConfig, Limits, ProxyProtocol, ResponseHeader, Timeouts};
+use crate::route::{Router, Streams};
 use event::Problem;
 use http::HeaderName;
 use std::net::SocketAddr;
@@ -45,6 +45,8 @@ pub struct Plan {
     pub(crate) listeners: Vec<ListenPlan>,
     pub(crate) threads: u16,
     pub(crate) limits: Limits,
+    /// One thread's share of `requests_max`.
+    pub(crate) requests_share: usize,
     pub(crate) timeouts: Timeouts,
     pub(crate) trusted: TrustedNetworks,
     pub(crate) dns: crate::upstream::DnsPlan,
@@ -61,6 +63,7 @@ pub struct Plan {
     /// Identity of this configuration, in each event.
     pub(crate) version: u64,
     pub(crate) router: Router,
+    pub(crate) streams: Streams,
     pub(crate) services: Vec<ServicePlan>,
     pub(crate) links: Vec<LinkPlan>,
     pub(crate) upstreams: Vec<UpstreamPlan>,
@@ -110,6 +113,18 @@ pub(crate) struct ListenPlan {
     pub name: String,
     pub addr: SocketAddr,
     pub tls: Option<Arc<ServerTls>>,
+    pub proxy_protocol: ProxyProtocol,
+    /// What streams it takes; none for one of requests.
+    pub streams: Option<StreamKinds>,
+}
+
+/// Which streams a listener takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamKinds {
+    /// Any bytes.
+    Tcp,
+    /// What begins with TLS, which is ended here or passed through.
+    Tls,
 }
 
 /// What a route forwards to.
@@ -127,6 +142,8 @@ pub(crate) struct ServicePlan {
     pub write_timeout_ms: u64,
     pub read_timeout_ms: u64,
     pub enabled: bool,
+    /// Whether it takes streams rather than requests.
+    pub stream: bool,
 }
 
 /// Checks a configuration and makes the plan of it.
@@ -148,6 +165,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         listeners: front.listeners,
         threads: front.threads,
         limits: gateway.limits.clone(),
+        requests_share: share_of(gateway.limits.requests_max, front.threads),
         timeouts: gateway.timeouts.clone(),
         trusted: front.trusted,
         dns,
@@ -161,6 +179,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         sends_kong: KongHeaders::of(&gateway.headers),
         version: version(gateway, entities),
         router: back.router.build(),
+        streams: Streams::new(back.streams),
         services: back.services,
         links: back.links,
         upstreams: back.upstreams,
@@ -168,6 +187,11 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         guards: back.guards,
         keyring: back.keyring,
     })
+}
+
+/// One thread's part of a bound of all; 0 means none.
+fn share_of(all: usize, threads: u16) -> usize {
+    if all == 0 { usize::MAX } else { all.div_ceil(usize::from(threads.max(1))) }
 }
 
 /// FNV-1a over the configuration as JSON: the same file is the same version in every process.

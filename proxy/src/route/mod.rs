@@ -20,6 +20,8 @@ mod rank;
 
 mod split;
 
+mod streams;
+
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ pub(crate) use conditions::{Conditions, HeaderCondition, HeaderValueCondition};
 pub(crate) use hosts::HostPattern;
 pub(crate) use pattern::{Caches, Pattern, Patterns};
 pub(crate) use split::{Destination, Split, StickyKey};
+pub(crate) use streams::{Side as StreamSide, StreamAsked, StreamMatches, StreamRoute, Streams};
 
 use hosts::Hosts;
 use http::{HeaderMap, Method};

@@ -2,6 +2,7 @@
 //! prober count here; whoever reaches a bound turns the state.
 
 use super::peer::{By, Peer};
+use crate::accept::ProxyVersion;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub(crate) struct ActivePlan {
     pub probe: Probe,
     pub timeout: Duration,
     pub concurrency: usize,
+    /// The header of the PROXY protocol that a check begins with, as one of the gateway's own.
+    pub proxy: Option<ProxyVersion>,
     /// Of a fit address; none for no checks.
     pub healthy_interval: Option<Duration>,
     pub unhealthy_interval: Option<Duration>,

@@ -3,6 +3,7 @@
 use super::Upstreams;
 use super::health::{ActivePlan, Probe, ProbeTls, Shown};
 use super::peer::Peer;
+use crate::accept::proxy_protocol;
 use crate::plan::{Plan, TargetPlan};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -82,8 +83,13 @@ async fn check(plan: &Plan, upstream: usize, peer: &Peer) {
 }
 
 async fn probe(plan: &Plan, upstream: usize, active: &ActivePlan, peer: &Peer) -> io::Result<Shown> {
-    let stream = TcpStream::connect(peer.addr).await?;
+    let mut stream = TcpStream::connect(peer.addr).await?;
     stream.set_nodelay(true)?;
+    if let Some(version) = active.proxy {
+        let mut header = Vec::new();
+        proxy_protocol::write(version, None, &mut header);
+        stream.write_all(&header).await?;
+    }
     let target = &plan.targets[peer.target];
     let host = crate::forward::host(plan, upstream, peer);
     match &active.probe {

@@ -27,6 +27,20 @@ mod client;
 
 mod claims;
 
+mod limits;
+
+mod proxy_protocol;
+
+mod balancers;
+
+mod floods;
+
+mod streams;
+
+mod events;
+
+mod libraries;
+
 mod http1;
 
 mod http2;

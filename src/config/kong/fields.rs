@@ -31,8 +31,6 @@ pub(super) const FIELDS: &[(&str, &str, &str)] = &[
     ("services", "tls_sans", "the name that is verified is that of the host"),
     ("services", "client_certificate_id", "leave it out"),
     ("services", "filter_chains", "WebAssembly filters are not in this version"),
-    ("routes", "sources", "of HTTP requests the address is not matched: use hosts, paths or headers"),
-    ("routes", "destinations", "of HTTP requests the address is not matched: listen on another port"),
     (
         "routes",
         "expression",

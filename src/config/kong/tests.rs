@@ -153,7 +153,7 @@ services:
   ca_certificates: [x]
   colour: red
   routes:
-  - {name: r, paths: [/], sources: [{ip: 10.0.0.1}], methods: ["GETT "]}
+  - {name: r, paths: [/], priority: 1, methods: ["GETT "]}
 upstreams:
 - name: 10.0.0.1
   hash_fallback: ip
@@ -177,7 +177,7 @@ plugins:
     );
     for line in [
         "kong.yml:3:9: services[0].name: `a b` is not a name that Kong allows",
-        "kong.yml:8:27: services[0].routes[0].sources: `sources` is not supported",
+        "kong.yml:8:27: services[0].routes[0].priority: `priority` is not supported",
         "kong.yml:10:9: upstreams[0].name: ",
         "kong.yml:14:27: targets[1].upstream: there is no upstream `nobody`",
         "kong.yml:15:3: targets[2]: `upstream` is missing",

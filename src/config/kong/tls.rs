@@ -68,8 +68,8 @@ fn speaks_tls(service: &Node) -> bool {
         Kind::List(_) | Kind::Map(_) => None,
     };
     match (text("url"), text("protocol")) {
-        (Some(url), _) => url.starts_with("https:") || url.starts_with("grpcs:"),
-        (None, protocol) => matches!(protocol, Some("https" | "grpcs")),
+        (Some(url), _) => ["https:", "grpcs:", "tls:"].iter().any(|scheme| url.starts_with(scheme)),
+        (None, protocol) => matches!(protocol, Some("https" | "grpcs" | "tls")),
     }
 }
 

@@ -84,12 +84,14 @@ fn server(event: &Captured) -> Span {
     let head = &event.head;
     let (method, original) = method(event);
     let route = event.text(Text::Route);
+    let word = span_word(event.protocol, method);
     let name = match &route {
-        Some(route) => format!("{} {route}", span_method(method)),
-        None => span_method(method).to_owned(),
+        Some(route) => format!("{word} {route}"),
+        None => word.to_owned(),
     };
+    let version = protocol_version(event.protocol);
     let mut attributes = Attributes::default();
-    attributes.text("http.request.method", Some(method.to_owned()));
+    attributes.text("http.request.method", version.map(|_| method.to_owned()));
     attributes.text("http.request.method_original", original);
     attributes.text("url.scheme", Some(event.scheme.as_str().to_owned()));
     attributes.text("url.path", event.text(Text::Path));
@@ -101,8 +103,8 @@ fn server(event: &Captured) -> Span {
     }
     attributes.text("client.address", ip(head.client_ip));
     attributes.text("network.peer.address", ip(head.peer_ip));
-    attributes.text("network.protocol.name", Some("http".to_owned()));
-    attributes.text("network.protocol.version", Some(protocol_version(event.protocol).to_owned()));
+    attributes.text("network.protocol.name", version.map(|_| "http".to_owned()));
+    attributes.text("network.protocol.version", version.map(str::to_owned));
     attributes.text("user_agent.original", event.text(Text::UserAgent));
     attributes.text("http.route", route);
     attributes.integer("http.response.status_code", status(head.status).map(u64::from));
@@ -152,7 +154,8 @@ fn client(event: &Captured, index: usize, attempt: &Attempt<'_>) -> Span {
     let head = &event.head;
     let (method, original) = method(event);
     let mut attributes = Attributes::default();
-    attributes.text("http.request.method", Some(method.to_owned()));
+    let http = protocol_version(event.protocol).is_some();
+    attributes.text("http.request.method", http.then(|| method.to_owned()));
     attributes.text("http.request.method_original", original);
     let addr = String::from_utf8_lossy(attempt.addr);
     if !addr.is_empty() {
@@ -184,7 +187,7 @@ fn client(event: &Captured, index: usize, attempt: &Attempt<'_>) -> Span {
         span_id: attempt_span_id(head.span_id, index, attempt).to_vec(),
         parent_span_id: head.span_id.to_vec(),
         flags: SAMPLED | PARENT_PLACE_KNOWN,
-        name: span_method(method).to_owned(),
+        name: span_word(event.protocol, method).to_owned(),
         kind: SpanKind::Client as i32,
         start_time_unix_nano: nanos(head.time_us, start_us),
         end_time_unix_nano: nanos(head.time_us, start_us + u64::from(attempt.duration_us)),
@@ -217,20 +220,27 @@ fn method(event: &Captured) -> (&'static str, Option<String>) {
     }
 }
 
-/// In span names, `_OTHER` is written `HTTP`.
-fn span_method(method: &str) -> &str {
-    if method == "_OTHER" { "HTTP" } else { method }
+/// The first word of a span's name: the method, `HTTP` for `_OTHER`; of streams their protocol.
+fn span_word(protocol: Protocol, method: &str) -> &str {
+    match protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Tls => "TLS",
+        _ if method == "_OTHER" => "HTTP",
+        _ => method,
+    }
 }
 
 fn status(status: u16) -> Option<u16> {
     (100..=599).contains(&status).then_some(status)
 }
 
-fn protocol_version(protocol: Protocol) -> &'static str {
+/// The version of HTTP; none of streams.
+fn protocol_version(protocol: Protocol) -> Option<&'static str> {
     match protocol {
-        Protocol::H1 | Protocol::Websocket => "1.1",
-        Protocol::H2 | Protocol::Grpc => "2",
-        Protocol::H3 => "3",
+        Protocol::H1 | Protocol::Websocket => Some("1.1"),
+        Protocol::H2 | Protocol::Grpc => Some("2"),
+        Protocol::H3 => Some("3"),
+        Protocol::Tcp | Protocol::Tls => None,
     }
 }
 

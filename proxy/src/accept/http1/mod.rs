@@ -8,6 +8,7 @@ mod outbound;
 pub(crate) use inbound::Body;
 
 use super::body::ClientBody;
+use super::doors::Away;
 use super::stream::Stream;
 use super::strict::{StrictHandle, StrictIo, StrictLimits};
 use super::{Conn, Hold};
@@ -60,6 +61,7 @@ pub(super) async fn serve(core: Rc<Core>, mut conn: Conn, stream: Stream) {
             Ok(head) => head,
             Err(end) => break end,
         };
+        conn.requests.set(conn.requests.get() + 1);
         // On the heap, as all that an idle connection need not have room for.
         if let Err(end) = Box::pin(answer(&core, &conn, &inbound, head, &deadline)).await {
             break end;
@@ -174,7 +176,13 @@ async fn answer(
     service.set(None);
     let interim = inbound.borrow_mut().answers();
     let switched = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-    let serving = core.phase.get() == Phase::Serving;
+    let limits = &core.plan.limits;
+    let last =
+        limits.requests_per_connection_max > 0 && conn.requests.get() == limits.requests_per_connection_max;
+    if last {
+        core.doors.count(Away::Requests);
+    }
+    let serving = core.phase.get() == Phase::Serving && !last;
     let mut out = Outbound::new(interim, response, &asked, serving, &core.clock.date());
     let mut armed = None;
     let written = std::future::poll_fn(|cx| {

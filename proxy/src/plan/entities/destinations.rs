@@ -88,6 +88,9 @@ impl Checker<'_> {
                 }
             }
         };
+        if self.back.services[service].stream {
+            self.problem_hint(path, "its service takes streams, not requests", "name a service of requests");
+        }
         let Some(name) = named.subset else { return Some(Destination { service, subset: None }) };
         let subsets = &self.back.upstreams[self.back.services[service].upstream].subsets;
         let found = subsets.iter().position(|subset| subset.name == *name);

@@ -63,7 +63,9 @@ impl Checker<'_> {
         let timeout = timeout.unwrap_or_default();
         // More would not fit into the semaphore, nor into a machine.
         let concurrency = concurrency.min(1 << 16);
-        Some(ActivePlan { rules, probe, timeout, concurrency, healthy_interval, unhealthy_interval })
+        // Services say so, which are read later.
+        let proxy = None;
+        Some(ActivePlan { rules, probe, timeout, concurrency, proxy, healthy_interval, unhealthy_interval })
     }
 
     fn probe(&mut self, checks: &ActiveChecks, path: &str) -> Probe {

@@ -1,12 +1,20 @@
 //! How a service's connections are made: cleartext or TLS, whom it believes, and what it shows.
 
 use super::Checker;
+use super::proxy_protocol::version;
 use crate::config::Service;
 use crate::plan::link::{LinkKey, TlsKey, VERIFY_DEPTH_MAX, Verify};
 
 impl Checker<'_> {
     /// The link of a service that stands at `path`.
-    pub(super) fn link(&mut self, service: &Service, tls: bool, http2: bool, path: &str) -> usize {
+    pub(super) fn link(
+        &mut self,
+        service: &Service,
+        tls: bool,
+        http2: bool,
+        stream: bool,
+        path: &str,
+    ) -> usize {
         let authorities = self.authorities(service, path);
         let client = self.client_certificate(service, path);
         let depth = service.tls_verify_depth.unwrap_or(VERIFY_DEPTH_MAX);
@@ -41,7 +49,8 @@ impl Checker<'_> {
                 "leave it out, or leave out ca_certificates and tls_verify_depth",
             );
         }
-        let key = LinkKey { tls: tls.then_some(TlsKey { verify, client }), http2 };
+        let key =
+            LinkKey { tls: tls.then_some(TlsKey { verify, client }), http2, proxy: version(service), stream };
         self.links.of(key, &self.material, self.problems)
     }
 

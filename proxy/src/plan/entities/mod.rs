@@ -16,6 +16,8 @@ mod services;
 
 mod links;
 
+mod proxy_protocol;
+
 mod retry;
 
 mod plugins;
@@ -28,6 +30,8 @@ mod destinations;
 
 mod routes;
 
+mod streams;
+
 mod consumers;
 
 use super::certificates::Store;
@@ -35,7 +39,7 @@ use super::link::{Links, Material};
 use super::{LinkPlan, ServicePlan, TargetPlan, UpstreamPlan};
 use crate::auth::{Guard, Keyring};
 use crate::config::{Entities, Reference};
-use crate::route::Builder;
+use crate::route::{Builder, StreamMatches, StreamRoute};
 use event::Problem;
 use std::collections::HashMap;
 use std::path::Path;
@@ -43,6 +47,7 @@ use std::path::Path;
 #[derive(Default)]
 pub(super) struct Back {
     pub router: Builder,
+    pub streams: Vec<(StreamRoute, StreamMatches)>,
     pub services: Vec<ServicePlan>,
     pub links: Vec<LinkPlan>,
     pub upstreams: Vec<UpstreamPlan>,
@@ -87,6 +92,7 @@ pub(super) fn check<'a>(
     checker.plugins();
     checker.routes();
     checker.consumers();
+    checker.checks_by_proxy_protocol();
     checker.back.links = checker.links.plans;
     checker.back
 }
@@ -139,7 +145,7 @@ impl<'a> Checker<'a> {
                 self.problem_hint(
                     format!("{path}[{at}]"),
                     format!("`{protocol}` is not supported yet"),
-                    "supported: http, https, grpc, grpcs",
+                    "supported: http, https, grpc, grpcs; of streams tcp, tls, tls_passthrough",
                 );
             }
         }

@@ -65,6 +65,10 @@ impl Checker<'_> {
     }
 
     fn route(&mut self, route: &Route, path: &str, service: Option<usize>, own_guard: Option<usize>) {
+        if self.is_stream(route) {
+            return self.stream_route(route, path, service, own_guard);
+        }
+        self.request_route(route, path, service);
         self.protocols(&route.protocols, &format!("{path}.protocols"));
         let https_only = self.https_only(route, path);
         let path_handling = self.path_handling(route, path);

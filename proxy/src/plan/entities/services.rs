@@ -54,12 +54,12 @@ impl Checker<'_> {
         }
         let field = if service.url.is_some() { "url" } else { "protocol" };
         match protocol.as_deref() {
-            None | Some("http" | "https" | "grpc" | "grpcs") => {}
+            None | Some("http" | "https" | "grpc" | "grpcs" | "tcp" | "tls") => {}
             Some(other) => {
                 self.problem_hint(
                     format!("{path}.{field}"),
                     format!("`{other}` is not supported"),
-                    "use http, https, grpc or grpcs",
+                    "use http, https, grpc, grpcs, tcp or tls",
                 );
             }
         }
@@ -90,7 +90,11 @@ impl Checker<'_> {
                 "an event has room for so many; more would only make a failure longer",
             );
         }
-        let tls = matches!(protocol.as_deref(), Some("https" | "grpcs"));
+        let stream = matches!(protocol.as_deref(), Some("tcp" | "tls"));
+        if stream {
+            self.stream_service(service, &base, &path);
+        }
+        let tls = matches!(protocol.as_deref(), Some("https" | "grpcs" | "tls"));
         let grpc = matches!(protocol.as_deref(), Some("grpc" | "grpcs"));
         if grpc && service.http2 == Some(false) {
             self.problem_hint(
@@ -99,7 +103,7 @@ impl Checker<'_> {
                 "leave it out, or use http or https",
             );
         }
-        let link = self.link(service, tls, grpc || service.http2 == Some(true), &path);
+        let link = self.link(service, tls, grpc || service.http2 == Some(true), stream, &path);
         let host = host.unwrap_or_default();
         let field = if service.url.is_some() { "url" } else { "host" };
         if !host.is_empty() && split_target(&host).is_none_or(|(_, port)| port.is_some()) {
@@ -116,6 +120,7 @@ impl Checker<'_> {
             write_timeout_ms: service.write_timeout.unwrap_or(60_000),
             read_timeout_ms: service.read_timeout.unwrap_or(60_000),
             enabled: service.enabled.unwrap_or(true),
+            stream,
         }
     }
 

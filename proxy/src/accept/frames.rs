@@ -1,0 +1,317 @@
+//! The frames of an HTTP/2 connection, counted as their bytes pass: what costs work and carries nothing has a bound per
+//! second. Floods of resets (also those that a client makes the gateway send), PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
+//! empty DATA, CONTINUATION and unknown frames end in GOAWAY.
+
+use super::doors::Away;
+use super::stream::Stream;
+use crate::clock::Clock;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// What a client sends before its first frame.
+const PREFACE_BYTES: usize = 24;
+const HEAD_BYTES: usize = 9;
+/// Frames that each DATA frame sent earns the client: it answers with updates of two windows, and some probe the
+/// bandwidth by PING.
+const EARNED_BY_DATA: u32 = 4;
+const END_STREAM: u8 = 1;
+const ENHANCE_YOUR_CALM: u8 = 0xb;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+
+/// Finds frames in a run of bytes.
+struct Cutter {
+    head: [u8; HEAD_BYTES],
+    filled: usize,
+    /// Bytes of a payload, or of the preface, still to come.
+    rest: usize,
+}
+
+/// The head of a frame.
+struct Frame {
+    length: usize,
+    kind: u8,
+    flags: u8,
+    stream: u32,
+}
+
+impl Cutter {
+    fn after(rest: usize) -> Self {
+        Self { head: [0; HEAD_BYTES], filled: 0, rest }
+    }
+
+    /// Goes through bytes; says each frame whose head is whole.
+    fn cut(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
+        loop {
+            let skipped = self.rest.min(bytes.len());
+            self.rest -= skipped;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return;
+            }
+            let taken = (HEAD_BYTES - self.filled).min(bytes.len());
+            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            if self.filled < HEAD_BYTES {
+                return;
+            }
+            self.filled = 0;
+            let [a, b, c, kind, flags, id @ ..] = self.head;
+            self.rest = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            let stream = u32::from_be_bytes(id) & 0x7fff_ffff;
+            each(Frame { length: self.rest, kind, flags, stream });
+        }
+    }
+
+    /// Whether a frame of our own may stand here.
+    fn is_between(&self) -> bool {
+        self.rest == 0 && self.filled == 0
+    }
+}
+
+/// What was counted of a connection.
+pub(super) struct Meter {
+    clock: Rc<Clock>,
+    resets_max: u32,
+    frames_max: u32,
+    second: Cell<u64>,
+    resets: Cell<u32>,
+    frames: Cell<u32>,
+    earned: Cell<u32>,
+    stream: Cell<u32>,
+    broken: Cell<Option<Away>>,
+}
+
+impl Meter {
+    pub fn new(clock: &Rc<Clock>, resets_max: u32, frames_max: u32) -> Rc<Self> {
+        Rc::new(Self {
+            clock: Rc::clone(clock),
+            resets_max,
+            frames_max,
+            second: Cell::new(0),
+            resets: Cell::new(0),
+            frames: Cell::new(0),
+            earned: Cell::new(0),
+            stream: Cell::new(0),
+            broken: Cell::new(None),
+        })
+    }
+
+    /// Which bound was broken.
+    pub fn broken(&self) -> Option<Away> {
+        self.broken.get()
+    }
+
+    fn renew(&self) {
+        let second = self.clock.now_ms() / 1000;
+        if self.second.replace(second) != second {
+            self.resets.set(0);
+            self.frames.set(0);
+            self.earned.set(0);
+        }
+    }
+
+    fn reset(&self) {
+        self.resets.set(self.resets.get() + 1);
+        if self.resets.get() > self.resets_max {
+            self.broken.set(self.broken.get().or(Some(Away::Resets)));
+        }
+    }
+
+    fn came(&self, frame: &Frame) {
+        match frame.kind {
+            DATA if frame.length > 0 || frame.flags & END_STREAM != 0 => {}
+            HEADERS => self.stream.set(self.stream.get().max(frame.stream)),
+            RST_STREAM => self.reset(),
+            _ => {
+                self.frames.set(self.frames.get() + 1);
+                if self.frames.get() > self.frames_max.saturating_add(self.earned.get()) {
+                    self.broken.set(self.broken.get().or(Some(Away::Frames)));
+                }
+            }
+        }
+    }
+
+    fn went(&self, frame: &Frame) {
+        match frame.kind {
+            DATA => self.earned.set(self.earned.get().saturating_add(EARNED_BY_DATA)),
+            RST_STREAM => self.reset(),
+            _ => {}
+        }
+    }
+
+    /// GOAWAY (RFC 9113, 6.8), after the last stream that was seen.
+    pub fn goaway(&self) -> [u8; HEAD_BYTES + 8] {
+        let [a, b, c, d] = self.stream.get().to_be_bytes();
+        [0, 0, 8, 7, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, ENHANCE_YOUR_CALM]
+    }
+}
+
+/// A connection whose frames are counted. Nothing is read from it any more once a bound is broken.
+pub(super) struct Metered {
+    stream: Rc<RefCell<Stream>>,
+    meter: Rc<Meter>,
+    incoming: Cutter,
+    outgoing: Cutter,
+    /// Whether the last byte that was written ended a frame.
+    between: Rc<Cell<bool>>,
+}
+
+impl Metered {
+    /// Also says whether the last byte that was written ends a frame.
+    pub fn new(stream: &Rc<RefCell<Stream>>, meter: &Rc<Meter>) -> (Self, Rc<Cell<bool>>) {
+        let between = Rc::new(Cell::new(true));
+        let metered = Self {
+            stream: Rc::clone(stream),
+            meter: Rc::clone(meter),
+            incoming: Cutter::after(PREFACE_BYTES),
+            outgoing: Cutter::after(0),
+            between: Rc::clone(&between),
+        };
+        (metered, between)
+    }
+
+    fn wrote(&mut self, written: usize, bufs: &[&[u8]]) {
+        let mut left = written;
+        self.meter.renew();
+        for buf in bufs {
+            let taken = left.min(buf.len());
+            let meter = &self.meter;
+            self.outgoing.cut(&buf[..taken], |frame| meter.went(&frame));
+            left -= taken;
+        }
+        self.between.set(self.outgoing.is_between());
+    }
+}
+
+impl Read for Metered {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.meter.broken().is_some() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        // SAFETY: `ReadBuf::uninit` only ever initialises bytes, and what it filled is what the cursor moves over.
+        let filled = unsafe {
+            let mut inner = ReadBuf::uninit(buf.as_mut());
+            match AsyncRead::poll_read(Pin::new(&mut *this.stream.borrow_mut()), cx, &mut inner) {
+                Poll::Ready(Ok(())) => {}
+                other => return other,
+            }
+            this.meter.renew();
+            let meter = &this.meter;
+            this.incoming.cut(inner.filled(), |frame| meter.came(&frame));
+            inner.filled().len()
+        };
+        if this.meter.broken().is_some() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        // SAFETY: these bytes were filled just above.
+        unsafe { buf.advance(filled) };
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Metered {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Write::poll_write(Pin::new(&mut *this.stream.borrow_mut()), cx, bytes);
+        if let Poll::Ready(Ok(written)) = result {
+            this.wrote(written, &[bytes]);
+        }
+        result
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Write::poll_flush(Pin::new(&mut *self.stream.borrow_mut()), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The socket's end is its owner's, who may have a GOAWAY to send.
+        if self.meter.broken().is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        Write::poll_shutdown(Pin::new(&mut *self.stream.borrow_mut()), cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        Write::is_write_vectored(&*self.stream.borrow())
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Write::poll_write_vectored(Pin::new(&mut *this.stream.borrow_mut()), cx, bufs);
+        if let Poll::Ready(Ok(written)) = result {
+            let slices: smallvec::SmallVec<[&[u8]; 8]> = bufs.iter().map(|buf| &**buf).collect();
+            this.wrote(written, &slices);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_found_however_their_bytes_come() {
+        let mut bytes = vec![b'x'; PREFACE_BYTES];
+        for (length, kind, stream) in [(0u8, 4u8, 0u8), (5, 0, 1), (8, 6, 0), (0, 0, 3)] {
+            bytes.extend_from_slice(&[0, 0, length, kind, 0, 0, 0, 0, stream]);
+            bytes.resize(bytes.len() + usize::from(length), 0xee);
+        }
+        for piece in 1..bytes.len() {
+            let mut cutter = Cutter::after(PREFACE_BYTES);
+            let mut seen = Vec::new();
+            for part in bytes.chunks(piece) {
+                cutter.cut(part, |frame| seen.push((frame.length, frame.kind, frame.stream)));
+            }
+            assert_eq!(seen, [(0, 4, 0), (5, 0, 1), (8, 6, 0), (0, 0, 3)], "pieces of {piece}");
+            assert!(cutter.is_between());
+        }
+    }
+
+    #[test]
+    fn what_carries_nothing_has_a_bound_each_second() {
+        let clock = Clock::new(10);
+        let meter = Meter::new(&clock, 2, 3);
+        let frame = |kind, length, flags| Frame { length, kind, flags, stream: 1 };
+        for _ in 0..100 {
+            meter.came(&frame(DATA, 1, 0));
+            meter.came(&frame(DATA, 0, END_STREAM));
+            meter.came(&frame(HEADERS, 10, 0));
+        }
+        for kind in [DATA, 6, 99] {
+            meter.came(&frame(kind, 0, 0));
+        }
+        assert_eq!(meter.broken(), None);
+        meter.went(&frame(DATA, 1, 0));
+        for _ in 0..EARNED_BY_DATA {
+            meter.came(&frame(8, 4, 0));
+        }
+        assert_eq!(meter.broken(), None, "earned");
+        meter.came(&frame(8, 4, 0));
+        assert_eq!(meter.broken(), Some(Away::Frames));
+        let meter = Meter::new(&clock, 2, 3);
+        meter.came(&frame(RST_STREAM, 4, 0));
+        meter.went(&frame(RST_STREAM, 4, 0));
+        assert_eq!(meter.broken(), None);
+        meter.came(&frame(RST_STREAM, 4, 0));
+        assert_eq!(meter.broken(), Some(Away::Resets));
+    }
+}
