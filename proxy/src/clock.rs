@@ -146,6 +146,11 @@ pub(crate) fn wall_us() -> i64 {
 }
 
 impl Deadline {
+    /// Milliseconds since its clock began, as of the last sweep.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     /// Sets it `after_ms` from now; never earlier, up to two sweeps later.
     pub fn arm(&self, after_ms: u64) {
         let at_ms = self.clock.now_ms.get().saturating_add(after_ms).saturating_add(self.clock.interval_ms);

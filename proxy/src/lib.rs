@@ -16,6 +16,8 @@ mod core;
 
 mod clock;
 
+mod pace;
+
 mod chunked;
 
 mod pieces;

@@ -1,5 +1,6 @@
 //! Whom a connection is between: the socket's two ends, or those that a trusted balancer names by the PROXY protocol.
 
+use super::cut_or_drained;
 use super::doors::Away;
 use super::proxy_protocol::{self, Said};
 use super::socket::Socket;
@@ -38,8 +39,14 @@ impl Ends {
             (ProxyProtocol::Require, false) => return Err(Away::ProxyUntrusted),
             (ProxyProtocol::Accept | ProxyProtocol::Require, true) => {}
         }
-        let header =
-            deadline.within(core.plan.timeouts.header_timeout_ms, header(core, listener, socket)).await;
+        let reading = async {
+            tokio::select! {
+                biased;
+                said = header(core, listener, socket) => said,
+                () = cut_or_drained(core) => Err(()),
+            }
+        };
+        let header = deadline.within(core.plan.timeouts.header_timeout_ms, reading).await;
         match header {
             Some(Ok(Some(Said::Proxied { from, to }))) => {
                 Ok(Self { from: canonical(from), to: canonical(to), socket: ip, is_client: true })

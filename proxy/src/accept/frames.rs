@@ -1,5 +1,5 @@
 //! The frames of an HTTP/2 connection, counted as their bytes pass: what costs work and carries nothing has a bound per
-//! second. Floods of resets (also those that a client makes the gateway send), PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
+//! second. Floods of resets, PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
 //! empty DATA, CONTINUATION and unknown frames end in GOAWAY.
 
 use super::doors::Away;
@@ -119,18 +119,16 @@ impl Meter {
         }
     }
 
-    fn reset(&self) {
-        self.resets.set(self.resets.get() + 1);
-        if self.resets.get() > self.resets_max {
-            self.broken.set(self.broken.get().or(Some(Away::Resets)));
-        }
-    }
-
     fn came(&self, frame: &Frame) {
         match frame.kind {
             DATA if frame.length > 0 || frame.flags & END_STREAM != 0 => {}
             HEADERS => self.stream.set(self.stream.get().max(frame.stream)),
-            RST_STREAM => self.reset(),
+            RST_STREAM => {
+                self.resets.set(self.resets.get() + 1);
+                if self.resets.get() > self.resets_max {
+                    self.broken.set(self.broken.get().or(Some(Away::Resets)));
+                }
+            }
             _ => {
                 self.frames.set(self.frames.get() + 1);
                 if self.frames.get() > self.frames_max.saturating_add(self.earned.get()) {
@@ -141,10 +139,10 @@ impl Meter {
     }
 
     fn went(&self, frame: &Frame) {
-        match frame.kind {
-            DATA => self.earned.set(self.earned.get().saturating_add(EARNED_BY_DATA)),
-            RST_STREAM => self.reset(),
-            _ => {}
+        // Resets of our own are no measure: many are calls that have ended early. Those for an error of the client's are
+        // counted where the error is seen (`h2_errors_max`).
+        if frame.kind == DATA {
+            self.earned.set(self.earned.get().saturating_add(EARNED_BY_DATA));
         }
     }
 
@@ -308,8 +306,10 @@ mod tests {
         meter.came(&frame(8, 4, 0));
         assert_eq!(meter.broken(), Some(Away::Frames));
         let meter = Meter::new(&clock, 2, 3);
-        meter.came(&frame(RST_STREAM, 4, 0));
-        meter.went(&frame(RST_STREAM, 4, 0));
+        for _ in 0..2 {
+            meter.came(&frame(RST_STREAM, 4, 0));
+            meter.went(&frame(RST_STREAM, 4, 0));
+        }
         assert_eq!(meter.broken(), None);
         meter.came(&frame(RST_STREAM, 4, 0));
         assert_eq!(meter.broken(), Some(Away::Resets));

@@ -3,7 +3,7 @@
 
 use super::doors::Away;
 use super::socket::Socket;
-use super::{Ends, TlsFacts};
+use super::{Ends, TlsFacts, cut_or_drained};
 use crate::core::Core;
 use crate::error::Fault;
 use crate::forward::{self, Ended, Stretch};
@@ -96,7 +96,14 @@ async fn find<'c>(
         StreamKinds::Tcp => None,
         StreamKinds::Tls => {
             let deadline = core.clock.deadline();
-            let asked = deadline.within(core.plan.timeouts.header_timeout_ms, hello(core, socket)).await;
+            let reading = async {
+                tokio::select! {
+                    biased;
+                    asked = hello(core, socket) => asked,
+                    () = cut_or_drained(core) => Err(Fault::ClientClosed),
+                }
+            };
+            let asked = deadline.within(core.plan.timeouts.header_timeout_ms, reading).await;
             asked.ok_or(Fault::RequestTimeout)??
         }
     };

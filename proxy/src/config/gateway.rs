@@ -217,6 +217,10 @@ pub struct Limits {
     pub request_line_bytes_max: usize,
     /// Longest request body; beyond it 413. 0 means no bound.
     pub body_bytes_max: u64,
+    /// Least bytes each second that a client must send of a body, or take of a response, on the whole of each time that it
+    /// is waited for, beyond one `body_idle_timeout_ms`: a byte now and then holds nothing open. 408 or close. gRPC, whose
+    /// calls talk both ways, is left out. 0 means no such rate.
+    pub body_bytes_per_second_min: u64,
     /// Longest chunk of a chunked request body; beyond it 400.
     pub chunk_bytes_max: u64,
     /// Longest trailer section of a request; beyond it 431.
@@ -228,8 +232,7 @@ pub struct Limits {
     pub held_bytes_max: usize,
     /// Most streams that a client may have open on one HTTP/2 connection.
     pub h2_streams_max: u32,
-    /// Most streams of one HTTP/2 connection that are reset within a second, by the client or because of it; beyond it
-    /// GOAWAY.
+    /// Most streams of one HTTP/2 connection that the client resets within a second; beyond it GOAWAY.
     pub h2_resets_max: u32,
     /// Most frames within a second on one HTTP/2 connection that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
     /// CONTINUATION, empty DATA, unknown ones. Each DATA frame that the client is sent allows for four more. Beyond it
@@ -260,6 +263,7 @@ impl Default for Limits {
             header_count_max: 100,
             request_line_bytes_max: 8 << 10,
             body_bytes_max: 0,
+            body_bytes_per_second_min: 240,
             chunk_bytes_max: 1 << 40,
             trailer_bytes_max: 8 << 10,
             drain_bytes_max: 64 << 10,

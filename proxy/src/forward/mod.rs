@@ -55,13 +55,14 @@ use crate::clock::Deadline;
 use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
+use crate::pace::Pace;
 use crate::plan::{Plan, ServicePlan};
 use crate::record::{Record, micros};
 use crate::route::Destination;
 use crate::upstream::{Held, Peer};
 use balance::{Ask, Endpoint, Load};
 use connect::NotConnected;
-use event::{ABSENT_U16, Attempt, AttemptError, Text};
+use event::{ABSENT_U16, Attempt, AttemptError, Protocol, Text};
 use hash::Hashed;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pool::{Broken, Lease};
@@ -172,8 +173,10 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         let framing = upload.framing;
         let sent = Instant::now();
         upload.begin(|out| head.write(out, host.as_bytes(), attempt.span_id, framing));
+        let grpc = record.draft().head.protocol == Protocol::Grpc as u8;
         let timeouts = Bounds {
             client_ms: plan.timeouts.body_idle_timeout_ms,
+            client_rate: if grpc { 0 } else { plan.limits.body_bytes_per_second_min },
             write_ms: service.write_timeout_ms,
             read_ms: service.read_timeout_ms,
             head_bytes: plan.limits.response_header_bytes_max,
@@ -364,6 +367,8 @@ fn refused(error: NotConnected) -> (AttemptError, Fault) {
 /// What one try is given.
 struct Bounds {
     client_ms: u64,
+    /// Bytes each second; 0 for no rate.
+    client_rate: u64,
     write_ms: u64,
     read_ms: u64,
     head_bytes: usize,
@@ -393,6 +398,7 @@ async fn exchange(
 ) -> Result<Head, (AttemptError, Fault)> {
     let mut sending = true;
     let mut armed_for = None;
+    let mut pace = Pace::new(bounds.client_ms, bounds.client_rate);
     std::future::poll_fn(|cx| {
         if sending {
             match upload.poll(&mut lease.io, cx, record) {
@@ -423,8 +429,14 @@ async fn exchange(
         let now = (waiting, upload.pieces);
         if armed_for != Some(now) {
             armed_for = Some(now);
+            if waiting != Waiting::Client {
+                pace.rests();
+            }
             match waiting {
-                Waiting::Client => deadline.arm(bounds.client_ms),
+                Waiting::Client => {
+                    let bytes = record.draft().head.request_bytes;
+                    deadline.arm(pace.waits_ms(deadline.now_ms(), bytes));
+                }
                 Waiting::Upstream => deadline.arm(bounds.write_ms),
                 Waiting::Done => deadline.arm(bounds.read_ms),
             }

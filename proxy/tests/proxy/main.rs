@@ -35,6 +35,8 @@ mod balancers;
 
 mod floods;
 
+mod slow;
+
 mod streams;
 
 mod events;

@@ -16,6 +16,7 @@ use crate::clock::Deadline;
 use crate::core::{Core, Phase};
 use crate::error::Fault;
 use crate::exchange;
+use crate::pace::Pace;
 use crate::respond::{self, Format};
 use inbound::{Head, Inbound, NoHead};
 use outbound::{Asked, Broken, Outbound};
@@ -185,6 +186,7 @@ async fn answer(
     let serving = core.phase.get() == Phase::Serving && !last;
     let mut out = Outbound::new(interim, response, &asked, serving, &core.clock.date());
     let mut armed = None;
+    let mut pace = Pace::new(core.plan.timeouts.body_idle_timeout_ms, limits.body_bytes_per_second_min);
     let written = std::future::poll_fn(|cx| {
         if let Poll::Ready(written) = out.poll(inbound, cx) {
             return Poll::Ready(written.map_err(|broken| match broken {
@@ -201,8 +203,9 @@ async fn answer(
             armed = Some(state);
             // What the upstream is slow with has a bound of its own.
             if out.blocked {
-                deadline.arm(core.plan.timeouts.body_idle_timeout_ms)
+                deadline.arm(pace.waits_ms(core.clock.now_ms(), out.written));
             } else {
+                pace.rests();
                 deadline.disarm()
             }
         }

@@ -1,0 +1,152 @@
+//! The gateway under test and the origin behind it.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Time-outs of the gateway, so that a phase sees them at work.
+pub const TIMEOUT_MS: u64 = 3000;
+
+/// Raises what may be open, and keeps this process off the gateway's CPU.
+pub fn prepare(slow: usize) -> Result<(), String> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: plain numbers, in a place of their own.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
+        }
+    };
+    // Here a client and, of readers and bodies, the origin's side.
+    let needed = slow * 2 + 500;
+    if !raised || limit.rlim_cur < needed as u64 {
+        return Err(format!("{needed} descriptors are needed: raise `ulimit -Hn`, or give --slow less"));
+    }
+    let pid = std::process::id().to_string();
+    let pinned = Command::new("taskset").args(["-acp", "1", &pid]).stdout(Stdio::null()).status();
+    match pinned {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err("cannot pin to CPU 1: apt-get install util-linux".into()),
+    }
+}
+
+/// The gateway.
+pub struct House {
+    pub addr: SocketAddr,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl House {
+    /// Starts origin and gateway.
+    pub fn start() -> Result<Self, String> {
+        let origin = origin()?;
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let addr = free()?;
+        let path = folder.path().join("tollhouse.yaml");
+        let text = format!(
+            "gateway:\n  threads: 1\n  listen: [{{name: bench, address: '{addr}'}}]\n  \
+             limits: {{connections_per_client_max: 0}}\n  \
+             timeouts: {{header_timeout_ms: {TIMEOUT_MS}, body_idle_timeout_ms: {TIMEOUT_MS}}}\n\
+             collector:\n  metrics: {{listen: '127.0.0.1:0'}}\nanalytics:\n  listen: '127.0.0.1:0'\nservices:\n  \
+             - name: origin\n    url: http://{origin}\n    routes: [{{name: all, paths: [/], strip_path: false}}]\n"
+        );
+        std::fs::write(&path, text).map_err(|error| error.to_string())?;
+        let child = Command::new("taskset")
+            .args(["-c", "0", env!("CARGO_BIN_EXE_tollhouse"), "run", "--config"])
+            .arg(&path)
+            .arg("--data")
+            .arg(folder.path().join("data"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("cannot start tollhouse: {error}"))?;
+        let house = Self { addr, child, _folder: folder };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(addr).is_err() {
+            if Instant::now() > deadline {
+                return Err("the gateway does not start".into());
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Ok(house)
+    }
+
+    fn status(&self, name: &str) -> Result<u64, String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.map_err(|error| format!("the gateway is gone: {error}"))?;
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        Ok(line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0))
+    }
+
+    /// Its resident memory.
+    pub fn rss_kib(&self) -> Result<u64, String> {
+        self.status("VmRSS:")
+    }
+
+    /// Waits until what an attack has left behind is gone.
+    pub fn settle(&self) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count);
+            if open < 200 || Instant::now() > deadline {
+                return if open < 200 { Ok(()) } else { Err(format!("{open} descriptors stay open")) };
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            eprintln!("benches/slow_clients: the gateway did not end: {error}");
+        }
+    }
+}
+
+fn free() -> Result<SocketAddr, String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    listener.local_addr().map_err(|error| error.to_string())
+}
+
+/// Answers `/big` without an end, other GETs by a word, and waits for bodies, from a thread of its own.
+fn origin() -> Result<SocketAddr, String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+    let addr = listener.local_addr().map_err(|error| error.to_string())?;
+    let body = move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async move {
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+            loop {
+                if let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(answer(stream));
+                }
+            }
+        });
+    };
+    std::thread::Builder::new().name("origin".into()).spawn(body).map_err(|error| error.to_string())?;
+    Ok(addr)
+}
+
+async fn answer(mut stream: tokio::net::TcpStream) {
+    let mut got = Vec::with_capacity(1024);
+    while stream.read_buf(&mut got).await.is_ok_and(|read| read > 0) {
+        if got.starts_with(b"GET /big") {
+            let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").await;
+            while sent.is_ok() {
+                sent = stream.write_all(&[7; 8 << 10]).await;
+            }
+            return;
+        }
+        if got.starts_with(b"GET") && got.ends_with(b"\r\n\r\n") {
+            got.clear();
+            if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood").await.is_err() {
+                return;
+            }
+        }
+    }
+}
