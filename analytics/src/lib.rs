@@ -24,6 +24,8 @@ mod system;
 
 mod upstreams;
 
+mod connections;
+
 mod session;
 
 pub mod guard;

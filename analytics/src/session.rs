@@ -16,6 +16,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::optimizer::Analyzer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
+use event::connections::ConnectionStates;
 use event::layout::{DataFolder, Ledger};
 use event::upstreams::UpstreamStates;
 
@@ -24,7 +25,7 @@ use crate::config::Plan;
 use crate::ids::IdsInText;
 use crate::system::{self, History};
 use crate::table::Requests;
-use crate::{functions, upstreams, views};
+use crate::{connections, functions, upstreams, views};
 
 /// Footers and page indexes that stay parsed, in bytes.
 const METADATA_CACHE_BYTES: usize = 128 << 20;
@@ -110,6 +111,11 @@ impl Sessions {
                 .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
             system.register_table("upstreams".into(), Arc::new(upstreams::table(&states)?))?;
             system.register_table("circuits".into(), Arc::new(upstreams::circuits(&states)?))?;
+        }
+        if wants("system", "connections") {
+            let states = ConnectionStates::load(self.catalog.folder())
+                .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
+            system.register_table("connections".into(), Arc::new(connections::table(&states)?))?;
         }
         if wants("system", "files") {
             system.register_table("files".into(), Arc::new(system::files(&snapshot)?))?;

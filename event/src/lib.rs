@@ -20,6 +20,8 @@ pub mod layout;
 
 pub mod upstreams;
 
+pub mod connections;
+
 #[cfg(feature = "arrow")]
 pub mod columns;
 

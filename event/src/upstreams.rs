@@ -174,8 +174,13 @@ impl UpstreamStates {
     /// Whether the next picture should have been there long ago: what this one says may no longer be so.
     #[must_use]
     pub fn is_old(&self, now_us: i64) -> bool {
-        now_us.saturating_sub(self.at_us) > self.interval_us * LATE_INTERVALS + LATE_GRACE_US
+        is_late(self.at_us, self.interval_us, now_us)
     }
+}
+
+/// Whether something that is written every so often should have been written anew long ago.
+pub(crate) fn is_late(at_us: i64, interval_us: i64, now_us: i64) -> bool {
+    now_us.saturating_sub(at_us) > interval_us * LATE_INTERVALS + LATE_GRACE_US
 }
 
 #[cfg(test)]

@@ -234,14 +234,14 @@ impl Running {
         pairs.map(|(ours, theirs)| ours.replace(theirs)).count()
     }
 
-    /// Leaves a picture of the upstreams' state in a data folder from now on, every
+    /// Leaves a picture of the upstreams' state and the counts of client connections in a data folder from now on, every
     /// `gateway.upstream_states.interval_ms`, under the node's name.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn show_upstreams(&mut self, folder: &DataFolder, node: &str) -> Result<(), StartError> {
-        let (plan, upstreams) = (Arc::clone(&self.plan), Arc::clone(&self.upstreams));
-        let publisher = Publisher::start(plan, upstreams, folder.clone(), node.to_owned());
+        let (plan, shown) = (Arc::clone(&self.plan), (Arc::clone(&self.upstreams), Arc::clone(&self.doors)));
+        let publisher = Publisher::start(plan, shown, folder.clone(), node.to_owned());
         self.publisher = Some(publisher.map_err(StartError::Thread)?);
         Ok(())
     }

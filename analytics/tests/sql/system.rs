@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use event::connections::ConnectionStates;
 use event::layout::{DataFolder, Ledger, LedgerRow, Manifest};
 use event::upstreams::{CircuitState, TargetCondition, TargetState, UpstreamStates};
 use serde_json::{Value, json};
@@ -93,6 +94,7 @@ fn what_there_is_can_be_asked() {
         "settings",
         "upstreams",
         "circuits",
+        "connections",
     ] {
         assert!(tables.contains(&format!("\"{table}\"")), "{table}: {tables}");
     }
@@ -176,4 +178,26 @@ fn the_addresses_of_upstreams_are_shown_as_the_gateway_left_them() {
     assert_eq!(rows, json!([bound]));
     std::fs::write(UpstreamStates::path(&folder), b"no picture").unwrap();
     assert_eq!(ask(running.addr, "/sql", &[], "SELECT * FROM system.upstreams").status, 500);
+}
+
+#[test]
+fn what_became_of_connections_is_shown_as_the_gateway_left_it() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(root.path()).unwrap();
+    let running = serve(&folder, |_| {});
+    assert_eq!(sql(running.addr, "SELECT * FROM system.connections"), serde_json::json!([]), "none yet");
+    let ended = BTreeMap::from([("connections_max".to_owned(), 3)]);
+    let (node, at_us) = ("n".to_owned(), 1_790_000_000_000_000);
+    ConnectionStates { at_us, node, open: 5, accepted: 9, ended, ..ConnectionStates::default() }
+        .store(&folder)
+        .unwrap();
+    let rows = sql(
+        running.addr,
+        "SELECT node, kind, reason, count FROM system.connections WHERE kind <> 'overloaded' ORDER BY kind",
+    );
+    let row = |kind: &str, reason: &str, count: u64| serde_json::json!({"node": "n", "kind": kind, "reason": reason, "count": count});
+    assert_eq!(
+        rows,
+        serde_json::json!([row("accepted", "", 9), row("ended", "connections_max", 3), row("open", "", 5)])
+    );
 }

@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use event::connections::ConnectionStates;
 use event::layout::DataFolder;
 use event::upstreams::UpstreamStates;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -140,6 +141,7 @@ async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Respons
             process_start_us: writer.process_start_us,
             ledger: writer.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             states: states(&writer.folder),
+            connections: connections(&writer.folder),
             series_max: writer.series_max,
             spans: writer.spans.count(),
             scrapes: writer.scrapes.fetch_add(1, Ordering::Relaxed),
@@ -171,6 +173,17 @@ fn states(folder: &DataFolder) -> Option<UpstreamStates> {
         Ok(states) => Some(states).filter(|states| !states.is_old(crate::now_us())),
         Err(error) => {
             tracing::warn!(%error, "the state of the upstreams cannot be read");
+            None
+        }
+    }
+}
+
+/// What the gateway says of client connections, unless that is old.
+fn connections(folder: &DataFolder) -> Option<ConnectionStates> {
+    match ConnectionStates::load(folder) {
+        Ok(states) => Some(states).filter(|states| !states.is_old(crate::now_us())),
+        Err(error) => {
+            tracing::warn!(%error, "the state of connections cannot be read");
             None
         }
     }

@@ -2,6 +2,7 @@
 //! protobuf service.
 #![allow(clippy::unwrap_used)]
 
+mod connections;
 mod cost;
 mod exposition;
 mod metrics;

@@ -62,8 +62,14 @@ fn each_address_is_a_series_and_no_more_than_allowed() {
         most: 4,
         overflows: 5,
     }];
-    let mut states =
-        UpstreamStates { at_us: now_us(), interval_us: 1_000_000, node: "n".into(), targets, omitted: 5, circuits };
+    let mut states = UpstreamStates {
+        at_us: now_us(),
+        interval_us: 1_000_000,
+        node: "n".into(),
+        targets,
+        omitted: 5,
+        circuits,
+    };
     states.store(&folder).unwrap();
     for (accept, open_metrics) in [(OPEN_METRICS, true), ("*/*", false)] {
         let samples = read(&scrape(&mut adapters, page, accept), open_metrics);

@@ -89,7 +89,9 @@ pub(crate) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
         .iter()
         .flat_map(tokens)
         .any(|token| token.eq_ignore_ascii_case(b"upgrade"));
-    (asked && !upgrade.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| upgrade.clone())
+    // Among others, too: an upstream that chose it would be spoken to past the gateway.
+    let h2c = tokens(upgrade).any(|token| token.eq_ignore_ascii_case(b"h2c"));
+    (asked && !h2c).then(|| upgrade.clone())
 }
 
 /// The client as a chain of trusted proxies tells it: the last address in `X-Forwarded-For` that is not trusted.

@@ -9,7 +9,7 @@ use http::HeaderName;
 use std::net::SocketAddr;
 
 /// What a listener of requests speaks after TLS.
-const HTTP: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const HTTP: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 pub(super) struct Front {
     pub listeners: Vec<ListenPlan>,

@@ -1,8 +1,10 @@
-//! Leaves the picture of all upstreams' addresses in the data folder, again and again, by a thread of its own: a disk
+//! Leaves the picture of all upstreams' addresses, and the counts of client connections, in the data folder, again and again, by a thread of its own: a disk
 //! that hangs holds nobody else up.
 
 use super::{Upstreams, report};
+use crate::accept::Doors;
 use crate::plan::Plan;
+use event::connections::ConnectionStates;
 use event::layout::DataFolder;
 use event::upstreams::UpstreamStates;
 use std::sync::Arc;
@@ -21,12 +23,12 @@ impl Publisher {
     /// Starts the thread; the first picture is taken at once.
     pub fn start(
         plan: Arc<Plan>,
-        upstreams: Arc<Upstreams>,
+        (upstreams, doors): (Arc<Upstreams>, Arc<Doors>),
         folder: DataFolder,
         node: String,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = sync_channel(1);
-        let body = move || run(&plan, &upstreams, &folder, &node, &stopped);
+        let body = move || run(&plan, (&upstreams, &doors), &folder, &node, &stopped);
         let thread = std::thread::Builder::new().name("upstream-states".into()).spawn(body)?;
         Ok(Self { stop, thread })
     }
@@ -40,7 +42,13 @@ impl Publisher {
     }
 }
 
-fn run(plan: &Plan, upstreams: &Upstreams, folder: &DataFolder, node: &str, stopped: &Receiver<()>) {
+fn run(
+    plan: &Plan,
+    (upstreams, doors): (&Upstreams, &Doors),
+    folder: &DataFolder,
+    node: &str,
+    stopped: &Receiver<()>,
+) {
     let interval = Duration::from_millis(plan.states.interval_ms);
     let mut failing = false;
     let mut ended = false;
@@ -54,11 +62,21 @@ fn run(plan: &Plan, upstreams: &Upstreams, folder: &DataFolder, node: &str, stop
             omitted,
             circuits: report::circuits(plan, upstreams),
         };
-        match states.store(folder) {
+        let counts = doors.counts();
+        let connections = ConnectionStates {
+            at_us: states.at_us,
+            interval_us: states.interval_us,
+            node: node.to_owned(),
+            open: counts.open,
+            accepted: counts.accepted,
+            overloaded: counts.overloaded,
+            ended: counts.ended.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        };
+        match states.store(folder).and_then(|()| connections.store(folder)) {
             Ok(()) => failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "the state of the upstreams cannot be shown");
+                    tracing::warn!(%error, "the state of upstreams and connections cannot be shown");
                 }
             }
         }

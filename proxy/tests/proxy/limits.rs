@@ -166,3 +166,28 @@ fn requests_beyond_the_bound_are_answered_fast_and_recorded() {
         assert!(overloaded.clone().all(|event| event.head.status == 503) && overloaded.count() == 2);
     });
 }
+
+#[test]
+fn the_counts_are_left_in_the_data_folder() {
+    run(async {
+        let mut config = limited(json!({"connections_max": 1}));
+        config["upstream_states"] = json!({"interval_ms": 20});
+        let mut gateway = Gateway::start(everything_to(echo().await), config);
+        let root = tempfile::tempdir().unwrap();
+        let folder = event::layout::DataFolder::open(root.path()).unwrap();
+        gateway.running.as_mut().unwrap().show_upstreams(&folder, "node-1").unwrap();
+        let mut held = from("127.0.0.1", gateway.addr).await;
+        served(&mut held).await;
+        assert!(gateway.talk(GET).await.starts_with("HTTP/1.1 503 "));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let states = event::connections::ConnectionStates::load(&folder).unwrap();
+            if states.ended.get("connections_max") == Some(&1) && states.open == 1 {
+                assert_eq!((states.node.as_str(), states.accepted), ("node-1", 2));
+                return;
+            }
+            assert!(Instant::now() < deadline, "{states:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+}

@@ -43,6 +43,8 @@ mod events;
 
 mod libraries;
 
+mod tools;
+
 mod http1;
 
 mod http2;

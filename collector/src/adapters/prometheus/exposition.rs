@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use event::connections::ConnectionStates;
 use event::layout::LedgerRow;
 use event::upstreams::UpstreamStates;
 
@@ -22,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) ledger: Vec<LedgerRow>,
     /// What the gateway says of its upstreams; none when it says nothing any more.
     pub(crate) states: Option<UpstreamStates>,
+    /// What it says of client connections.
+    pub(crate) connections: Option<ConnectionStates>,
     /// Most addresses of upstreams on a page.
     pub(crate) series_max: usize,
     /// The account of exported spans.
@@ -41,6 +44,9 @@ pub(crate) fn render(shared: &Shared, context: &Context, format: Format) -> Stri
     upstreams(&mut page, &published);
     if let Some(states) = &context.states {
         super::targets::write(&mut page, states, context.series_max);
+    }
+    if let Some(states) = &context.connections {
+        super::connections::write(&mut page, states);
     }
     events(&mut page, &context.ledger);
     spans(&mut page, &context.spans);
