@@ -1,4 +1,5 @@
-//! What one thread has: the plan, its clock, its upstream connections, its lane of the spool, its random numbers.
+//! What one thread has. Its clock, its lane of the spool and its counts last as long as the thread; the plan, and what
+//! goes by the plan's numbers, is a [`Core`], which a reload replaces between two requests.
 
 use crate::accept::Doors;
 use crate::clock::Clock;
@@ -11,6 +12,7 @@ use event::spool::Writer;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,13 +33,27 @@ pub(crate) enum Phase {
     Cut,
 }
 
+/// Sockets of one thread, each with the number of its listener.
+pub(crate) type Sockets = Vec<(usize, std::net::TcpListener)>;
+
+/// One plan on one thread. A request has the core that it began with until its end; whoever outlives a request asks for
+/// the [`latest`] before the next. What belongs to the thread is reached through it.
 pub(crate) struct Core {
     pub plan: Arc<Plan>,
-    pub clock: Rc<Clock>,
     pub balance: Balance,
     /// What the regular expressions of this plan's routes work in.
     pub caches: Caches,
     pub upstreams: Arc<Upstreams>,
+    /// Another core has taken its place.
+    replaced: Cell<bool>,
+    #[expect(clippy::vec_box, reason = "a draft moves with its request; its box is what is recycled")]
+    free: RefCell<Vec<Box<Draft>>>,
+    pub thread: Rc<Thread>,
+}
+
+/// What a thread has whatever its plan.
+pub(crate) struct Thread {
+    pub clock: Rc<Clock>,
     /// Counts of client connections, of all threads.
     pub doors: Arc<Doors>,
     pub phase: Cell<Phase>,
@@ -50,20 +66,32 @@ pub(crate) struct Core {
     /// Where reads go whose length nobody knows; nothing in it outlives a poll.
     pub scratch: RefCell<Box<[u8]>>,
     writer: RefCell<Writer>,
-    #[expect(clippy::vec_box, reason = "a draft moves with its request; its box is what is recycled")]
-    free: RefCell<Vec<Box<Draft>>>,
     random: RefCell<StdRng>,
+    /// What new requests go by. None once the thread has ended, so that the two do not keep each other alive.
+    latest: RefCell<Option<Rc<Core>>>,
+}
+
+impl Deref for Core {
+    type Target = Thread;
+
+    fn deref(&self) -> &Thread {
+        &self.thread
+    }
+}
+
+/// Goes over to the newest plan of the thread.
+pub(crate) fn latest(core: &mut Rc<Core>) {
+    if core.replaced.get() {
+        let latest = core.thread.latest.borrow().clone();
+        *core = latest.unwrap_or_else(|| Rc::clone(core));
+    }
 }
 
 impl Core {
+    /// The first of a thread.
     pub fn new(plan: Arc<Plan>, upstreams: Arc<Upstreams>, doors: Arc<Doors>, writer: Writer) -> Rc<Self> {
-        let clock = Clock::new(plan.timeouts.sweep_interval_ms);
-        Rc::new(Self {
-            caches: Caches::default(),
-            balance: Balance::new(&plan, &upstreams),
-            upstreams,
-            plan,
-            clock,
+        let thread = Rc::new(Thread {
+            clock: Clock::new(plan.timeouts.sweep_interval_ms),
             doors,
             phase: Cell::new(Phase::Serving),
             connections: Cell::new(0),
@@ -71,9 +99,30 @@ impl Core {
             exchanges: Cell::new(0),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             writer: RefCell::new(writer),
-            free: RefCell::default(),
             random: RefCell::new(StdRng::from_os_rng()),
-        })
+            latest: RefCell::default(),
+        });
+        let balance = Balance::new(&plan, &upstreams);
+        Self::begin(plan, upstreams, balance, thread)
+    }
+
+    /// The next of the same thread, in force at once.
+    pub fn renew(&self, plan: Arc<Plan>, upstreams: Arc<Upstreams>) -> Rc<Self> {
+        let balance = self.balance.renew(&self.plan, &plan, &upstreams);
+        self.replaced.set(true);
+        Self::begin(plan, upstreams, balance, Rc::clone(&self.thread))
+    }
+
+    fn begin(plan: Arc<Plan>, upstreams: Arc<Upstreams>, balance: Balance, thread: Rc<Thread>) -> Rc<Self> {
+        let (caches, replaced, free) = (Caches::default(), Cell::new(false), RefCell::default());
+        let core = Rc::new(Self { plan, balance, caches, upstreams, replaced, free, thread });
+        *core.thread.latest.borrow_mut() = Some(Rc::clone(&core));
+        core
+    }
+
+    /// Nothing new begins on this thread.
+    pub fn end(&self) {
+        self.thread.latest.borrow_mut().take();
     }
 
     /// Whether more requests are under way than this thread's share of them all.

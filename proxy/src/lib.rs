@@ -12,6 +12,8 @@ mod plan;
 
 mod start;
 
+mod reload;
+
 mod core;
 
 mod clock;
@@ -52,4 +54,5 @@ mod error;
 
 pub use accept::ConnectionCounts;
 pub use plan::{Plan, validate};
+pub use reload::{ReloadError, Reloaded, Reloader};
 pub use start::{Bound, DrainReport, Running, StartError, start};

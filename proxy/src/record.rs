@@ -109,8 +109,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (_spool, mut writers) = Spool::open(&SpoolConfig::default(), folder.path(), "n", 1).unwrap();
         let plan = crate::validate(&GatewayConfig::default(), &Entities::default()).unwrap();
-        let upstreams = Arc::new(crate::upstream::Upstreams::new(&plan));
-        let core = Core::new(Arc::new(plan), upstreams, Arc::default(), writers.remove(0));
+        let plan = Arc::new(plan);
+        let upstreams = crate::upstream::Upstreams::new(Arc::clone(&plan));
+        let core = Core::new(plan, upstreams, Arc::default(), writers.remove(0));
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let mut record = Record::open(&core, Instant::now());
             record.draft().text(Text::Path, b"/p");

@@ -1,19 +1,20 @@
 //! Starts the threads, and ends them: bind, run, drain, cut.
 
 use crate::accept::{self, ConnectionCounts, Doors};
-use crate::core::{Core, Phase};
-use crate::plan::{Plan, StreamKinds};
-use crate::upstream::{self, Keeper, Publisher, Upstreams};
+use crate::core::{Core, Phase, Sockets};
+use crate::plan::{ListenPlan, Plan, StreamKinds};
+use crate::reload::{InForce, Reloader, TURNS_MAX, Turn};
+use crate::upstream::{self, Publisher, Upstreams};
 use event::layout::DataFolder;
 use event::spool::Writer;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Connections that the kernel may hold before they are accepted, per thread and listener.
 const BACKLOG: i32 = 4096;
@@ -66,15 +67,23 @@ pub enum StartError {
 pub struct Running {
     /// The listeners.
     pub listeners: Vec<Bound>,
-    plan: Arc<Plan>,
-    upstreams: Arc<Upstreams>,
+    in_force: Reloader,
     doors: Arc<Doors>,
-    phase: watch::Sender<Phase>,
     threads: Vec<Thread>,
-    /// The background thread of the upstreams, if there is a need of one.
-    keeper: Option<Keeper>,
     /// Shows the upstreams' state, once it was asked for.
     publisher: Option<Publisher>,
+    /// Dropped without a drain, it is cut.
+    _cut: CutOnDrop,
+}
+
+/// Tells the threads to end.
+#[derive(Debug)]
+struct CutOnDrop(watch::Sender<Phase>);
+
+impl Drop for CutOnDrop {
+    fn drop(&mut self) {
+        self.0.send_replace(Phase::Cut);
+    }
 }
 
 #[derive(Debug)]
@@ -96,43 +105,33 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
     if !plan.streams.routes.is_empty() && plan.listeners.iter().all(|listen| listen.streams.is_none()) {
         tracing::warn!("there are routes of streams, but no gateway.stream_listen to take any in");
     }
+    let mut sockets: Vec<Sockets> = writers.iter().map(|_| Vec::new()).collect();
     let mut listeners = Vec::new();
-    let mut sockets: Vec<Vec<std::net::TcpListener>> = writers.iter().map(|_| Vec::new()).collect();
-    for listen in &plan.listeners {
-        let mut addr = listen.addr;
-        let failed = |source| StartError::Bind { name: listen.name.clone(), addr, source };
-        refuse_shared(addr).map_err(failed)?;
-        for sockets in &mut sockets {
-            let failed = |source| StartError::Bind { name: listen.name.clone(), addr, source };
-            let socket = bind(addr).map_err(failed)?;
-            // Port 0 is resolved by the first thread and shared by the others.
-            addr = socket.local_addr().map_err(failed)?;
-            sockets.push(socket);
-        }
-        let stream = listen.streams.is_some();
-        let tls = listen.tls.is_some() || listen.streams == Some(StreamKinds::Tls);
-        listeners.push(Bound { name: listen.name.clone(), addr, tls, stream });
+    for (at, listen) in plan.listeners.iter().enumerate() {
+        listeners.push(bind_all(at, listen, &mut sockets)?);
     }
     let plan = Arc::new(plan);
-    let upstreams = Arc::new(Upstreams::new(&plan));
+    let upstreams = Upstreams::new(Arc::clone(&plan));
     let doors = Arc::new(Doors::default());
     let (phase, _) = watch::channel(Phase::Serving);
-    let keeper = upstream::start(Arc::clone(&plan), Arc::clone(&upstreams), phase.subscribe());
-    let keeper = keeper.map_err(StartError::Thread)?;
-    let mut threads = Vec::new();
-    for (writer, sockets) in writers.into_iter().zip(sockets) {
+    let cut = CutOnDrop(phase.clone());
+    let keeper = upstream::start(&upstreams, phase.subscribe()).map_err(StartError::Thread)?;
+    let (mut threads, mut all_turns) = (Vec::new(), Vec::new());
+    for (index, (writer, sockets)) in writers.into_iter().zip(sockets).enumerate() {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (plan, upstreams, phase) = (Arc::clone(&plan), Arc::clone(&upstreams), phase.subscribe());
         let doors = Arc::clone(&doors);
         let (report, done) = oneshot::channel();
+        let (sender, turns) = mpsc::channel(TURNS_MAX);
+        all_turns.push(sender);
         let name = format!("proxy-{}", writer.core());
         let handle = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
                 let local = tokio::task::LocalSet::new();
-                let cut =
-                    local.block_on(&runtime, run(Core::new(plan, upstreams, doors, writer), sockets, phase));
+                let core = Core::new(plan, upstreams, doors, writer);
+                let cut = local.block_on(&runtime, run(core, sockets, phase, Turns { index, turns }));
                 // What is left is dropped here, and recorded.
                 drop(local);
                 drop(runtime);
@@ -142,7 +141,26 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
             .map_err(StartError::Thread)?;
         threads.push(Thread { name, done: Some(done), handle });
     }
-    Ok(Running { listeners, plan, upstreams, doors, phase, threads, keeper, publisher: None })
+    let in_force = InForce { plan, upstreams, keeper, turns: all_turns, phase, past: Vec::new() };
+    let in_force = Reloader(Arc::new(Mutex::new(in_force)));
+    Ok(Running { listeners, in_force, doors, threads, publisher: None, _cut: cut })
+}
+
+/// Binds a listener once for each thread.
+pub(crate) fn bind_all(at: usize, listen: &ListenPlan, sockets: &mut [Sockets]) -> Result<Bound, StartError> {
+    let mut addr = listen.addr;
+    let failed = |source| StartError::Bind { name: listen.name.clone(), addr, source };
+    refuse_shared(addr).map_err(failed)?;
+    for sockets in sockets {
+        let failed = |source| StartError::Bind { name: listen.name.clone(), addr, source };
+        let socket = bind(addr).map_err(failed)?;
+        // Port 0 is resolved by the first thread and shared by the others.
+        addr = socket.local_addr().map_err(failed)?;
+        sockets.push((at, socket));
+    }
+    let stream = listen.streams.is_some();
+    let tls = listen.tls.is_some() || listen.streams == Some(StreamKinds::Tls);
+    Ok(Bound { name: listen.name.clone(), addr, tls, stream })
 }
 
 /// The threads share their address by SO_REUSEPORT, and so could another process, which would then take half of the
@@ -163,20 +181,41 @@ fn bind(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// The life of one thread. Says how many requests were cut.
-async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: watch::Receiver<Phase>) -> u64 {
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn_local(Rc::clone(&core.clock).run());
-    for (listener, socket) in sockets.into_iter().enumerate() {
+/// Where a thread hears of new plans, and which one it is.
+struct Turns {
+    index: usize,
+    turns: mpsc::Receiver<Arc<Turn>>,
+}
+
+/// Takes connections in. Says whether it can.
+fn listen(core: &Rc<Core>, sockets: Sockets, tasks: &mut tokio::task::JoinSet<()>) -> bool {
+    for (listener, socket) in sockets {
         match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => {
-                tasks.spawn_local(accept::accept(Rc::clone(&core), listener, socket));
+                tasks.spawn_local(accept::accept(Rc::clone(core), listener, socket));
             }
             Err(error) => {
                 tracing::error!(%error, "cannot listen");
-                return 0;
+                return false;
             }
         }
+    }
+    true
+}
+
+/// The life of one thread. Says how many requests were cut.
+async fn run(
+    mut core: Rc<Core>,
+    sockets: Sockets,
+    mut phase: watch::Receiver<Phase>,
+    mut turns: Turns,
+) -> u64 {
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut doors = tokio::task::JoinSet::new();
+    tasks.spawn_local(Rc::clone(&core.clock).run());
+    if !listen(&core, sockets, &mut doors) {
+        core.end();
+        return 0;
     }
     let mut sweep = tokio::time::interval(Duration::from_secs(1));
     let mut cut = 0;
@@ -193,8 +232,22 @@ async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: wat
                     break;
                 }
             }
+            Some(turn) = turns.turns.recv() => {
+                core = core.renew(Arc::clone(&turn.plan), Arc::clone(&turn.upstreams));
+                // Who waits for long lets go of the plan of before.
+                core.clock.wake_all();
+                // A failure is in the log; the listeners of before go on.
+                let _listening = listen(&core, turn.sockets(turns.index), &mut doors);
+                turn.done();
+            }
+            // An accept loop ends by itself when a reload took its listener away.
+            Some(Err(error)) = doors.join_next(), if core.phase.get() == Phase::Serving => {
+                tracing::error!(%error, "a listener has ended");
+                cut = core.exchanges.get() as u64;
+                break;
+            }
             ended = tasks.join_next(), if core.phase.get() == Phase::Serving => {
-                // Neither the clock nor an accept loop ends while the thread serves.
+                // The clock does not end while the thread serves.
                 let error = ended.and_then(Result::err);
                 tracing::error!(?error, "a task that the thread cannot do without has ended");
                 cut = core.exchanges.get() as u64;
@@ -209,6 +262,8 @@ async fn run(core: Rc<Core>, sockets: Vec<std::net::TcpListener>, mut phase: wat
         }
     }
     tasks.abort_all();
+    doors.abort_all();
+    core.end();
     for _ in 0..100 {
         if core.connections.get() == 0 {
             break;
@@ -224,14 +279,9 @@ impl Running {
         self.doors.counts()
     }
 
-    /// Puts the TLS of another plan's listeners in force, by their names: certificates, authorities, versions. Open
-    /// connections go on as they are. Says how many listeners it reached.
-    pub fn renew_tls(&self, with: &Plan) -> usize {
-        let pairs = self.plan.listeners.iter().filter_map(|ours| {
-            let theirs = with.listeners.iter().find(|theirs| theirs.name == ours.name)?;
-            Some((ours.tls.as_ref()?, theirs.tls.as_ref()?))
-        });
-        pairs.map(|(ours, theirs)| ours.replace(theirs)).count()
+    /// What puts further plans in force.
+    pub fn reloader(&self) -> Reloader {
+        self.in_force.clone()
     }
 
     /// Leaves a picture of the upstreams' state and the counts of client connections in a data folder from now on, every
@@ -240,8 +290,9 @@ impl Running {
     /// # Errors
     /// When the system gives no thread.
     pub fn show_upstreams(&mut self, folder: &DataFolder, node: &str) -> Result<(), StartError> {
-        let (plan, shown) = (Arc::clone(&self.plan), (Arc::clone(&self.upstreams), Arc::clone(&self.doors)));
-        let publisher = Publisher::start(plan, shown, folder.clone(), node.to_owned());
+        let (in_force, doors) = (self.in_force.clone(), Arc::clone(&self.doors));
+        let newest = move || Arc::clone(&in_force.lock().upstreams);
+        let publisher = Publisher::start(newest, doors, folder.clone(), node.to_owned());
         self.publisher = Some(publisher.map_err(StartError::Thread)?);
         Ok(())
     }
@@ -265,7 +316,8 @@ impl Running {
 
     /// Takes no more connections, lets requests finish for `grace`, then cuts what is left.
     pub async fn drain(self, grace: Duration) -> DrainReport {
-        self.phase.send_replace(Phase::Draining);
+        let phase = self.in_force.lock().phase.clone();
+        phase.send_replace(Phase::Draining);
         let deadline = tokio::time::Instant::now() + grace;
         let mut report = DrainReport::default();
         let mut late = Vec::new();
@@ -282,14 +334,15 @@ impl Running {
                 Err(_) => late.push((done, thread.handle)),
             }
         }
-        self.phase.send_replace(Phase::Cut);
+        phase.send_replace(Phase::Cut);
         for (done, handle) in late {
             if let Ok(cut) = tokio::time::timeout(CUT_GRACE, done).await {
                 report.requests_cut += cut.unwrap_or(0);
                 join(handle);
             }
         }
-        self.keeper.into_iter().for_each(join);
+        let keeper = self.in_force.lock().keeper.take();
+        keeper.into_iter().for_each(|keeper| join(keeper.into_thread()));
         self.publisher.into_iter().for_each(Publisher::end);
         report
     }
@@ -318,10 +371,13 @@ mod tests {
             Thread { name: format!("proxy-{core}"), done: Some(done), handle }
         });
         let threads = threads.collect();
-        let plan = crate::validate(&Default::default(), &Default::default()).unwrap();
-        let upstreams = Arc::new(Upstreams::new(&plan));
-        let (plan, listeners, doors) = (Arc::new(plan), Vec::new(), Arc::default());
-        Running { listeners, plan, upstreams, doors, phase, threads, keeper: None, publisher: None }
+        let plan = Arc::new(crate::validate(&Default::default(), &Default::default()).unwrap());
+        let upstreams = Upstreams::new(Arc::clone(&plan));
+        let cut = CutOnDrop(phase.clone());
+        let in_force = InForce { plan, upstreams, keeper: None, turns: Vec::new(), phase, past: Vec::new() };
+        let in_force = Reloader(Arc::new(Mutex::new(in_force)));
+        let doors = Arc::default();
+        Running { listeners: Vec::new(), in_force, doors, threads, publisher: None, _cut: cut }
     }
 
     fn serve(mut phase: watch::Receiver<Phase>) -> u64 {

@@ -4,7 +4,7 @@ use super::doors::Away;
 use super::frames::{Meter, Metered};
 use super::stream::Stream;
 use super::{ClientBody, Conn, Hold};
-use crate::core::{Core, Phase};
+use crate::core::{Core, Phase, latest};
 use crate::exchange;
 use http::Request;
 use hyper::body::Incoming;
@@ -86,18 +86,22 @@ enum Wait {
 pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
     let blocked = Rc::clone(&stream.blocked);
     let conn = Rc::new(conn);
-    let limits = &core.plan.limits;
+    let thread = Rc::clone(&core.thread);
+    let limits = core.plan.limits.clone();
+    // Each stream has the plan in force when it begins.
+    let held = Rc::new(RefCell::new(core));
     let service = {
-        let (core, conn) = (Rc::clone(&core), Rc::clone(&conn));
+        let (held, conn) = (Rc::clone(&held), Rc::clone(&conn));
         service_fn(move |request: Request<Incoming>| {
             conn.requests.set(conn.requests.get() + 1);
             let request = request.map(ClientBody::H2);
             let hold = Hold::Stream(Busy::new(&conn));
-            exchange::serve(Rc::clone(&core), Rc::clone(&conn), request, hold)
+            latest(&mut held.borrow_mut());
+            exchange::serve(Rc::clone(&held.borrow()), Rc::clone(&conn), request, hold)
         })
     };
     let header_bytes = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
-    let meter = Meter::new(&core.clock, limits.h2_resets_max, limits.h2_control_frames_max);
+    let meter = Meter::new(&thread.clock, limits.h2_resets_max, limits.h2_control_frames_max);
     let stream = Rc::new(RefCell::new(stream));
     let (metered, between) = Metered::new(&stream, &meter);
     let mut connection = hyper::server::conn::http2::Builder::new(Local)
@@ -108,8 +112,7 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
         .serve_connection(metered, service);
-    let deadline = core.clock.deadline();
-    let timeouts = &core.plan.timeouts;
+    let deadline = thread.clock.deadline();
     let requests_max = match limits.requests_per_connection_max {
         0 => u64::MAX,
         most => most,
@@ -117,9 +120,10 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
     let mut armed = None;
     let mut ending = false;
     std::future::poll_fn(|cx| {
+        latest(&mut held.borrow_mut());
         conn.driver.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         loop {
-            if Pin::new(&mut connection).poll(cx).is_ready() || core.phase.get() == Phase::Cut {
+            if Pin::new(&mut connection).poll(cx).is_ready() || thread.phase.get() == Phase::Cut {
                 return Poll::Ready(());
             }
             let requests = conn.requests.get();
@@ -128,12 +132,12 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
                 return Poll::Ready(());
             }
             let last = requests >= requests_max;
-            if ending || !(last || core.phase.get() != Phase::Serving) {
+            if ending || !(last || thread.phase.get() != Phase::Serving) {
                 break;
             }
             ending = true;
             if last {
-                core.doors.count(Away::Requests);
+                thread.doors.count(Away::Requests);
             }
             Pin::new(&mut connection).graceful_shutdown();
         }
@@ -145,6 +149,8 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
         };
         if armed != Some(wait) {
             armed = Some(wait);
+            let core = held.borrow();
+            let timeouts = &core.plan.timeouts;
             match wait {
                 Wait::Client(_) => deadline.arm(timeouts.body_idle_timeout_ms),
                 Wait::Services => deadline.disarm(),
@@ -159,20 +165,21 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
         }
         ending = true;
         Pin::new(&mut connection).graceful_shutdown();
-        deadline.arm(timeouts.linger_timeout_ms);
+        deadline.arm(held.borrow().plan.timeouts.linger_timeout_ms);
         cx.waker().wake_by_ref();
         Poll::Pending
     })
     .await;
     drop(connection);
     let Some(away) = meter.broken() else { return };
-    core.doors.count(away);
+    thread.doors.count(away);
     // Requests that it broke off end as tasks of their own. The connection is gone, and the stream ours alone.
     if let Some(stream) = Rc::into_inner(stream)
         && between.get()
     {
+        let core = Rc::clone(&held.borrow());
         let last = last_word(&core, stream.into_inner(), meter.goaway());
-        deadline.within(timeouts.linger_timeout_ms, last).await;
+        deadline.within(core.plan.timeouts.linger_timeout_ms, last).await;
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) use proxy_protocol::Version as ProxyVersion;
 pub(crate) use strict::{Exchange, StrictHandle, TRAILERS_FORBIDDEN};
 pub(crate) use tls::{ServerTls, TlsFacts, fingerprint};
 
-use crate::core::{Core, Phase};
+use crate::core::{Core, Phase, Thread, latest};
 use crate::forward::Tunnel;
 use doors::Away;
 use event::{Draft, Text};
@@ -46,6 +46,7 @@ use socket::Socket;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 use stream::{Stream, Wire};
@@ -118,11 +119,16 @@ impl Conn {
     }
 }
 
-/// Takes connections in until the thread drains; what the kernel has accepted by then is still served.
-pub(crate) async fn accept(core: Rc<Core>, listener: usize, socket: TcpListener) {
+/// Takes connections in until the thread drains or the listener is no more; what the kernel has accepted by then is
+/// still served.
+pub(crate) async fn accept(mut core: Rc<Core>, listener: usize, socket: TcpListener) {
     let deadline = core.clock.deadline();
+    let ends = |core: &Core| core.phase.get() != Phase::Serving || !core.plan.listeners[listener].open;
     loop {
+        latest(&mut core);
         let taken = std::future::poll_fn(|cx| {
+            // Who waits here for hours does not hold on to the plan of then.
+            latest(&mut core);
             let limits = &core.plan.limits;
             // Those beyond `connections_max` are refused; when too many are, they wait in the kernel's queue.
             let most = limits.connections_max.saturating_add(limits.connections_refused_max);
@@ -130,7 +136,7 @@ pub(crate) async fn accept(core: Rc<Core>, listener: usize, socket: TcpListener)
             if !full && let std::task::Poll::Ready(taken) = socket.poll_accept(cx) {
                 return std::task::Poll::Ready(Some(taken));
             }
-            if core.phase.get() != Phase::Serving {
+            if ends(&core) {
                 return std::task::Poll::Ready(None);
             }
             if full {
@@ -148,14 +154,14 @@ pub(crate) async fn accept(core: Rc<Core>, listener: usize, socket: TcpListener)
                 tracing::warn!(%error, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-            None if core.phase.get() != Phase::Serving => return,
+            None if ends(&core) => return,
             None => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
 }
 
 /// Counts a connection while it is open.
-struct Open(Rc<Core>);
+struct Open(Rc<Thread>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -170,7 +176,7 @@ async fn connection(
     open: doors::Open,
 ) {
     core.connections.set(core.connections.get() + 1);
-    let _open = (Open(Rc::clone(&core)), open);
+    let _open = (Open(Rc::clone(&core.thread)), open);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a client left at once");
         return;
@@ -203,7 +209,7 @@ async fn connection(
         return Box::pin(streams::serve(Rc::clone(&core), listener, kinds, socket, ends)).await;
     }
     let header_ms = core.plan.timeouts.header_timeout_ms;
-    let acceptor = listen.tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
+    let acceptor = listen.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.config)));
     let (mut stream, tls, mut h2) = match acceptor {
         None => (Stream::new(Wire::Plain(socket)), None, false),
         Some(acceptor) => match Box::pin(deadline.within(header_ms, acceptor.accept(socket))).await {

@@ -64,6 +64,23 @@ impl ServerNames {
         self.any.is_none() && self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty()
     }
 
+    /// All names with their certificates, as bytes that are equal when these are.
+    pub fn parts(&self) -> Vec<Vec<u8>> {
+        let named = |map: &Map, kind: u8| {
+            map.iter().map(|(name, certified)| part(kind, name, certified)).collect::<Vec<_>>()
+        };
+        let any = self.any.iter().map(|any| (Box::from("*"), Arc::clone(any))).collect();
+        let mut parts = [
+            named(&self.exact, b'='),
+            named(&self.suffixes, b'.'),
+            named(&self.prefixes, b'^'),
+            named(&any, b'*'),
+        ]
+        .concat();
+        parts.sort_unstable();
+        parts
+    }
+
     /// The certificate of a name that a client asks for; of none without one.
     pub fn find(&self, name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
         self.named(name).or(self.any.as_ref())
@@ -76,6 +93,13 @@ impl ServerNames {
             .or_else(|| self.suffixes.get(&name[name.find('.')?..]))
             .or_else(|| self.prefixes.get(&name[..=name.rfind('.')?]))
     }
+}
+
+/// A name with its certificate, as bytes.
+fn part(kind: u8, name: &str, certified: &CertifiedKey) -> Vec<u8> {
+    let mut part = [&[kind], name.as_bytes(), b"\0"].concat();
+    certified.cert.iter().for_each(|certificate| part.extend_from_slice(certificate));
+    part
 }
 
 /// What one listener shows: its own certificates first, then those of all listeners.

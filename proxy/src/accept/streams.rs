@@ -13,6 +13,7 @@ use crate::route::{StreamAsked, StreamRoute};
 use event::{ABSENT_U16, Outcome, Protocol, Scheme, Source, Text};
 use rustls::server::Acceptor;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -43,7 +44,7 @@ pub(super) async fn serve(
     let tls = core.plan.listeners[listener].tls.as_ref();
     let carried = match tls.filter(|_| kinds == StreamKinds::Tls && !route.passthrough) {
         None => carry(&core, route, &ends, &mut record, socket).await,
-        Some(tls) => match handshake(&core, &TlsAcceptor::from(tls.current()), socket).await {
+        Some(tls) => match handshake(&core, &TlsAcceptor::from(Arc::clone(&tls.config)), socket).await {
             Ok(stream) => {
                 TlsFacts::of(stream.get_ref().1).describe(record.draft());
                 carry(&core, route, &ends, &mut record, stream).await

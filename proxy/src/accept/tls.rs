@@ -1,34 +1,39 @@
-//! TLS towards clients: the configuration in force, which can be replaced while connections go on, and what a
-//! handshake tells of the client.
+//! TLS towards clients: what handshakes go by, and what a handshake tells of the client.
 
 use event::{Draft, Text, TlsVersion};
 use rustls::pki_types::CertificateDer;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use std::fmt::Write;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Longest subject of a client's certificate that an event holds.
 const SUBJECT_BYTES_MAX: usize = 512;
 
-/// TLS of one listener. Read once per connection, at its handshake.
+/// TLS of one listener. A plan that changes nothing of it keeps it; with any other the tickets of before are worth
+/// nothing: a session is not resumed beyond the certificates and authorities that it began with.
 #[derive(Debug)]
-pub(crate) struct ServerTls(RwLock<Arc<ServerConfig>>);
+pub(crate) struct ServerTls {
+    /// What handshakes go by.
+    pub config: Arc<ServerConfig>,
+    /// SHA-256 of what it was made of.
+    digest: Vec<u8>,
+}
 
 impl ServerTls {
-    pub fn new(config: ServerConfig) -> Self {
-        Self(RwLock::new(Arc::new(config)))
+    /// TLS made of these parts: settings, certificates, authorities.
+    pub fn new<'a>(config: ServerConfig, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        for part in parts {
+            digest.update(&(part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        Self { config: Arc::new(config), digest: digest.finish().as_ref().to_vec() }
     }
 
-    /// What the next handshake goes by.
-    pub fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Puts another configuration in force for handshakes to come. Tickets of before are worth nothing then: a session
-    /// is not resumed beyond the certificates and authorities that it began with.
-    pub fn replace(&self, with: &Self) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = with.current();
+    /// Whether another was made of the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.digest == other.digest
     }
 }
 

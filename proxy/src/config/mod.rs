@@ -23,6 +23,8 @@ mod dns;
 
 mod states;
 
+mod files;
+
 pub use certificates::{CaCertificate, Certificate, NestedSni, Sni, SniName};
 pub use circuit::{CircuitBreaker, SlowStart};
 pub use dns::{Dns, RecordKind};
@@ -30,6 +32,7 @@ pub use entities::{
     Consumer, Entities, KeyAuthConfig, KeyauthCredential, Plugin, Reference, Route, RouteEnd,
     SendProxyProtocol, Service,
 };
+pub use files::files;
 pub use gateway::{
     ClientCertificates, GatewayConfig, Limits, Listen, ListenTls, NamedCertificate, ProxyProtocol,
     ResponseHeader, StreamListen, Timeouts, TlsVersionMin,

@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::upstream::{Group, Known, Member, OutlierPlan, Peer, Upstreams};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,6 +62,14 @@ struct View {
     single: bool,
 }
 
+/// What an upstream had on this thread before its group or its plan changed.
+#[derive(Clone, Copy, Default)]
+struct Before<'a> {
+    endpoints: &'a [Rc<Endpoint>],
+    current: &'a [Vec<i64>],
+    turn: usize,
+}
+
 /// A request under way at an address, also counted for all threads where the algorithm asks for it.
 pub(crate) struct Load {
     _trying: Trying,
@@ -87,28 +96,37 @@ impl Drop for Load {
 
 impl Balance {
     pub fn new(plan: &Plan, upstreams: &Upstreams) -> Self {
-        let views = (0..plan.upstreams.len()).map(|upstream| {
-            let groups = upstreams.watch(upstream);
-            let group = Arc::clone(&groups.borrow());
-            let plan = &plan.upstreams[upstream];
-            let watched = plan.health.is_some() || plan.outlier.is_some();
-            let (endpoints, current) = (Vec::new(), Vec::new());
-            let subsets = plan.subsets.len();
-            let mut view = View {
-                groups,
-                group,
-                endpoints,
-                current,
-                subsets,
-                turn: 0,
-                watched,
-                fails_over: false,
-                single: false,
+        let views = (0..plan.upstreams.len()).map(|upstream| View::new(plan, upstreams, upstream, None));
+        Self { views: views.map(RefCell::new).collect() }
+    }
+
+    /// That of the next plan: an upstream that stays keeps its connections and whose turn it is.
+    pub fn renew(&self, before: &Plan, plan: &Plan, upstreams: &Upstreams) -> Self {
+        let mut views = Vec::with_capacity(plan.upstreams.len());
+        for upstream in 0..plan.upstreams.len() {
+            let from = plan.came_from.get(upstream).copied().flatten();
+            let Some(from) = from else {
+                views.push(RefCell::new(View::new(plan, upstreams, upstream, None)));
+                continue;
             };
-            view.renew();
-            RefCell::new(view)
-        });
-        Self { views: views.collect() }
+            // Connections to somebody with another name are not for this one.
+            let same = before.upstreams[from].server_name == plan.upstreams[upstream].server_name;
+            let from = self.views[from].borrow();
+            let renamed = || from.endpoints.iter().map(|one| Endpoint::new(&one.peer, &one.tally)).collect();
+            let known = if same { from.endpoints.clone() } else { renamed() };
+            let known = Before { endpoints: &known, current: &from.current, turn: from.turn };
+            views.push(RefCell::new(View::new(plan, upstreams, upstream, Some(known))));
+        }
+        // What no upstream has taken over takes no connection back.
+        let kept: HashSet<*const Endpoint> = views
+            .iter()
+            .flat_map(|view| view.borrow().endpoints.iter().map(Rc::as_ptr).collect::<Vec<_>>())
+            .collect();
+        for view in &self.views {
+            let view = view.borrow();
+            view.endpoints.iter().filter(|one| !kept.contains(&Rc::as_ptr(one))).for_each(|one| one.retire());
+        }
+        Self { views }
     }
 
     /// The next address of an upstream.
@@ -174,27 +192,70 @@ impl Balance {
     }
 }
 
+impl Endpoint {
+    fn new(peer: &Arc<Peer>, tally: &Rc<Tally>) -> Rc<Self> {
+        let (peer, tally) = (Arc::clone(peer), Rc::clone(tally));
+        let (idle, shared, retired) = (RefCell::default(), RefCell::default(), Cell::new(false));
+        Rc::new(Self { peer, tally, idle, shared, retired })
+    }
+
+    /// Closes what is idle, and what comes back.
+    fn retire(&self) {
+        self.retired.set(true);
+        self.idle.borrow_mut().clear();
+        // Streams that are open end on them; nobody joins.
+        self.shared.borrow_mut().clear();
+    }
+}
+
 impl View {
-    /// Takes the group over: addresses that stay keep their connections, those of others are closed.
+    /// That of an upstream, with what it had under the plan before.
+    fn new(plan: &Plan, upstreams: &Upstreams, upstream: usize, before: Option<Before<'_>>) -> Self {
+        let groups = upstreams.watch(upstream);
+        let group = Arc::clone(&groups.borrow());
+        let plan = &plan.upstreams[upstream];
+        let watched = plan.health.is_some() || plan.outlier.is_some();
+        let (endpoints, current, subsets) = (Vec::new(), Vec::new(), plan.subsets.len());
+        let before = before.unwrap_or_default();
+        let mut view = Self {
+            groups,
+            group,
+            endpoints,
+            current,
+            subsets,
+            turn: before.turn,
+            watched,
+            fails_over: false,
+            single: false,
+        };
+        view.take_over(before);
+        view
+    }
+
+    /// Takes the next group over: addresses that stay keep their connections, those of others are closed.
     fn renew(&mut self) {
-        let before = std::mem::take(&mut self.endpoints);
-        for member in &self.group.members {
-            let known = before.iter().find(|endpoint| Arc::ptr_eq(&endpoint.peer, &member.peer));
-            self.endpoints.push(known.cloned().unwrap_or_else(|| {
-                let (peer, tally) = (Arc::clone(&member.peer), Rc::default());
-                let (idle, shared, retired) = (RefCell::default(), RefCell::default(), Cell::new(false));
-                Rc::new(Endpoint { peer, tally, idle, shared, retired })
-            }));
-        }
+        let (before, current) = (std::mem::take(&mut self.endpoints), std::mem::take(&mut self.current));
+        self.take_over(Before { endpoints: &before, current: &current, turn: self.turn });
         for endpoint in before {
             if !self.endpoints.iter().any(|stays| Rc::ptr_eq(stays, &endpoint)) {
-                endpoint.retired.set(true);
-                endpoint.idle.borrow_mut().clear();
-                // Streams that are open end on them; nobody joins.
-                endpoint.shared.borrow_mut().clear();
+                endpoint.retire();
             }
         }
-        self.current = vec![vec![0; self.endpoints.len()]; 1 + self.subsets];
+    }
+
+    /// Fills the places of the group with those of before that have the same peer. Where nothing has changed, each is
+    /// owed what it was.
+    fn take_over(&mut self, Before { endpoints: before, current: owed, .. }: Before<'_>) {
+        for member in &self.group.members {
+            let known = before.iter().find(|endpoint| Arc::ptr_eq(&endpoint.peer, &member.peer));
+            let fresh = || Endpoint::new(&member.peer, &Rc::default());
+            self.endpoints.push(known.map_or_else(fresh, Rc::clone));
+        }
+        let same = before.len() == self.endpoints.len()
+            && owed.len() == 1 + self.subsets
+            && before.iter().zip(&self.endpoints).all(|(before, now)| Rc::ptr_eq(before, now));
+        self.current =
+            if same { owed.to_vec() } else { vec![vec![0; self.endpoints.len()]; 1 + self.subsets] };
         self.fails_over = self.group.members.iter().any(|member| member.failover);
         self.single = self.endpoints.len() == 1 && !self.watched;
     }

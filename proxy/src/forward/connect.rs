@@ -47,7 +47,7 @@ impl Connected {
     pub async fn http2(
         self,
         core: &Core,
-        link: usize,
+        link: u128,
         counted: (SocketAddr, Open),
     ) -> Result<Rc<Shared>, NotConnected> {
         match self.wire {

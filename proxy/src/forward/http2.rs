@@ -33,7 +33,8 @@ const SEND_BYTES_MAX: usize = 64 << 10;
 /// A connection that many requests share.
 pub(crate) struct Shared {
     sender: SendRequest<Sent>,
-    pub link: usize,
+    /// The id of its link.
+    pub link: u128,
     pub secure: bool,
     /// Streams that are open.
     open: Cell<usize>,
@@ -47,7 +48,7 @@ impl Shared {
     pub async fn begin(
         core: &Core,
         io: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        (link, secure): (usize, bool),
+        (link, secure): (u128, bool),
         (addr, counted): (SocketAddr, Open),
     ) -> io::Result<Rc<Self>> {
         let header_bytes = u32::try_from(core.plan.limits.response_header_bytes_max).unwrap_or(u32::MAX);

@@ -288,7 +288,8 @@ fn more(core: &Core, service: &ServicePlan, left: &mut u32, retrying: &mut Optio
 
 /// A connection that is there already.
 fn pooled(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
-    if core.plan.links[link].http2 { pool::join(core, endpoint, link) } else { pool::take(endpoint, link) }
+    let link = &core.plan.links[link];
+    if link.http2 { pool::join(core, endpoint, link.id) } else { pool::take(endpoint, link.id) }
 }
 
 /// Connects, within the bounds of the upstream where it has some.
@@ -340,10 +341,9 @@ async fn open(
                 (head.connect_us, head.tls_us) = (micros(begun, from), micros(from, now));
             }
             if !link.http2 {
-                return Ok(Lease::new(connected.wire, Some(counted), endpoint, service.link));
+                return Ok(Lease::new(connected.wire, Some(counted), endpoint, link.id));
             }
-            let shared =
-                deadline.within(timeout_ms, connected.http2(core, service.link, (addr, counted))).await;
+            let shared = deadline.within(timeout_ms, connected.http2(core, link.id, (addr, counted))).await;
             shared
                 .ok_or((AttemptError::ConnectTimeout, Fault::ConnectTimeout))?
                 .map(|shared| pool::share(core, endpoint, shared))

@@ -7,6 +7,7 @@ use super::connect::Wire;
 use super::http2::{Shared, Stream};
 use super::tally::Open;
 use crate::core::Core;
+use crate::plan::LinkPlan;
 use crate::upstream::Held;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
@@ -29,8 +30,8 @@ pub(crate) struct Lease {
     filled: bool,
     /// Whom it leads to, while a request has it.
     endpoint: Option<Rc<Endpoint>>,
-    /// How it was made.
-    link: usize,
+    /// How it was made: the id of its link.
+    link: u128,
     /// Counts the connection, unless others share it.
     open: Option<Open>,
     /// The request that has it, where such are counted.
@@ -63,7 +64,7 @@ pub(crate) enum Content {
 
 impl Lease {
     /// Of a new connection, or of a stream.
-    pub fn new(io: Wire, open: Option<Open>, endpoint: &Rc<Endpoint>, link: usize) -> Box<Self> {
+    pub fn new(io: Wire, open: Option<Open>, endpoint: &Rc<Endpoint>, link: u128) -> Box<Self> {
         Box::new(Self {
             io,
             open,
@@ -169,7 +170,7 @@ impl Lease {
 }
 
 /// The last used connection of this link that is still open.
-pub(super) fn take(endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
+pub(super) fn take(endpoint: &Rc<Endpoint>, link: u128) -> Option<Box<Lease>> {
     let mut idle = endpoint.idle.borrow_mut();
     // Nearly always the last one: an address has rarely more than one link.
     while let Some(at) = idle.iter().rposition(|lease| lease.link == link) {
@@ -184,7 +185,7 @@ pub(super) fn take(endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
 }
 
 /// A stream on a connection of this link that has room for one.
-pub(super) fn join(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
+pub(super) fn join(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: u128) -> Option<Box<Lease>> {
     let streams_max = core.plan.limits.upstream_streams_max;
     let shared = endpoint.shared.borrow();
     let found = shared.iter().find(|one| one.link == link && one.has_room(streams_max))?;
@@ -194,7 +195,7 @@ pub(super) fn join(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Opt
 /// A stream on a new connection, which others may join.
 pub(super) fn share(core: &Rc<Core>, endpoint: &Rc<Endpoint>, shared: Rc<Shared>) -> Box<Lease> {
     let lease = stream(core, endpoint, &shared);
-    if !endpoint.retired.get() && core.plan.links[shared.link].proxy.is_none() {
+    if !endpoint.retired.get() && !LinkPlan::is_own(shared.link) {
         endpoint.shared.borrow_mut().push(shared);
         endpoint.tally.free_for_all();
     }
@@ -220,7 +221,7 @@ pub(super) fn put(core: &Core, mut lease: Box<Lease>) {
         return;
     }
     let serves = core.phase.get() == crate::core::Phase::Serving && !endpoint.retired.get();
-    let own = core.plan.links[lease.link].proxy.is_some();
+    let own = LinkPlan::is_own(lease.link);
     if !serves || own || !lease.keeps || !lease.read.is_empty() {
         return;
     }

@@ -110,7 +110,7 @@ fn check_listen(
         Some(tls) => Some(listen_tls::server_config(tls, names, &HTTP, &format!("{path}.tls"), problems)?),
     };
     let (name, proxy_protocol) = (listen.name.clone(), listen.proxy_protocol);
-    Some(ListenPlan { name, addr: addr?, tls, proxy_protocol, streams: None })
+    Some(ListenPlan { open: true, name, addr: addr?, tls, proxy_protocol, streams: None })
 }
 
 fn check_stream_listen(
@@ -127,7 +127,7 @@ fn check_stream_listen(
     };
     let kinds = if tls.is_some() || listen.passthrough { StreamKinds::Tls } else { StreamKinds::Tcp };
     let (name, proxy_protocol) = (listen.name.clone(), listen.proxy_protocol);
-    Some(ListenPlan { name, addr: addr?, tls, proxy_protocol, streams: Some(kinds) })
+    Some(ListenPlan { open: true, name, addr: addr?, tls, proxy_protocol, streams: Some(kinds) })
 }
 
 fn check_address(address: &str, path: &str, problems: &mut Vec<Problem>) -> Option<SocketAddr> {

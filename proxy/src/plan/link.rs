@@ -24,6 +24,15 @@ pub(crate) struct LinkPlan {
     pub http2: bool,
     /// The header of the PROXY protocol that each begins with: it is the client's own then, and never pooled.
     pub proxy: Option<ProxyVersion>,
+    /// Of all that makes links differ: those of two plans that are equal may share connections.
+    pub id: u128,
+}
+
+impl LinkPlan {
+    /// Whether connections of the link of this id are each a client's own: its lowest bit says so.
+    pub fn is_own(id: u128) -> bool {
+        id & 1 == 1
+    }
 }
 
 /// All that makes two links differ.
@@ -77,9 +86,45 @@ impl Links {
         if let (true, Some(tls)) = (key.stream, &mut tls) {
             Arc::make_mut(tls).alpn_protocols.clear();
         }
-        self.plans.push(LinkPlan { tls, http2: key.http2, proxy: key.proxy });
+        let id = self.id(&key, material, problems);
+        self.plans.push(LinkPlan { tls, http2: key.http2, proxy: key.proxy, id });
         self.keys.push(key);
         self.keys.len() - 1
+    }
+
+    /// Half of a SHA-256 over what the link goes by, which files and references may have given: two plans are compared
+    /// by it.
+    fn id(&mut self, key: &LinkKey, material: &Material<'_>, problems: &mut Vec<Problem>) -> u128 {
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        let mut add = |part: &[u8]| {
+            digest.update(&(part.len() as u64).to_le_bytes());
+            digest.update(part);
+        };
+        add(&[u8::from(key.http2), u8::from(key.tls.is_some()), u8::from(key.stream)]);
+        add(format!("{:?}", key.proxy).as_bytes());
+        if let Some(tls) = &key.tls {
+            match &tls.verify {
+                None => add(b"anybody"),
+                Some(verify) if verify.authorities.is_empty() => {
+                    add(&verify.depth.to_le_bytes());
+                    for root in self.roots(material, problems).iter() {
+                        add(&root.subject);
+                        add(&root.subject_public_key_info);
+                        add(root.name_constraints.as_deref().unwrap_or_default());
+                    }
+                }
+                Some(verify) => {
+                    add(&verify.depth.to_le_bytes());
+                    let all = verify.authorities.iter().flat_map(|at| &material.store.authorities[*at].1);
+                    all.for_each(|authority| add(authority));
+                }
+            }
+            let client = tls.client.and_then(|at| material.store.certificates[at].1.as_ref());
+            add(&[u8::from(client.is_some())]);
+            client.iter().flat_map(|client| &client.cert).for_each(|certificate| add(certificate));
+        }
+        let half = digest.finish().as_ref().first_chunk().copied().unwrap_or_default();
+        u128::from_le_bytes(half) & !1 | u128::from(key.proxy.is_some())
     }
 
     /// TLS of health checks, which believe the gateway's own authorities, or anybody.

@@ -8,6 +8,7 @@ use event::Problem;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ServerConfig, version};
+use rustls_pki_types::CertificateDer;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub(super) fn server_config(
 ) -> Option<Arc<ServerTls>> {
     let before = problems.len();
     let own = own_names(tls, path, problems);
-    let verifier = client_verifier(tls, path, problems);
+    let (verifier, authorities) = client_verifier(tls, path, problems).unzip();
     if problems.len() == before && own.is_empty() && shared.is_empty() {
         problems.push(
             Problem::new(path, "there is no certificate to show")
@@ -41,6 +42,8 @@ pub(super) fn server_config(
         None => builder.with_no_client_auth(),
         Some(verifier) => builder.with_client_cert_verifier(verifier),
     };
+    let settings = serde_json::to_vec(tls).unwrap_or_default();
+    let (own_parts, shared_parts) = (own.parts(), shared.parts());
     let mut config = builder.with_cert_resolver(Arc::new(Shown { own, shared: shared.clone() }));
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // Sessions are resumed by tickets alone: nothing is kept here, and any thread can read them.
@@ -49,7 +52,12 @@ pub(super) fn server_config(
         Ok(ticketer) => config.ticketer = ticketer,
         Err(error) => problems.push(Problem::new(path, format!("no keys for session tickets: {error}"))),
     }
-    Some(Arc::new(ServerTls::new(config)))
+    let spoken = protocols.concat();
+    let parts = [&settings[..], &spoken, b"own"].into_iter().chain(own_parts.iter().map(Vec::as_slice));
+    let parts = parts.chain([&b"shared"[..]]).chain(shared_parts.iter().map(Vec::as_slice));
+    let authorities = authorities.unwrap_or_default();
+    let parts = parts.chain([&b"authorities"[..]]).chain(authorities.iter().map(|one| &one[..]));
+    Some(Arc::new(ServerTls::new(config, parts)))
 }
 
 /// The listener's own certificates.
@@ -83,11 +91,12 @@ fn own_names(tls: &ListenTls, path: &str, problems: &mut Vec<Problem>) -> Server
     names
 }
 
+/// Who looks at the certificates of clients, and by which authorities.
 fn client_verifier(
     tls: &ListenTls,
     path: &str,
     problems: &mut Vec<Problem>,
-) -> Option<Arc<dyn ClientCertVerifier>> {
+) -> Option<(Arc<dyn ClientCertVerifier>, Vec<CertificateDer<'static>>)> {
     let field = format!("{path}.client_authorities");
     let file = match (tls.client_certificates, &tls.client_authorities) {
         (ClientCertificates::None, None) => return None,
@@ -105,11 +114,12 @@ fn client_verifier(
         (_, Some(file)) => file,
     };
     let all = Pem::File(file).certificates(&field, problems)?;
-    let roots = pem::roots(all, &field, problems);
+    let roots = pem::roots(all.iter().cloned(), &field, problems);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     if tls.client_certificates == ClientCertificates::Optional {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|error| problems.push(Problem::new(field, error.to_string()))).ok()
+    let built = builder.build().map_err(|error| problems.push(Problem::new(field, error.to_string())));
+    built.ok().map(|verifier| (verifier, all))
 }

@@ -22,6 +22,8 @@ mod trust;
 
 mod upstreams;
 
+mod succeed;
+
 #[cfg(test)]
 mod tests;
 
@@ -70,12 +72,19 @@ pub struct Plan {
     pub(crate) targets: Vec<TargetPlan>,
     pub(crate) guards: Vec<Guard>,
     pub(crate) keyring: Keyring,
+    /// Which upstream of the plan before each one was; empty for a first plan.
+    pub(crate) came_from: Vec<Option<usize>>,
 }
 
 impl Plan {
     /// How many threads, and so spool writers, it wants.
     pub fn threads(&self) -> u16 {
         self.threads
+    }
+
+    /// Identity of the configuration that it was made of, in each event.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Whom the certificate of a target must be for.
@@ -108,8 +117,10 @@ impl KongHeaders {
 }
 
 /// One listener.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ListenPlan {
+    /// Whether it takes connections. One that a reload took away stands here as long as connections may point at it.
+    pub open: bool,
     pub name: String,
     pub addr: SocketAddr,
     pub tls: Option<Arc<ServerTls>>,
@@ -186,6 +197,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         targets: back.targets,
         guards: back.guards,
         keyring: back.keyring,
+        came_from: Vec::new(),
     })
 }
 

@@ -80,7 +80,7 @@ pub(crate) struct Part {
 }
 
 /// One target.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct TargetPlan {
     pub host: String,
     pub port: u16,

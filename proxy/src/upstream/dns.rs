@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const LOCAL_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 53);
 
 /// How names are looked up.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct DnsPlan {
     /// Name servers; none for those of the system.
     pub resolvers: Vec<SocketAddr>,

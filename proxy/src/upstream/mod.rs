@@ -17,6 +17,8 @@ mod probe;
 
 mod dns;
 
+mod book;
+
 mod keeper;
 
 mod report;
@@ -34,11 +36,11 @@ pub(crate) use warmth::SlowStartPlan;
 
 use crate::config::Algorithm;
 use crate::plan::{Part, Plan, UpstreamPlan};
+use book::{Book, Pages};
 use dns::{Address, Found};
 use ring::Ring;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Instant;
 use tokio::sync::watch;
 use twox_hash::XxHash3_64;
@@ -76,29 +78,48 @@ pub(crate) enum Known {
 /// All upstreams of a plan, by its numbers.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
+    plan: Arc<Plan>,
     begun: Instant,
     /// The same moment, microseconds since 1970.
     begun_us: i64,
     groups: Vec<watch::Sender<Arc<Group>>>,
     usages: Vec<Arc<Usage>>,
-    /// By target: since when its name servers fail, microseconds since 1970; 0 while they do not.
-    failing_since_us: Vec<AtomicI64>,
+    book: Arc<Book>,
 }
 
 impl Upstreams {
-    pub fn new(plan: &Plan) -> Self {
-        let nothing = vec![Found::Waiting; plan.targets.len()];
-        let group = |upstream| watch::Sender::new(Arc::new(Group::new(plan, upstream, &nothing, None)));
-        Self {
-            begun: Instant::now(),
-            begun_us: crate::clock::wall_us(),
-            groups: plan.upstreams.iter().map(group).collect(),
-            usages: plan.upstreams.iter().map(|_| Arc::default()).collect(),
-            failing_since_us: plan.targets.iter().map(|_| AtomicI64::new(0)).collect(),
-        }
+    /// Those of a first plan.
+    pub fn new(plan: Arc<Plan>) -> Arc<Self> {
+        Self::begin(plan, None)
     }
 
-    /// Milliseconds since the upstreams were made.
+    /// Those of a plan that has taken over from this one's: what stays is as busy and as healthy as it was.
+    pub fn renew(&self, plan: Arc<Plan>) -> Arc<Self> {
+        Self::begin(plan, Some(self))
+    }
+
+    fn begin(plan: Arc<Plan>, before: Option<&Self>) -> Arc<Self> {
+        let book = before.map_or_else(Arc::default, |before| Arc::clone(&before.book));
+        // Held until the new one hears of changes itself.
+        let mut pages = book.open();
+        let from = |at: usize| before.zip(plan.came_from.get(at).copied().flatten());
+        let groups = plan.upstreams.iter().enumerate().map(|(at, upstream)| {
+            let known = from(at).map(|(before, from)| before.groups[from].borrow().kept(&before.plan, &plan));
+            watch::Sender::new(Arc::new(Group::new(&plan, upstream, &pages, known.as_ref())))
+        });
+        let groups = groups.collect();
+        let usage =
+            |at| from(at).map_or_else(Arc::default, |(before, from)| Arc::clone(&before.usages[from]));
+        let usages = (0..plan.upstreams.len()).map(usage).collect();
+        let begun = before.map_or_else(Instant::now, |before| before.begun);
+        let begun_us = before.map_or_else(crate::clock::wall_us, |before| before.begun_us);
+        let all = Arc::new(Self { plan, begun, begun_us, groups, usages, book: Arc::clone(&book) });
+        pages.add(Arc::downgrade(&all));
+        drop(pages);
+        all
+    }
+
+    /// Milliseconds since the first upstreams of this process were made.
     pub fn ms(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.begun).as_millis()).unwrap_or(u64::MAX)
     }
@@ -113,21 +134,11 @@ impl Upstreams {
         &self.usages[upstream]
     }
 
-    /// Notes whether the name servers fail for a target.
-    fn answered(&self, target: usize, failed: bool) {
-        let since = &self.failing_since_us[target];
-        if !failed {
-            since.store(0, Relaxed);
-        } else if since.load(Relaxed) == 0 {
-            since.store(crate::clock::wall_us(), Relaxed);
-        }
-    }
-
     /// Makes the groups anew that have a target.
-    fn found(&self, plan: &Plan, target: usize, found: &[Found]) {
-        for (upstream, group) in plan.upstreams.iter().zip(&self.groups) {
-            if upstream.targets.iter().any(|part| part.target == target) {
-                let next = Group::new(plan, upstream, found, Some(&group.borrow()));
+    fn found(&self, target: &str, pages: &Pages) {
+        for (upstream, group) in self.plan.upstreams.iter().zip(&self.groups) {
+            if upstream.targets.iter().any(|part| self.plan.targets[part.target].text == target) {
+                let next = Group::new(&self.plan, upstream, pages, Some(&group.borrow()));
                 group.send_replace(Arc::new(next));
             }
         }
@@ -141,8 +152,19 @@ fn token(upstream: &UpstreamPlan, target: &str, addr: SocketAddr) -> u64 {
 }
 
 impl Group {
+    /// The members whose targets are the same in another plan. What stays has its number there, but not every number
+    /// stands for what it did.
+    fn kept(&self, plan: &Plan, other: &Plan) -> Self {
+        let same = |member: &&Member| {
+            let text = |plan: &Plan| plan.targets.get(member.peer.target).map(|target| target.text.clone());
+            text(plan) == text(other)
+        };
+        let members = self.members.iter().filter(same).cloned().collect();
+        Self { members, ring: None, known: self.known }
+    }
+
     /// What the targets' addresses make; the peers that were there before stay the same.
-    fn new(plan: &Plan, upstream: &UpstreamPlan, found: &[Found], before: Option<&Self>) -> Self {
+    fn new(plan: &Plan, upstream: &UpstreamPlan, pages: &Pages, before: Option<&Self>) -> Self {
         let mut members: Vec<Member> = Vec::new();
         let (mut waiting, mut failed) = (false, false);
         let mut add = |part: Part, addr, weight, host: Option<&str>| {
@@ -161,7 +183,7 @@ impl Group {
         };
         for &part in &upstream.targets {
             let Part { target, weight, .. } = part;
-            match (plan.targets[target].addr, &found[target]) {
+            match (plan.targets[target].addr, pages.of(&plan.targets[target].text)) {
                 (Some(addr), _) => add(part, addr, weight, None),
                 (None, Found::Waiting) => waiting = true,
                 (None, Found::Failed) => failed = true,

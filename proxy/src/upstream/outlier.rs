@@ -29,6 +29,8 @@ pub(super) struct Outlier {
     pub total: AtomicU64,
     /// When it may come back: on the peer's own clock, and in microseconds since 1970.
     until_ms: AtomicU64,
+    /// When it was last looked at, on the peer's own clock.
+    looked_ms: AtomicU64,
     pub until_us: AtomicI64,
 }
 
@@ -49,8 +51,17 @@ impl Peer {
             || self.outlier.consecutive.fetch_add(1, Relaxed) + 1 >= plan.consecutive_5xx
     }
 
+    /// Looks at it, if that was not done for so long.
+    pub(super) fn look_again_after(&self, interval: Duration) {
+        let (now_ms, last_ms) = (self.now_ms(), self.outlier.looked_ms.load(Relaxed));
+        if u128::from(now_ms.saturating_sub(last_ms)) >= interval.as_millis() {
+            self.outlier.looked_ms.store(now_ms, Relaxed);
+            self.look_again();
+        }
+    }
+
     /// Brings it back when its time is over, or forgets an ejection when it is in.
-    pub(super) fn look_again(&self) {
+    fn look_again(&self) {
         let outlier = &self.outlier;
         if !self.is_ejected() {
             let forget = |count: u32| count.checked_sub(1);

@@ -33,6 +33,8 @@ pub(crate) struct Peer {
     /// When it became fit, on that clock.
     pub fit_since_ms: AtomicU64,
     pub traffic: Traffic,
+    /// When a health check was last begun, in milliseconds as the upstreams count them, plus 1; 0 for never.
+    pub(super) checked_ms: AtomicU64,
     pub(super) health: Health,
     pub(super) outlier: Outlier,
     pub(super) failure: LastFailure,
@@ -125,6 +127,7 @@ impl Peer {
             addr_text: addr.to_string().into(),
             active: AtomicU32::new(0),
             latency: AtomicU64::new(0),
+            checked_ms: AtomicU64::new(0),
             begun: Instant::now(),
             fit_since_ms: AtomicU64::new(0),
             traffic: Traffic::default(),

@@ -10,9 +10,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::ServerName;
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -35,7 +35,6 @@ pub(super) async fn run(plan: Arc<Plan>, upstreams: Arc<Upstreams>, upstream: us
     let Some(shortest) = intervals.into_iter().flatten().min() else { return };
     let groups = upstreams.watch(upstream);
     let places = Arc::new(Semaphore::new(active.concurrency));
-    let mut last = HashMap::new();
     let mut checks = tokio::task::JoinSet::new();
     let mut ticks = tokio::time::interval((shortest / 4).clamp(Duration::from_millis(1), TICK_MAX));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -47,16 +46,18 @@ pub(super) async fn run(plan: Arc<Plan>, upstreams: Arc<Upstreams>, upstream: us
             }
         }
         let group = Arc::clone(&groups.borrow());
-        last.retain(|peer, _| group.members.iter().any(|member| Arc::as_ptr(&member.peer) == *peer));
         for member in &group.members {
             let interval =
                 if member.peer.is_healthy() { active.healthy_interval } else { active.unhealthy_interval };
             let Some(interval) = interval else { continue };
-            let now = Instant::now();
-            let due = last.get(&Arc::as_ptr(&member.peer)).is_none_or(|at: &Instant| now - *at >= interval);
+            // The peer knows when: it may have been checked under an earlier plan.
+            let now_ms = upstreams.ms(Instant::now());
+            let last = member.peer.checked_ms.load(Relaxed);
+            let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+            let due = last == 0 || (now_ms + 1).saturating_sub(last) >= interval_ms;
             // One that finds no place is due at the next look.
             if let (true, Ok(place)) = (due, Arc::clone(&places).try_acquire_owned()) {
-                last.insert(Arc::as_ptr(&member.peer), now);
+                member.peer.checked_ms.store(now_ms + 1, Relaxed);
                 let (plan, peer) = (Arc::clone(&plan), Arc::clone(&member.peer));
                 checks.spawn_local(async move {
                     let _place = place;

@@ -1,9 +1,8 @@
-//! Leaves the picture of all upstreams' addresses, and the counts of client connections, in the data folder, again and again, by a thread of its own: a disk
-//! that hangs holds nobody else up.
+//! Leaves the picture of all upstreams' addresses, and the counts of client connections, in the data folder, again and
+//! again, by a thread of its own: a disk that hangs holds nobody else up.
 
 use super::{Upstreams, report};
 use crate::accept::Doors;
-use crate::plan::Plan;
 use event::connections::ConnectionStates;
 use event::layout::DataFolder;
 use event::upstreams::UpstreamStates;
@@ -20,15 +19,15 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the thread; the first picture is taken at once.
+    /// Starts the thread; the first picture is taken at once. Each is one of the plan that is in force then.
     pub fn start(
-        plan: Arc<Plan>,
-        (upstreams, doors): (Arc<Upstreams>, Arc<Doors>),
+        newest: impl Fn() -> Arc<Upstreams> + Send + 'static,
+        doors: Arc<Doors>,
         folder: DataFolder,
         node: String,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = sync_channel(1);
-        let body = move || run(&plan, (&upstreams, &doors), &folder, &node, &stopped);
+        let body = move || run(&newest, &doors, &folder, &node, &stopped);
         let thread = std::thread::Builder::new().name("upstream-states".into()).spawn(body)?;
         Ok(Self { stop, thread })
     }
@@ -43,24 +42,29 @@ impl Publisher {
 }
 
 fn run(
-    plan: &Plan,
-    (upstreams, doors): (&Upstreams, &Doors),
+    newest: &dyn Fn() -> Arc<Upstreams>,
+    doors: &Doors,
     folder: &DataFolder,
     node: &str,
     stopped: &Receiver<()>,
 ) {
-    let interval = Duration::from_millis(plan.states.interval_ms);
     let mut failing = false;
     let mut ended = false;
     loop {
-        let (targets, omitted) = report::rows(plan, upstreams, plan.states.rows_max);
+        let upstreams = newest();
+        let plan = &upstreams.plan;
+        let interval = Duration::from_millis(plan.states.interval_ms);
+        let (targets, omitted) = report::rows(&upstreams, plan.states.rows_max);
+        let circuits = report::circuits(&upstreams);
+        // A plan of before is not held on to.
+        drop(upstreams);
         let states = UpstreamStates {
             at_us: crate::clock::wall_us(),
             interval_us: i64::try_from(interval.as_micros()).unwrap_or(i64::MAX),
             node: node.to_owned(),
             targets,
             omitted,
-            circuits: report::circuits(plan, upstreams),
+            circuits,
         };
         let counts = doors.counts();
         let connections = ConnectionStates {

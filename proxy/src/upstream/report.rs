@@ -7,7 +7,8 @@ use event::upstreams::{CheckCounts, CircuitState, TargetCondition, TargetState};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Rows of all upstreams, at most so many, and how many there would be beyond.
-pub(super) fn rows(plan: &Plan, upstreams: &Upstreams, rows_max: usize) -> (Vec<TargetState>, u64) {
+pub(super) fn rows(upstreams: &Upstreams, rows_max: usize) -> (Vec<TargetState>, u64) {
+    let plan = &upstreams.plan;
     let (mut rows, mut omitted) = (Vec::new(), 0);
     let mut add = |row: &dyn Fn() -> TargetState| {
         if rows.len() < rows_max {
@@ -16,6 +17,7 @@ pub(super) fn rows(plan: &Plan, upstreams: &Upstreams, rows_max: usize) -> (Vec<
             omitted += 1;
         }
     };
+    let pages = upstreams.book.open();
     for (at, upstream) in plan.upstreams.iter().enumerate() {
         let group = upstreams.groups[at].borrow().clone();
         let service = service_of(plan, at, upstream);
@@ -24,7 +26,7 @@ pub(super) fn rows(plan: &Plan, upstreams: &Upstreams, rows_max: usize) -> (Vec<
                 service: service.map(str::to_owned),
                 upstream: upstream.name.clone(),
                 target: plan.targets[target].text.clone(),
-                dns_failing_since_us: some(upstreams.failing_since_us[target].load(Relaxed)),
+                dns_failing_since_us: pages.failing_since_us(&plan.targets[target].text),
                 weight,
                 ..TargetState::default()
             };
@@ -41,9 +43,9 @@ pub(super) fn rows(plan: &Plan, upstreams: &Upstreams, rows_max: usize) -> (Vec<
 }
 
 /// The bounds of all upstreams with a circuit breaker.
-pub(super) fn circuits(plan: &Plan, upstreams: &Upstreams) -> Vec<CircuitState> {
+pub(super) fn circuits(upstreams: &Upstreams) -> Vec<CircuitState> {
     let mut states = Vec::new();
-    for (upstream, usage) in plan.upstreams.iter().zip(&upstreams.usages) {
+    for (upstream, usage) in upstreams.plan.upstreams.iter().zip(&upstreams.usages) {
         let (Some(circuit), Some(name)) = (&upstream.circuit, &upstream.name) else { continue };
         states.extend(Resource::ALL.map(|resource| CircuitState {
             upstream: name.clone(),

@@ -19,17 +19,17 @@ type Zone = HashMap<(&'static str, RecordType), Vec<RData>>;
 
 /// A name server.
 #[derive(Clone)]
-struct Server {
-    addr: SocketAddr,
+pub struct Server {
+    pub addr: SocketAddr,
     zone: Rc<RefCell<Zone>>,
-    ttl: Rc<Cell<u32>>,
+    pub ttl: Rc<Cell<u32>>,
     /// It takes questions and answers none.
-    mute: Rc<Cell<bool>>,
-    asked: Rc<Cell<usize>>,
+    pub mute: Rc<Cell<bool>>,
+    pub asked: Rc<Cell<usize>>,
 }
 
 impl Server {
-    async fn start(records: &[(&'static str, RData)]) -> Self {
+    pub async fn start(records: &[(&'static str, RData)]) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             addr: socket.local_addr().unwrap(),
@@ -54,7 +54,7 @@ impl Server {
         server
     }
 
-    fn set(&self, records: &[(&'static str, RData)]) {
+    pub fn set(&self, records: &[(&'static str, RData)]) {
         let mut zone = self.zone.borrow_mut();
         zone.clear();
         for (name, data) in records {
@@ -80,7 +80,7 @@ impl Server {
     }
 }
 
-fn a(octets: [u8; 4]) -> RData {
+pub fn a(octets: [u8; 4]) -> RData {
     RData::A(A(Ipv4Addr::from(octets)))
 }
 
@@ -100,7 +100,7 @@ fn gateway(server: &Server, target: &str, more: &Value) -> Gateway {
 }
 
 /// An origin that answers with the address it is reached at; one port on several addresses.
-async fn origins(addrs: &[&str]) -> u16 {
+pub async fn origins(addrs: &[&str]) -> u16 {
     let mut port = 0;
     for addr in addrs {
         let listener = TcpListener::bind((*addr, port)).await.unwrap();

@@ -19,17 +19,17 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 /// An origin whose status can be changed. It remembers the heads it was sent.
 #[derive(Clone)]
-struct Patient {
-    status: Rc<Cell<u16>>,
-    heads: Rc<RefCell<Vec<String>>>,
+pub struct Patient {
+    pub status: Rc<Cell<u16>>,
+    pub heads: Rc<RefCell<Vec<String>>>,
 }
 
 impl Patient {
-    fn new(status: u16) -> Self {
+    pub fn new(status: u16) -> Self {
         Self { status: Rc::new(Cell::new(status)), heads: Rc::default() }
     }
 
-    async fn start(&self) -> SocketAddr {
+    pub async fn start(&self) -> SocketAddr {
         let own = self.clone();
         origin(move |_, stream| own.clone().serve(stream)).await
     }

@@ -60,3 +60,5 @@ mod grpc;
 mod strict;
 
 mod drain;
+
+mod reload;

@@ -42,19 +42,19 @@ impl Seen {
 
 impl Gateway {
     pub fn start(entities: serde_json::Value, gateway: serde_json::Value) -> Self {
-        let entities: Entities = serde_json::from_value(entities).unwrap();
-        let mut config: GatewayConfig = serde_json::from_value(gateway).unwrap();
-        if config.listen[0].tls.is_none() {
-            config.listen[0].address = "127.0.0.1:0".into();
-        }
-        // One, unless a test is about several.
-        config.threads = config.threads.max(1);
-        let plan = proxy::validate(&config, &entities).unwrap();
+        let plan = plan(entities, gateway);
         let folder = tempfile::tempdir().unwrap();
         let (spool, writers) =
             Spool::open(&SpoolConfig::default(), folder.path(), "test", plan.threads()).unwrap();
         let running = proxy::start(plan, writers).unwrap();
         Self { addr: running.listeners[0].addr, running: Some(running), folder, _spool: spool }
+    }
+
+    /// Puts another configuration in force.
+    pub fn reload(&self, entities: serde_json::Value, gateway: serde_json::Value) -> proxy::Reloaded {
+        let reloaded = self.running.as_ref().unwrap().reloader().reload(plan(entities, gateway)).unwrap();
+        assert_eq!(reloaded.late, 0);
+        reloaded
     }
 
     /// One service at this address that takes everything.
@@ -79,8 +79,27 @@ impl Gateway {
         }
     }
 
+    /// The events of all threads, once there are `count`.
+    pub async fn all_events(&self, count: usize) -> Vec<Seen> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let cores = LaneReader::lanes(self.folder.path()).unwrap();
+            let seen: Vec<_> = cores.into_iter().flat_map(|core| self.events_of(core)).collect();
+            assert!(seen.len() <= count, "more events than requests: {seen:#?}");
+            if seen.len() == count {
+                return seen;
+            }
+            assert!(Instant::now() < deadline, "only {} of {count} events", seen.len());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn events_now(&self) -> Vec<Seen> {
-        let mut reader = LaneReader::open(self.folder.path(), 0, None).unwrap();
+        self.events_of(0)
+    }
+
+    fn events_of(&self, core: u16) -> Vec<Seen> {
+        let mut reader = LaneReader::open(self.folder.path(), core, None).unwrap();
         let mut seen = Vec::new();
         while reader
             .read(100, |event| {
@@ -136,6 +155,17 @@ impl Gateway {
         client.write_all(request.as_ref()).await.unwrap();
         read_all(&mut client).await
     }
+}
+
+fn plan(entities: serde_json::Value, gateway: serde_json::Value) -> proxy::Plan {
+    let entities: Entities = serde_json::from_value(entities).unwrap();
+    let mut config: GatewayConfig = serde_json::from_value(gateway).unwrap();
+    if config.listen[0].tls.is_none() {
+        config.listen[0].address = "127.0.0.1:0".into();
+    }
+    // One, unless a test is about several.
+    config.threads = config.threads.max(1);
+    proxy::validate(&config, &entities).unwrap()
 }
 
 pub fn everything_to(origin: SocketAddr) -> serde_json::Value {

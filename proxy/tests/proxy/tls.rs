@@ -384,7 +384,8 @@ fn certificates_are_renewed_without_a_dropped_connection() {
         let config: proxy::config::GatewayConfig = serde_json::from_value(configuration[0].clone()).unwrap();
         let entities: proxy::config::Entities = serde_json::from_value(configuration[1].clone()).unwrap();
         let plan = proxy::validate(&config, &entities).unwrap();
-        assert_eq!(gateway.running.as_ref().unwrap().renew_tls(&plan), 1);
+        let reloaded = gateway.running.as_ref().unwrap().reloader().reload(plan).unwrap();
+        assert_eq!(reloaded, proxy::Reloaded::default());
         let mut after = connect().await;
         for stream in [&mut before, &mut after] {
             stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").await.unwrap();

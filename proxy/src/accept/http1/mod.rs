@@ -13,7 +13,7 @@ use super::stream::Stream;
 use super::strict::{StrictHandle, StrictIo, StrictLimits};
 use super::{Conn, Hold};
 use crate::clock::Deadline;
-use crate::core::{Core, Phase};
+use crate::core::{Core, Phase, latest};
 use crate::error::Fault;
 use crate::exchange;
 use crate::pace::Pace;
@@ -42,7 +42,7 @@ enum End {
     Reset,
 }
 
-pub(super) async fn serve(core: Rc<Core>, mut conn: Conn, stream: Stream) {
+pub(super) async fn serve(mut core: Rc<Core>, mut conn: Conn, stream: Stream) {
     let limits = &core.plan.limits;
     let guard = StrictLimits {
         head_bytes_max: limits.header_bytes_max,
@@ -58,7 +58,7 @@ pub(super) async fn serve(core: Rc<Core>, mut conn: Conn, stream: Stream) {
     let inbound = Rc::new(RefCell::new(Inbound::new(io)));
     let deadline = core.clock.deadline();
     let end = loop {
-        let head = match next(&core, &inbound, &strict, &deadline).await {
+        let head = match next(&mut core, &inbound, &strict, &deadline).await {
             Ok(head) => head,
             Err(end) => break end,
         };
@@ -106,16 +106,17 @@ async fn finish(core: &Rc<Core>, conn: &Conn, inbound: Inbound, end: End, deadli
     deadline.within(core.plan.timeouts.linger_timeout_ms, linger(core, &mut io, refusal)).await;
 }
 
-/// Waits for the next request head, each of its waits with its own bound.
+/// Waits for the next request head, each of its waits with its own bound. The plan in force when it has come is the
+/// request's.
 async fn next(
-    core: &Core,
+    core: &mut Rc<Core>,
     inbound: &RefCell<Inbound>,
     strict: &StrictHandle,
     deadline: &Deadline,
 ) -> Result<Head, End> {
-    let timeouts = &core.plan.timeouts;
     let mut armed = None;
     std::future::poll_fn(|cx| {
+        latest(core);
         match inbound.borrow_mut().poll_head(cx, core) {
             Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
             Poll::Ready(Err(why)) => {
@@ -137,6 +138,7 @@ async fn next(
         }
         if armed != Some(started.is_some()) {
             armed = Some(started.is_some());
+            let timeouts = &core.plan.timeouts;
             let ms = if started.is_some() { timeouts.header_timeout_ms } else { timeouts.idle_timeout_ms };
             deadline.arm(ms);
         }
