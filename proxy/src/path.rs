@@ -2,8 +2,8 @@
 //!
 //! Percent-encoded unreserved characters are decoded, other escapes are upper-cased and stay (`%2F` is data, not a
 //! separator), `.` and `..` are resolved, repeated slashes become one. What can be read in two ways is refused: a
-//! broken escape, `%00` and other encoded controls, a raw backslash, and `..` hidden behind an encoded separator or
-//! a parameter (`..%2f`, `..;x`), which some servers decode into a way up.
+//! broken escape, `%00` and other encoded controls, a raw backslash, and dots or nothing hidden behind an encoded
+//! separator or a parameter (`..%2f`, `..;x`, `/.;x/`, `/;x/`), which some servers decode into a way up or around a route.
 
 use std::borrow::Cow;
 
@@ -75,7 +75,7 @@ fn resolve(decoded: &[u8]) -> Option<Vec<u8>> {
                 out.truncate(parent);
                 ends_in_slash = last;
             }
-            _ if hides_dots(segment) => return None,
+            _ if hides_dots(segment) || (!last && segment.starts_with(b";")) => return None,
             _ => {
                 out.push(b'/');
                 out.extend_from_slice(segment);
@@ -95,8 +95,7 @@ fn hides_dots(segment: &[u8]) -> bool {
     let mut at = 0;
     let dots = |piece: &[u8]| {
         let name = piece.split(|byte| *byte == b';').next().unwrap_or_default();
-        (name == b"." || name == b"..") && piece.len() != segment.len()
-            || (name.len() != piece.len() && name == b"..")
+        (name == b"." || name == b"..") && (piece.len() != segment.len() || name.len() != piece.len())
     };
     while at < segment.len() {
         if matches!(segment.get(at..at + 3), Some(b"%2F" | b"%5C")) {
@@ -138,6 +137,7 @@ mod tests {
             ("/a%20b", "/a%20b"),
             ("/a%252e%252e/b", "/a%252e%252e/b"),
             ("/a;v=1/b", "/a;v=1/b"),
+            ("/;v=1", "/;v=1"),
             ("/é", "/%C3%A9"),
             ("/a.b/.hidden/..x", "/a.b/.hidden/..x"),
         ] {
@@ -163,6 +163,10 @@ mod tests {
             "/x%2f..%2fy",
             "/..;/admin",
             "/a/..;v=1/b",
+            "/.;/admin",
+            "/a/.;v=1",
+            "/;/admin",
+            "/a/;v=1/b",
             "/..%5cadmin",
             "/a b",
             "/%7f",
