@@ -28,6 +28,8 @@ pub(crate) struct Lease {
     read: BytesMut,
     /// Whether the last read took all the room there was.
     filled: bool,
+    /// Bytes of interim responses before the one that is waited for.
+    interim_bytes: usize,
     /// Whom it leads to, while a request has it.
     endpoint: Option<Rc<Endpoint>>,
     /// How it was made: the id of its link.
@@ -70,6 +72,7 @@ impl Lease {
             open,
             read: BytesMut::new(),
             filled: false,
+            interim_bytes: 0,
             endpoint: Some(Rc::clone(endpoint)),
             link,
             load: None,
@@ -80,7 +83,8 @@ impl Lease {
         })
     }
 
-    /// Reads on for a response head. Interim ones (1xx) are passed over, a 101 excepted.
+    /// Reads on for a response head. Interim ones (1xx) are passed over, a 101 excepted, as long as all of them
+    /// together are no longer than a head may be.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,14 +96,20 @@ impl Lease {
         }
         loop {
             if !self.read.is_empty() {
+                let before = self.read.len();
                 match answer::read(&mut self.read, method) {
                     Ok(Some(head))
                         if head.status.is_informational()
                             && head.status != StatusCode::SWITCHING_PROTOCOLS =>
                     {
+                        self.interim_bytes += before - self.read.len();
+                        if self.interim_bytes > bytes_max {
+                            return Poll::Ready(Err(Broken::Malformed));
+                        }
                         continue;
                     }
                     Ok(Some(head)) => {
+                        self.interim_bytes = 0;
                         self.keeps = head.keeps;
                         return Poll::Ready(Ok(head));
                     }

@@ -222,3 +222,50 @@ fn a_client_that_reads_nothing_is_closed_in_time() {
         assert!(event.head.response_bytes < 100_000_000);
     });
 }
+
+#[test]
+fn behind_a_last_response_nothing_is_a_request() {
+    run(async {
+        let gateway = Gateway::before(echo().await);
+        for last in
+            ["GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET / HTTP/1.0\r\nHost: a\r\n\r\n"]
+        {
+            for behind in ["\0", "GET / HTTP/1.1\r\n\r\n", "G(T / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+                let got = gateway.talk(format!("{last}{behind}")).await;
+                assert_eq!(got.matches("HTTP/1.1 200 OK").count(), 1, "{behind:?}: {got}");
+                assert!(!got.contains("HTTP/1.1 4"), "{behind:?}: {got}");
+            }
+        }
+        gateway.events(6).await;
+    });
+}
+
+#[test]
+fn a_refused_head_request_has_no_body_either() {
+    run(async {
+        let gateway = Gateway::before(echo().await);
+        let got = gateway.talk("HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+        assert!(got.starts_with("HTTP/1.1 400 ") && got.ends_with("\r\n\r\n"), "{got}");
+        let got = gateway.talk("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+        assert!(got.ends_with('}'), "{got}");
+        gateway.events(2).await;
+    });
+}
+
+#[test]
+fn interim_responses_without_end_are_malformed() {
+    run(async {
+        let endless = origin(|_, mut stream| async move {
+            let mut buffer = [0; 4096];
+            assert!(stream.read(&mut buffer).await.unwrap() > 0);
+            let hints = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".repeat(100);
+            // Until the gateway has enough.
+            while stream.write_all(hints.as_bytes()).await.is_ok() {}
+        })
+        .await;
+        let gateway = Gateway::before(endless);
+        let got = gateway.talk("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert!(got.starts_with("HTTP/1.1 502 "), "{got}");
+        gateway.events(1).await;
+    });
+}

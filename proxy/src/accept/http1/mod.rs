@@ -93,14 +93,16 @@ async fn finish(core: &Rc<Core>, conn: &Conn, inbound: Inbound, end: End, deadli
             let fault = Fault::BadRequest("malformed request target");
             Some((fault, Instant::now(), Some(method), Some(target)))
         }
-        _ => strict.violation().filter(|seen| !seen.in_body).map(|seen| {
+        End::Violation => strict.violation().filter(|seen| !seen.in_body).map(|seen| {
             let fault = Fault::Violation { status: seen.status(), reason: seen.reason() };
             (fault, Instant::now(), seen.method, seen.target)
         }),
+        // After a last response nothing is a request, whatever it looks like.
+        _ => None,
     };
     let refusal = refused.map(|(fault, started, method, target)| {
         let id = exchange::record_refused(core, conn, started, fault, method.as_deref(), target.as_deref());
-        refusal(fault, &id)
+        refusal(fault, &id, method.as_deref() == Some(b"HEAD"))
     });
     let (mut io, _) = inbound.into_inner();
     deadline.within(core.plan.timeouts.linger_timeout_ms, linger(core, &mut io, refusal)).await;
@@ -223,18 +225,19 @@ async fn answer(
     if keeps && inbound.is_whole() && !switched { Ok(()) } else { Err(End::Done) }
 }
 
-/// The response to what never was a request.
-fn refusal(fault: Fault, request_id: &[u8; 16]) -> Vec<u8> {
+/// The response to what never was a request; without its body where nobody expects one.
+fn refusal(fault: Fault, request_id: &[u8; 16], head_only: bool) -> Vec<u8> {
     let status = http::StatusCode::from_u16(fault.status()).unwrap_or(http::StatusCode::BAD_REQUEST);
     let id = crate::trace::id_value(request_id);
     let id = id.to_str().unwrap_or_default();
     let (content_type, body) = respond::body_of(Format::Json, fault.message(), id);
     format!(
         "HTTP/1.1 {} {}\r\nserver: tollhouse\r\nx-request-id: {id}\r\ncontent-type: {content_type}\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+         content-length: {}\r\nconnection: close\r\n\r\n{}",
         status.as_u16(),
         status.canonical_reason().unwrap_or_default(),
-        body.len()
+        body.len(),
+        if head_only { "" } else { &body }
     )
     .into_bytes()
 }
