@@ -35,7 +35,7 @@ pub(crate) use ends::Ends;
 pub(crate) use http2::{Busy, Local};
 pub(crate) use names::{ServerNames, Shown};
 pub(crate) use proxy_protocol::Version as ProxyVersion;
-pub(crate) use strict::{Exchange, StrictHandle, TRAILERS_FORBIDDEN};
+pub(crate) use strict::{Exchange, StrictHandle, TRAILERS_FORBIDDEN, is_target};
 pub(crate) use tls::{ServerTls, TlsFacts, fingerprint};
 
 use crate::core::{Core, Phase, Thread, latest};

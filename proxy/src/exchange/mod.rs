@@ -12,7 +12,7 @@ mod refuse;
 pub(crate) use refuse::record_refused;
 pub(crate) use secure::Redirect;
 
-use crate::accept::{ClientBody, Conn, Hold};
+use crate::accept::{ClientBody, Conn, Hold, is_target};
 use crate::auth::Identity;
 use crate::core::{Core, Phase};
 use crate::error::Fault;
@@ -24,7 +24,8 @@ use crate::route::{Asked, Callers, Destination, Matched, RoutePlan};
 use event::{AuthMethod, Protocol, Text};
 use futures::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use secure::{Stop, came_by_tls, insecure};
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -91,6 +92,9 @@ async fn pass(
     let host = host.map_err(Fault::BadRequest)?;
     if *method == Method::CONNECT {
         return Err(Fault::Connect.into());
+    }
+    if *version == Version::HTTP_2 && !is_http1_target(uri) {
+        return Err(Fault::BadRequest("malformed request target").into());
     }
     let path = match crate::path::normalise(uri.path()) {
         Some(path) => path,
@@ -202,6 +206,12 @@ fn note(core: &Core, destination: Destination, record: &mut Record) {
     if let Some(subset) = destination.subset {
         draft.text(Text::ServiceVersion, upstream.subsets[subset].name.as_bytes());
     }
+}
+
+/// Whether a target of HTTP/2 could stand in a request line, as the guard sees to it for HTTP/1.
+fn is_http1_target(uri: &Uri) -> bool {
+    let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    target.starts_with(['/', '*']) && is_target(target)
 }
 
 /// Refuses what is not gRPC by HTTP/2.

@@ -74,6 +74,11 @@ pub fn span(bytes: &[u8], class: u8) -> usize {
     at
 }
 
+/// Whether all bytes of `text` may stand in a request target.
+pub fn is_target(text: &str) -> bool {
+    span(text.as_bytes(), TARGET) == text.len()
+}
+
 /// `value` without the spaces and tabs around it (OWS, RFC 9110 5.6.3).
 pub fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {

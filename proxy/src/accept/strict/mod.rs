@@ -46,6 +46,7 @@ mod tests;
 
 pub use body::TRAILERS_FORBIDDEN;
 pub use io::{Exchange, StrictHandle, StrictIo};
+pub use line::is_target;
 #[cfg(test)]
 pub use violation::{METHOD_KEPT_BYTES_MAX, Rule, TARGET_KEPT_BYTES_MAX, Violation};
 
