@@ -30,6 +30,9 @@ pub mod hot;
 
 mod problem;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 pub use draft::{ATTEMPTS_MAX, Attempt, Draft, EXTRA_MAX, TEXT_BYTES_MAX, Text};
 pub use head::{ABSENT_I64, ABSENT_U16, ABSENT_U32, Head, ip_bytes, ip_from_bytes};
 pub use problem::Problem;

@@ -52,6 +52,9 @@ mod record;
 
 mod error;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 pub use accept::ConnectionCounts;
 pub use plan::{Plan, validate};
 pub use reload::{ReloadError, Reloaded, Reloader};

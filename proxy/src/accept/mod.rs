@@ -28,6 +28,9 @@ mod http2;
 
 mod streams;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use strict::readers;
+
 pub(crate) use body::ClientBody;
 pub use doors::ConnectionCounts;
 pub(crate) use doors::Doors;

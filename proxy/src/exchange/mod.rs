@@ -24,7 +24,7 @@ use crate::route::{Asked, Callers, Destination, Matched, RoutePlan};
 use event::{AuthMethod, Protocol, Text};
 use futures::FutureExt;
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use secure::{Stop, came_by_tls, insecure};
 use std::borrow::Cow;
@@ -211,7 +211,8 @@ fn note(core: &Core, destination: Destination, record: &mut Record) {
 /// Whether a target of HTTP/2 could stand in a request line, as the guard sees to it for HTTP/1.
 fn is_http1_target(uri: &Uri) -> bool {
     let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
-    target.starts_with(['/', '*']) && is_target(target)
+    let of_http = uri.scheme().is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme));
+    of_http && target.starts_with(['/', '*']) && is_target(target)
 }
 
 /// Refuses what is not gRPC by HTTP/2.

@@ -197,6 +197,27 @@ fn conclude(
     Ok(Head { status, headers, upgrade: facts.upgrade, body, keeps })
 }
 
+/// For the fuzzers: whatever the bytes are, what is taken of them has one framing and no line between neighbours.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check(bytes: &[u8]) {
+    for method in [Method::GET, Method::HEAD] {
+        let mut from = BytesMut::from(bytes);
+        let Ok(Some(head)) = read(&mut from, &method) else { continue };
+        let shown = || bytes.escape_ascii().to_string();
+        assert!(bytes.ends_with(&from) && from.len() < bytes.len(), "{}", shown());
+        assert!(head.headers.keys().all(|name| !is_hop(name.as_str())), "{}", shown());
+        assert!(
+            head.headers.values().all(|value| HeaderValue::from_bytes(value.as_bytes()).is_ok()),
+            "{}",
+            shown()
+        );
+        assert!(head.headers.get_all(header::CONTENT_LENGTH).iter().count() <= 1, "{}", shown());
+        let length = head.headers.get(header::CONTENT_LENGTH);
+        let chunked = matches!(head.body, Download::Chunked(_));
+        assert!(!(chunked && length.is_some()), "{}", shown());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

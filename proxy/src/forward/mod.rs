@@ -40,6 +40,8 @@ mod tunnel;
 mod stream;
 
 pub(crate) use answer::Head;
+#[cfg(any(test, fuzzing))]
+pub(crate) use answer::check as check_response;
 pub(crate) use balance::Balance;
 pub(crate) use hash::{HashCookie, HashKey, HashPlan};
 pub(crate) use head::Outgoing;

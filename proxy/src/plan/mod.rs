@@ -38,6 +38,8 @@ use std::sync::Arc;
 
 pub(crate) use entities::upstreams::authority;
 pub(crate) use link::LinkPlan;
+#[cfg(any(test, fuzzing))]
+pub(crate) use pem::read_any as certificates_in;
 pub(crate) use trust::TrustedNetworks;
 pub(crate) use upstreams::{Part, SubsetPlan, TargetPlan, UpstreamPlan};
 

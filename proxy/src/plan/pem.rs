@@ -86,6 +86,16 @@ impl<'a> Pem<'a> {
     }
 }
 
+/// For the fuzzers: reads all that PEM may hold here.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_any(text: &str) {
+    let mut problems = Vec::new();
+    let chain = Pem::Text(text).certificates("x", &mut problems);
+    let key = Pem::Text(text).key("x", &mut problems);
+    // Whoever is refused is told so, without the content.
+    assert_eq!(problems.len(), usize::from(chain.is_none()) + usize::from(key.is_none()));
+}
+
 /// A certificate and its key, tried on each other.
 pub(super) fn certified(
     chain: Vec<CertificateDer<'static>>,

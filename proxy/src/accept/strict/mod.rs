@@ -41,6 +41,9 @@ mod line;
 mod machine;
 mod violation;
 
+#[cfg(any(test, fuzzing))]
+pub mod readers;
+
 #[cfg(test)]
 mod tests;
 

@@ -8,9 +8,9 @@ use rand::{Rng, SeedableRng};
 
 use super::super::StrictLimits;
 use super::super::machine::Machine;
+use super::super::readers::{PROBE, by_forgiving, by_httparse, guard, reader};
 
 const ROUNDS: usize = 60_000;
-const PROBE: &[u8] = b"GET /probe HTTP/1.1\r\nHost: probe\r\n\r\n";
 
 const SEEDS: [&str; 7] = [
     "GET /a?b=c HTTP/1.1\r\nHost: a.com\r\nAccept: */*\r\n\r\n",
@@ -65,103 +65,6 @@ fn mutate(rng: &mut StdRng, input: &mut Vec<u8>) {
         2 if at < input.len() => input[at] = rng.random(),
         3 if at < input.len() => input[at] ^= 0x20,
         _ => drop(input.splice(at..at, MORSELS[rng.random_range(0..MORSELS.len())].bytes())),
-    }
-}
-
-/// Where each head ends as the guard sees it, byte by byte; `None` if it refuses.
-fn guard(input: &[u8]) -> Option<Vec<usize>> {
-    let mut machine = Machine::new(StrictLimits::default());
-    let (mut clean, mut heads) = (0, Vec::new());
-    for end in 1..=input.len() {
-        let scan = machine.scan(&input[clean..end]);
-        if scan.violation.is_some() {
-            return None;
-        }
-        clean += scan.clean;
-        if machine.heads_seen() > heads.len() as u64 {
-            heads.push(end);
-        }
-    }
-    Some(heads)
-}
-
-/// Fields with lower-case names and trimmed values.
-type Fields = Vec<(String, Vec<u8>)>;
-
-/// Says where the head that starts at an offset ends, and its fields.
-type ReadHead = fn(&[u8], usize) -> Option<(usize, Fields)>;
-
-fn by_httparse(input: &[u8], from: usize) -> Option<(usize, Fields)> {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut request = httparse::Request::new(&mut headers);
-    let len = match request.parse(&input[from..]) {
-        Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) => return None,
-        Err(error) => panic!("{error}: {:?}", String::from_utf8_lossy(input)),
-    };
-    let fields =
-        request.headers.iter().map(|field| (field.name.to_lowercase(), field.value.to_vec())).collect();
-    Some((from + len, fields))
-}
-
-fn by_forgiving(input: &[u8], from: usize) -> Option<(usize, Fields)> {
-    let (mut at, mut lines) = (from, Vec::new());
-    loop {
-        let len = input[at..].iter().position(|byte| *byte == b'\n')?;
-        let line = input[at..at + len].trim_ascii().to_vec();
-        at += len + 1;
-        if !line.is_empty() {
-            lines.push(line);
-        } else if !lines.is_empty() {
-            break;
-        }
-    }
-    let fields = lines[1..].iter().filter_map(|line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let name = String::from_utf8_lossy(line[..colon].trim_ascii()).to_lowercase();
-        Some((name, line[colon + 1..].trim_ascii().to_vec()))
-    });
-    Some((at, fields.collect()))
-}
-
-/// Where each head ends as a reader sees it that reads heads by `head`.
-fn reader(input: &[u8], head: ReadHead) -> Vec<usize> {
-    let (mut at, mut heads) = (0, Vec::new());
-    while let Some((end, fields)) = head(input, at) {
-        heads.push(end);
-        let value = |name: &str| fields.iter().find(|field| field.0 == name).map(|field| &field.1);
-        let past = if value("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case(b"chunked")) {
-            after_chunks(input, end)
-        } else {
-            let length = value("content-length")
-                .map_or(0, |value| std::str::from_utf8(value).unwrap().parse().unwrap());
-            usize::checked_add(end, length).filter(|past| *past <= input.len())
-        };
-        let Some(past) = past else { break };
-        at = past;
-    }
-    heads
-}
-
-fn after_chunks(input: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        let len = input[at..].iter().position(|byte| *byte == b'\n')?;
-        let line = String::from_utf8_lossy(&input[at..at + len]).into_owned();
-        let size = usize::from_str_radix(line.split(';').next().unwrap().trim(), 16).unwrap();
-        at += len + 1;
-        if size == 0 {
-            break;
-        }
-        let after = input.get(at.checked_add(size)?..)?;
-        at += size + 1 + after.iter().position(|byte| *byte == b'\n')?;
-    }
-    loop {
-        let len = input[at..].iter().position(|byte| *byte == b'\n')?;
-        let empty = input[at..at + len].trim_ascii().is_empty();
-        at += len + 1;
-        if empty {
-            return Some(at);
-        }
     }
 }
 
