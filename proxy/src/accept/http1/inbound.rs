@@ -105,6 +105,8 @@ impl Inbound {
         while self.body.is_end() && self.read.len() < AHEAD_BYTES_MAX {
             match ready!(self.poll_ahead(cx, core)) {
                 Ok(1..) => {}
+                // A later request is broken in its body, which is told to whoever reads that.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Poll::Pending,
                 Ok(0) | Err(_) => return Poll::Ready(()),
             }
         }
