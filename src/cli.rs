@@ -34,6 +34,9 @@ pub enum Command {
     Collector(PartArgs),
     /// Run the analytics alone; they answer SQL over the data folder.
     Analytics(PartArgs),
+    /// Make the gateway of a data folder read its configuration again, and say how that went.
+    #[command(after_help = RELOAD_HELP)]
+    Reload(PartArgs),
     /// Say what is wrong with a configuration: exit 0 good, 1 bad, 2 none.
     Check(CheckArgs),
     /// Write a native configuration that does what a declarative file of Kong does.
@@ -62,7 +65,11 @@ const RUN_EXAMPLES: &str = "Examples:
   tollhouse run --kong kong.yml                      as a declarative file of Kong says
   TOLLHOUSE_ANALYTICS__LISTEN=127.0.0.1:0 tollhouse run
 
-SIGTERM or SIGINT drains: open requests end, everything recorded is stored, then exit 0. A second one exits at once.";
+SIGTERM or SIGINT drains: open requests end, everything recorded is stored, then exit 0. A second one exits at once.
+SIGHUP, or a change of the file, puts a new configuration in force without dropping a request.";
+
+const RELOAD_HELP: &str =
+    "Exit codes: 0 in force, 1 refused (the configuration of before stays), 3 no gateway runs.";
 
 /// Where the configuration of the gateway comes from.
 #[derive(Clone, Debug, Args)]

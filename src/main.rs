@@ -13,6 +13,10 @@ mod check;
 
 mod convert;
 
+mod reload;
+
+mod signals;
+
 mod run;
 
 mod query;
@@ -43,6 +47,7 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Proxy(args) => run::gateway(&args, Role::Proxy),
         Command::Collector(args) => run::part(&args, Role::Collector),
         Command::Analytics(args) => run::part(&args, Role::Analytics),
+        Command::Reload(args) => reload::ask(&args),
         Command::Check(args) => check::check(&args),
         Command::Convert(args) => convert::convert(&args),
         Command::Query(args) => query::query(&args),

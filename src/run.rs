@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use event::layout::{DataFolder, LedgerRow};
 use event::spool::{Spool, Writer};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{PartArgs, RunArgs};
-use crate::config::{self, Config, LogConfig, LogFormat, Plans, Role, Sources};
+use crate::config::{self, Config, Loaded, LogConfig, LogFormat, Plans, Role, Sources};
 use crate::failure::Failure;
+use crate::reload::{Again, Reloads};
+use crate::signals::Signals;
 use crate::sources;
 
 /// How often the keeper of the spool is looked after.
@@ -37,17 +38,20 @@ pub fn gateway(args: &RunArgs, role: Role) -> Result<ExitCode, Failure> {
             "--kong takes the place of a file: leave --config and --upstream away, or `tollhouse convert` it";
         return Err(Failure::Usage(text.into()));
     }
-    let (config, data, kong) = (args.config.as_deref(), args.data.as_deref(), args.kong.as_deref());
-    let variables = sources::variables()?;
-    run(sources::for_gateway(config, data, args.upstream.as_deref(), kong, variables)?, role)
+    let args = args.clone();
+    let again: Again = Box::new(move || {
+        let (config, data, kong) = (args.config.as_deref(), args.data.as_deref(), args.kong.as_deref());
+        sources::for_gateway(config, data, args.upstream.as_deref(), kong, sources::variables()?)
+    });
+    run(again()?, role, Some(again))
 }
 
 /// `collector` and `analytics`.
 pub fn part(args: &PartArgs, role: Role) -> Result<ExitCode, Failure> {
-    run(sources::for_part(args.config.as_deref(), args.data.as_deref(), sources::variables()?)?, role)
+    run(sources::for_part(args.config.as_deref(), args.data.as_deref(), sources::variables()?)?, role, None)
 }
 
-fn run(sources: Sources, role: Role) -> Result<ExitCode, Failure> {
+fn run(sources: Sources, role: Role, again: Option<Again>) -> Result<ExitCode, Failure> {
     let loaded = config::load::<Config>(sources)?;
     let plans = config::validate(&loaded, role)?;
     // Every TLS use in the process takes this provider; a second install cannot happen, there is one `run`.
@@ -65,11 +69,17 @@ fn run(sources: Sources, role: Role) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::part("cannot start a runtime", error))?;
-    runtime.block_on(live(&loaded.value, plans))
+    runtime.block_on(live(&loaded, plans, role, again))
 }
 
 /// Starts the parts of the role, waits for a signal, and drains them.
-async fn live(config: &Config, plans: Plans) -> Result<ExitCode, Failure> {
+async fn live(
+    loaded: &Loaded<Config>,
+    plans: Plans,
+    role: Role,
+    again: Option<Again>,
+) -> Result<ExitCode, Failure> {
+    let config = &loaded.value;
     // Before anything starts: a signal during the start must not kill half of it.
     let mut signals = Signals::new().map_err(|error| Failure::part("cannot listen for signals", error))?;
     let folder = DataFolder::open(&config.data).map_err(|error| {
@@ -79,16 +89,24 @@ async fn live(config: &Config, plans: Plans) -> Result<ExitCode, Failure> {
     if let (Some(note), Some(_)) = (config.note(), &plans.proxy) {
         tracing::warn!("{note}");
     }
+    let version = plans.proxy.as_ref().map_or(0, proxy::Plan::version);
     let mut parts = start(config, plans, &folder)?;
+    let reloads = match (&parts.gateway, again) {
+        (Some((running, _)), Some(again)) => {
+            let reloads = Reloads::start(running.reloader(), loaded, role, again, &folder, version);
+            Some(reloads.map_err(|error| Failure::part("cannot start a thread", error))?)
+        }
+        _ => None,
+    };
     announce(&parts).map_err(|error| Failure::part("cannot write to standard output", error))?;
 
-    let whole = stay(&mut parts, &mut signals).await;
+    let whole = stay(&mut parts, &mut signals, reloads.as_ref()).await;
     tokio::spawn(async move {
         let code = signals.second().await;
         tracing::warn!("second signal: leaving at once; what is in the spool is stored by the next start");
         std::process::exit(code);
     });
-    let books = drain(parts, config).await;
+    let books = drain(parts).await;
     if let Err(error) = account(&books) {
         tracing::warn!(%error, "the last books were not printed");
     }
@@ -96,14 +114,14 @@ async fn live(config: &Config, plans: Plans) -> Result<ExitCode, Failure> {
 }
 
 /// Waits for a signal or for the death of a part without which the process is of no use. Says whether all parts live.
-async fn stay(parts: &mut Parts, signals: &mut Signals) -> bool {
+async fn stay(parts: &mut Parts, signals: &mut Signals, reloads: Option<&Reloads>) -> bool {
     let alone = parts.gateway.is_none();
     let mut dead: Vec<String> = Vec::new();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     let mut remind = tokio::time::interval(REMIND_INTERVAL);
     loop {
         let died = tokio::select! {
-            () = signals.first() => return dead.is_empty(),
+            () = signals.first(reloads) => return dead.is_empty(),
             thread = gateway_ended(&mut parts.gateway) => {
                 tracing::error!(thread, "the gateway has lost a thread: draining the others, then exit with 1");
                 return false;
@@ -241,9 +259,10 @@ fn announce(parts: &Parts) -> std::io::Result<()> {
 }
 
 /// Ends the parts in the order of a request's journey; the books at the end come from the collector.
-pub async fn drain(parts: Parts, config: &Config) -> Vec<LedgerRow> {
+pub async fn drain(parts: Parts) -> Vec<LedgerRow> {
     if let Some((running, spool)) = parts.gateway {
-        let report = running.drain(Duration::from_millis(config.gateway.timeouts.drain_timeout_ms)).await;
+        let grace = running.reloader().drain_timeout();
+        let report = running.drain(grace).await;
         if report.requests_cut > 0 {
             tracing::warn!(
                 requests = report.requests_cut,
@@ -264,43 +283,6 @@ pub async fn drain(parts: Parts, config: &Config) -> Vec<LedgerRow> {
         running.shutdown().await;
     }
     books
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// A terminal that closes, or an operator who expects a reload, does not end a gateway.
-    async fn first(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => return,
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP changes nothing: the configuration is read at start, so restart to apply it");
-                }
-            }
-        }
-    }
-
-    /// The exit code that shells give a process killed by this signal.
-    async fn second(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.interrupt.recv() => 130,
-            _ = self.terminate.recv() => 143,
-        }
-    }
 }
 
 fn start_log(config: &LogConfig) -> Result<(), Failure> {

@@ -18,6 +18,8 @@ pub mod spool;
 
 pub mod layout;
 
+pub mod configuration;
+
 pub mod upstreams;
 
 pub mod connections;

@@ -52,6 +52,9 @@ pub struct Config {
     /// What Tollhouse says about itself, on standard error.
     #[serde(default)]
     pub log: LogConfig,
+    /// How a gateway that runs takes a changed configuration over.
+    #[serde(default)]
+    pub reload: ReloadConfig,
     /// The data plane: listeners, limits, time-outs.
     #[serde(default)]
     pub gateway: GatewayConfig,
@@ -88,6 +91,21 @@ pub struct Config {
     /// SQL over what was recorded.
     #[serde(default)]
     pub analytics: analytics::AnalyticsConfig,
+}
+
+/// How a gateway that runs takes a changed configuration over. `SIGHUP` always makes it read its configuration anew.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReloadConfig {
+    /// How often it is looked whether a file has changed, in milliseconds: the configuration, certificates, keys and
+    /// authorities that it names, `/etc/hosts` and `/etc/resolv.conf`. 0 for never.
+    pub watch_interval_ms: u64,
+}
+
+impl Default for ReloadConfig {
+    fn default() -> Self {
+        Self { watch_interval_ms: 250 }
+    }
 }
 
 /// How Tollhouse logs.
@@ -130,7 +148,7 @@ impl Config {
 
     /// What the gateway routes by. The lists stand in the file's top level one by one, rather than flattened,
     /// since serde loses the place of a flattened value.
-    fn entities(&self) -> Entities {
+    pub fn entities(&self) -> Entities {
         Entities {
             services: self.services.clone(),
             routes: self.routes.clone(),
@@ -161,6 +179,10 @@ impl Config {
         }
         if self.data.as_os_str().is_empty() {
             refuse("data", "empty", "leave the key out for ./tollhouse-data");
+        }
+        let watch_ms = self.reload.watch_interval_ms;
+        if watch_ms != 0 && !(10..=3_600_000).contains(&watch_ms) {
+            refuse("reload.watch_interval_ms", "must be 0 or from 10 to 3600000", "0 reloads by SIGHUP only");
         }
         if let Some(strange) = strange_directive(&self.log.level) {
             let message = format!("`{strange}` is neither a level nor a directive such as proxy=debug");

@@ -15,7 +15,6 @@ use crate::run::{self, Parts};
 
 /// A running Tollhouse.
 pub struct House {
-    config: Config,
     parts: Parts,
     /// Where it listens, with the ports it really has.
     pub listen: Listen,
@@ -42,12 +41,12 @@ impl House {
         let listen = listen(&parts).ok_or_else(|| {
             Failure::part("cannot start the demo", "a listener of the gateway, metrics or SQL is missing")
         })?;
-        Ok(Self { config, parts, listen })
+        Ok(Self { parts, listen })
     }
 
     /// Ends it as SIGTERM ends `tollhouse run`.
     pub async fn stop(self) {
-        run::drain(self.parts, &self.config).await;
+        run::drain(self.parts).await;
     }
 }
 

@@ -62,6 +62,18 @@ impl Site {
         self
     }
 
+    /// What it is configured with.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// Puts another text in the place of the configuration, as an editor does.
+    pub fn replace(&self, text: &str) {
+        let next = self.folder.path().join("next.yaml");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, self.folder.path().join("tollhouse.yaml")).unwrap();
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -234,6 +246,17 @@ impl Tollhouse {
     pub fn kill9(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Sends a signal again and again until the process has ended.
+    pub fn ends_by(mut self, signal: i32) -> ExitStatus {
+        eventually("the end of the process", || match self.child.try_wait().unwrap() {
+            Some(status) => Ok(status),
+            None => {
+                self.signal(signal);
+                Err("still runs".to_owned())
+            }
+        })
     }
 
     /// Asks the process to end, and waits until it has.

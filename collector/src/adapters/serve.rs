@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use event::configuration::Configuration;
 use event::connections::ConnectionStates;
 use event::layout::DataFolder;
 use event::upstreams::UpstreamStates;
@@ -141,6 +142,7 @@ async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Respons
             process_start_us: writer.process_start_us,
             ledger: writer.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             states: states(&writer.folder),
+            configuration: configuration(&writer.folder),
             connections: connections(&writer.folder),
             series_max: writer.series_max,
             spans: writer.spans.count(),
@@ -187,6 +189,14 @@ fn connections(folder: &DataFolder) -> Option<ConnectionStates> {
             None
         }
     }
+}
+
+/// What the gateway says of its configuration.
+fn configuration(folder: &DataFolder) -> Option<Configuration> {
+    Configuration::load(folder).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the state of the configuration cannot be read");
+        None
+    })
 }
 
 async fn healthz() -> Response {

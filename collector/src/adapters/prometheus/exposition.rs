@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use event::configuration::Configuration;
 use event::connections::ConnectionStates;
 use event::layout::LedgerRow;
 use event::upstreams::UpstreamStates;
@@ -25,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) states: Option<UpstreamStates>,
     /// What it says of client connections.
     pub(crate) connections: Option<ConnectionStates>,
+    /// What the gateway says of its configuration, once one has run.
+    pub(crate) configuration: Option<Configuration>,
     /// Most addresses of upstreams on a page.
     pub(crate) series_max: usize,
     /// The account of exported spans.
@@ -50,6 +53,9 @@ pub(crate) fn render(shared: &Shared, context: &Context, format: Format) -> Stri
     }
     events(&mut page, &context.ledger);
     spans(&mut page, &context.spans);
+    if let Some(state) = &context.configuration {
+        configuration(&mut page, state);
+    }
     own(&mut page, &published, context);
     drop(published);
     process(&mut page, context, reading);
@@ -198,6 +204,16 @@ fn spans(page: &mut Page, spans: &AdapterCount) {
     }
     page.family("tollhouse_spans_queued", Kind::Gauge, None, "Spans waiting to be delivered.");
     page.integer("", spans.queued);
+}
+
+/// By the names that Prometheus has for its own.
+fn configuration(page: &mut Page, state: &Configuration) {
+    const SUCCESSFUL: &str = "Whether the gateway's last attempt to reload its configuration succeeded.";
+    page.family("tollhouse_config_last_reload_successful", Kind::Gauge, None, SUCCESSFUL);
+    page.integer("", state.successful.into());
+    let name = "tollhouse_config_last_reload_success_timestamp_seconds";
+    page.family(name, Kind::Gauge, Some("seconds"), "When the configuration in force was read.");
+    page.float("", state.success_at_us as f64 / 1e6);
 }
 
 fn own(page: &mut Page, published: &Published, context: &Context) {
