@@ -48,7 +48,7 @@ impl Record {
     /// The gateway answers by itself, or would have.
     pub fn fault(&mut self, fault: Fault) {
         self.finish(fault.outcome());
-        if fault != Fault::NoRoute {
+        if !matches!(fault, Fault::NoRoute | Fault::Redirected) {
             self.draft().text(Text::Error, fault.to_string().as_bytes());
         }
     }

@@ -9,6 +9,7 @@ use crate::auth::Identity;
 use crate::core::Core;
 use crate::host::Host;
 use crate::pieces::line;
+use crate::route::Matched;
 use crate::trace::{self, Parent};
 use http::{HeaderMap, HeaderName, Method, header};
 use std::io::Write;
@@ -23,8 +24,9 @@ pub(crate) struct Outgoing<'a> {
     /// The client's.
     pub headers: &'a HeaderMap,
     pub host: &'a Host,
-    /// Whether the client's Host goes upstream.
-    pub preserve_host: bool,
+    pub matched: Matched,
+    /// The Host that goes upstream in place of the target's.
+    pub host_line: Option<&'a [u8]>,
     pub identity: Option<&'a Identity>,
     pub request_id: &'a [u8; 16],
     /// Trace of the request; each try puts its own span into it.
@@ -64,8 +66,7 @@ impl Outgoing<'_> {
         out.push(b' ');
         self.target.write(out);
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let host = if self.preserve_host { self.host.with_port().as_bytes() } else { host };
-        line(out, b"host", host);
+        line(out, b"host", self.host_line.unwrap_or(host));
         let seen = self.clients_lines(out);
         self.forwarded(out, &seen);
         for (name, value) in self.identity.iter().flat_map(|identity| &identity.headers) {

@@ -20,6 +20,12 @@ mod rank;
 
 mod split;
 
+mod template;
+
+mod divert;
+
+mod fault;
+
 mod streams;
 
 #[cfg(test)]
@@ -27,10 +33,13 @@ mod tests;
 
 pub(crate) use arguments::{ArgumentCondition, ArgumentValue, CallerCondition, Callers};
 pub(crate) use conditions::{Conditions, HeaderCondition, HeaderValueCondition};
+pub(crate) use divert::{PathChange, RedirectPlan, RewritePlan, is_of_path};
+pub(crate) use fault::{FaultPlan, Share};
 pub(crate) use hosts::HostPattern;
-pub(crate) use pattern::{Caches, Pattern, Patterns};
+pub(crate) use pattern::{Caches, Captured, Pattern, Patterns};
 pub(crate) use split::{Destination, Split, StickyKey};
 pub(crate) use streams::{Side as StreamSide, StreamAsked, StreamMatches, StreamRoute, Streams};
+pub(crate) use template::{Group, Template};
 
 use hosts::Hosts;
 use http::{HeaderMap, Method};
@@ -54,6 +63,10 @@ pub(crate) struct RoutePlan {
     pub preserve_host: bool,
     /// The guard (key-auth) before it.
     pub guard: Option<usize>,
+    pub fault: Option<Box<FaultPlan>>,
+    /// Its clients are sent elsewhere.
+    pub redirect: Option<Box<RedirectPlan>>,
+    pub rewrite: Option<Box<RewritePlan>>,
 }
 
 /// How the service's path and the request's are put together.
@@ -117,6 +130,8 @@ pub(crate) struct Matched {
     pub route: usize,
     /// Length of the part of the path that matched: what `strip_path` takes off.
     pub prefix_bytes: usize,
+    /// The number of the path's expression.
+    pub pattern: Option<usize>,
 }
 
 /// All routes, in order.
@@ -196,6 +211,11 @@ impl Router {
         self.search(asked, caches, &mut checks)
     }
 
+    /// What the expression of the route's path has captured.
+    pub fn captured<'a>(&'a self, matched: &Matched, path: &'a str, caches: &Caches) -> Option<Captured<'a>> {
+        self.patterns.captures(matched.pattern?, path, caches)
+    }
+
     /// Counts the entries that it looks at.
     fn search(&self, asked: &Asked<'_>, caches: &Caches, checks: &mut usize) -> Option<Matched> {
         let mut best: Option<(usize, Matched)> = None;
@@ -225,6 +245,6 @@ impl Router {
             Some(pattern) => self.patterns.match_end(pattern, asked.path, caches)?,
             None => entry.prefix_bytes,
         };
-        Some(Matched { route: entry.route, prefix_bytes })
+        Some(Matched { route: entry.route, prefix_bytes, pattern: entry.pattern })
     }
 }

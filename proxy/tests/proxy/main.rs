@@ -10,6 +10,7 @@ mod routing;
 mod conditions;
 
 mod destinations;
+mod diversions;
 
 mod balancing;
 mod circuit;

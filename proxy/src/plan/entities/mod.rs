@@ -28,6 +28,10 @@ mod conditions;
 
 mod destinations;
 
+mod diversions;
+
+mod faults;
+
 mod routes;
 
 mod streams;
