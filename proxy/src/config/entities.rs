@@ -2,7 +2,7 @@
 //! gateway does not are unknown here, and so refused by name.
 
 use super::certificates::{CaCertificate, Certificate, Sni};
-use super::{Destination, FaultInjection, Redirect, Retry, Rewrite, Sticky, Upstream};
+use super::{Destination, FaultInjection, Mirror, Redirect, Retry, Rewrite, Sticky, Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -161,6 +161,8 @@ pub struct Route {
     pub redirect: Option<Redirect>,
     /// Faults for some of the requests, to try what becomes of them.
     pub fault: Option<FaultInjection>,
+    /// Copies of the requests for another place.
+    pub mirror: Option<Mirror>,
     /// The service; not for a route that stands in its service.
     pub service: Option<Reference>,
     /// Words for people and tools; the gateway does not read them.

@@ -44,8 +44,8 @@ pub use health::{
 pub use outlier::OutlierDetection;
 pub use retry::{Retry, RetryOn};
 pub use routing::{
-    Destination, FaultAbort, FaultDelay, FaultInjection, PathRegex, Redirect, Rewrite, Sticky, StickyOn,
-    Subset,
+    Destination, FaultAbort, FaultDelay, FaultInjection, Mirror, PathRegex, Redirect, Rewrite, Sticky,
+    StickyOn, Subset,
 };
 pub use states::UpstreamStates;
 pub use upstreams::{Algorithm, HashOn, Target, Upstream};

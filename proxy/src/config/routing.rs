@@ -54,6 +54,24 @@ pub struct Subset {
     pub labels: std::collections::BTreeMap<String, String>,
 }
 
+/// Copies of requests for another place, after Istio. A copy goes when its request's body is whole, in the background: its
+/// answer is thrown away, and its failure or slowness never reaches the request. Its Host has `-shadow` at the end of the
+/// name, unless that is an address of IPv6. Requests that ask for an upgrade have none. The event of the request says what
+/// became of its copy: `extra['mirror']` is `sent`, `dropped_busy` beyond `gateway.limits.mirror_requests_max`,
+/// `dropped_body` beyond `mirror_body_bytes_max`, or `dropped_unfinished` when the body was cut.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mirror {
+    /// Another service, as in `weighted_destinations`.
+    pub service: Option<Reference>,
+    /// Another upstream, by name or id, in place of the service's host.
+    pub upstream: Option<Reference>,
+    /// Only these targets of the upstream: the name of one of its `subsets`.
+    pub subset: Option<String>,
+    /// How many of the requests, 0 to 100: 100 by default.
+    pub percentage: Option<f64>,
+}
+
 /// What goes upstream in place of what the client asked for; its path at most in one of three ways. The path of the
 /// service stands before it as before any other, and the query goes on as it is. `$1`, `$name` and `${name}` are what an
 /// expression has captured (in a file `$${name}`: `${NAME}` is a variable there), `$$` is a dollar. What is no path with

@@ -173,6 +173,7 @@ async fn pass(
             Some(host) => Some(host.as_bytes()),
             None => plan.preserve_host.then(|| host.with_port().as_bytes()),
         },
+        shadow: false,
         identity,
         request_id: &request_id,
         trace: claims.trace,
@@ -181,7 +182,14 @@ async fn pass(
         client: claims.client,
         trusted: claims.trusted,
     };
-    let upload = Upload::new(body.take(), limit, conn.strict.clone());
+    let mut body = body.take();
+    if let Some(mirror) = &plan.mirror
+        && upgrade.is_none()
+        && mirror.share.takes(|end| core.random_below(end))
+    {
+        body = forward::mirror(core, conn, &head, mirror.destination, body, record);
+    }
+    let upload = Upload::new(body, limit, conn.strict.clone());
     Ok(forward::send(Job { core, destination, head, upload }, record).await?)
 }
 

@@ -2,13 +2,15 @@
 //! what Kong has no word for: arguments, cookies and consumers.
 //!
 //! Every pair of a route and one of its paths is an entry, and the entries are put in Kong's order when the plan is
-//! made. A request looks its host up by hash and its path in a sorted list of prefixes; of the entries found there the
-//! first in order that matches is the answer. What is looked at depends on the request, not on how many routes there
+//! made. A request looks its host up by hash, its path in a sorted list of prefixes and, where many have the same, one of
+//! its other attributes by hash; of the entries found there the first in order that matches is the answer. What is looked at depends on the request, not on how many routes there
 //! are.
 
 mod hosts;
 
 mod paths;
+
+mod narrow;
 
 mod pattern;
 
@@ -37,7 +39,7 @@ pub(crate) use divert::{PathChange, RedirectPlan, RewritePlan, is_of_path};
 pub(crate) use fault::{FaultPlan, Share};
 pub(crate) use hosts::HostPattern;
 pub(crate) use pattern::{Caches, Captured, Pattern, Patterns};
-pub(crate) use split::{Destination, Split, StickyKey};
+pub(crate) use split::{Destination, MirrorPlan, Split, StickyKey};
 pub(crate) use streams::{Side as StreamSide, StreamAsked, StreamMatches, StreamRoute, Streams};
 pub(crate) use template::{Group, Template};
 
@@ -67,6 +69,7 @@ pub(crate) struct RoutePlan {
     /// Its clients are sent elsewhere.
     pub redirect: Option<Box<RedirectPlan>>,
     pub rewrite: Option<Box<RewritePlan>>,
+    pub mirror: Option<Box<MirrorPlan>>,
 }
 
 /// How the service's path and the request's are put together.
@@ -198,8 +201,11 @@ impl Builder {
                 lists[bucket].push((prefix.to_owned(), order));
             }
         }
-        let buckets = lists.into_iter().map(Paths::new).collect();
-        let conditions = matches.into_iter().map(|asked| asked.conditions).collect();
+        let conditions: Vec<_> = matches.into_iter().map(|asked| asked.conditions).collect();
+        let mut buckets: Vec<_> = lists.into_iter().map(Paths::new).collect();
+        for bucket in &mut buckets {
+            bucket.narrow(|order| &conditions[entries[order].route]);
+        }
         Router { routes, patterns, conditions, entries, hosts, buckets }
     }
 }
@@ -211,6 +217,11 @@ impl Router {
         self.search(asked, caches, &mut checks)
     }
 
+    /// How many routes may have to be looked at one by one.
+    pub fn scanned_max(&self) -> usize {
+        self.buckets.iter().map(Paths::longest).max().unwrap_or(0)
+    }
+
     /// What the expression of the route's path has captured.
     pub fn captured<'a>(&'a self, matched: &Matched, path: &'a str, caches: &Caches) -> Option<Captured<'a>> {
         self.patterns.captures(matched.pattern?, path, caches)
@@ -220,7 +231,7 @@ impl Router {
     fn search(&self, asked: &Asked<'_>, caches: &Caches, checks: &mut usize) -> Option<Matched> {
         let mut best: Option<(usize, Matched)> = None;
         self.hosts.each(asked.host, asked.port, |bucket| {
-            self.buckets[bucket].each(asked.path, |orders| {
+            self.buckets[bucket].each(asked, |orders| {
                 for order in orders.iter().copied() {
                     if best.is_some_and(|(other, _)| other <= order) {
                         break;

@@ -11,6 +11,7 @@ mod conditions;
 
 mod destinations;
 mod diversions;
+mod mirror;
 
 mod balancing;
 mod circuit;

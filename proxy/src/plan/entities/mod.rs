@@ -30,6 +30,8 @@ mod destinations;
 
 mod diversions;
 
+mod mirror;
+
 mod faults;
 
 mod routes;

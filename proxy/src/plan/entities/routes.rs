@@ -82,6 +82,7 @@ impl Checker<'_> {
         let redirect = self.redirect(route, &matches.paths, path);
         let rewrite = self.rewrite(route, &matches.paths, path);
         let fault = self.fault(route, path);
+        let mirror = self.mirror(route, from, path);
         let destination = service.map(|service| Destination { service, subset: None });
         let fallback = route.hosts.first().or(route.paths.first()).or(route.methods.first());
         let plan = RoutePlan {
@@ -101,6 +102,7 @@ impl Checker<'_> {
             fault: fault.map(Box::new),
             redirect: redirect.map(Box::new),
             rewrite: rewrite.map(Box::new),
+            mirror: mirror.map(Box::new),
         };
         self.back.router.add(plan, matches);
     }

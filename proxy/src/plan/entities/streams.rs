@@ -76,6 +76,7 @@ impl Checker<'_> {
             ("rewrite", route.rewrite.is_some()),
             ("redirect", route.redirect.is_some()),
             ("fault", route.fault.is_some()),
+            ("mirror", route.mirror.is_some()),
         ] {
             if given {
                 self.problem_hint(
