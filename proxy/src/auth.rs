@@ -42,6 +42,8 @@ impl Refusal {
 pub(crate) struct Identity {
     /// Number of the consumer, in the order of the configuration.
     pub number: usize,
+    /// Number of its key.
+    pub key: usize,
     /// Name in events: the username, else the custom id.
     pub consumer: String,
     pub credential_id: String,
@@ -88,9 +90,20 @@ impl Keyring {
                 .collect();
             let key: Box<[u8]> = credential.key.as_bytes().into();
             self.by_hash.entry(self.hasher.hash_one(&*key)).or_default().push(self.credentials.len());
-            let identity = Identity { number, consumer: name.clone(), credential_id, headers };
+            let identity = Identity {
+                number,
+                key: self.credentials.len(),
+                consumer: name.clone(),
+                credential_id,
+                headers,
+            };
             self.credentials.push(Credential { key, identity });
         }
+    }
+
+    /// Who has the key of this number.
+    pub fn identity(&self, key: usize) -> &Identity {
+        &self.credentials[key].identity
     }
 
     fn find(&self, key: &[u8]) -> Option<&Identity> {

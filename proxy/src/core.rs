@@ -63,6 +63,8 @@ pub(crate) struct Thread {
     pub refusing: Cell<usize>,
     /// Requests under way.
     pub exchanges: Cell<usize>,
+    /// Copies of mirrored requests that are kept or under way.
+    pub mirrors: Cell<usize>,
     /// Where reads go whose length nobody knows; nothing in it outlives a poll.
     pub scratch: RefCell<Box<[u8]>>,
     writer: RefCell<Writer>,
@@ -97,6 +99,7 @@ impl Core {
             connections: Cell::new(0),
             refusing: Cell::new(0),
             exchanges: Cell::new(0),
+            mirrors: Cell::new(0),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             writer: RefCell::new(writer),
             random: RefCell::new(StdRng::from_os_rng()),
@@ -144,6 +147,11 @@ impl Core {
         if self.plan.recording {
             let _counted = self.writer.borrow_mut().append(&draft);
         }
+        self.recycle(draft);
+    }
+
+    /// Keeps a draft for another request.
+    pub fn recycle(&self, draft: Box<Draft>) {
         let mut free = self.free.borrow_mut();
         if free.len() < FREE_DRAFTS_MAX {
             free.push(draft);

@@ -26,6 +26,12 @@ pub(crate) enum Fault {
     Overloaded,
     #[error("no route")]
     NoRoute,
+    /// The route sends its clients elsewhere: the place is in the answer.
+    #[error("sent elsewhere")]
+    Redirected,
+    /// The route was told to refuse some requests with this status.
+    #[error("injected fault")]
+    Injected(u16),
     #[error("HTTPS only")]
     HttpsOnly,
     /// A route of gRPC was asked in HTTP/1.
@@ -75,6 +81,8 @@ impl Fault {
             Self::BodyTooLarge => 413,
             Self::RequestTimeout => 408,
             Self::NoRoute => 404,
+            Self::Redirected => 302,
+            Self::Injected(status) => status,
             Self::HttpsOnly | Self::Http2Only => 426,
             Self::NotGrpc => 415,
             Self::Auth(_) => 401,
@@ -96,6 +104,8 @@ impl Fault {
             Self::Overloaded => "The gateway is overloaded",
             Self::NoRoute => "no Route matched with those values",
             Self::HttpsOnly => "Please use HTTPS protocol",
+            Self::Redirected => "",
+            Self::Injected(_) => "fault filter abort",
             Self::Http2Only => "Please use HTTP2 protocol",
             Self::NotGrpc => "Non-gRPC request matched gRPC route",
             Self::Auth(refusal) => refusal.message(),
@@ -122,6 +132,7 @@ impl Fault {
             Self::RequestTimeout => Outcome::RequestTimeout,
             Self::Overloaded => Outcome::Overloaded,
             Self::NoRoute => Outcome::NoRoute,
+            Self::Redirected => Outcome::Ok,
             Self::HttpsOnly | Self::Http2Only => Outcome::UpgradeRequired,
             Self::Auth(_) => Outcome::Unauthenticated,
             Self::NoTarget => Outcome::NoHealthyUpstream,
@@ -130,7 +141,7 @@ impl Fault {
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => Outcome::UpstreamTimeout,
             Self::Reset | Self::Malformed => Outcome::UpstreamReset,
             Self::ClientClosed => Outcome::ClientClosed,
-            Self::Panic => Outcome::GatewayError,
+            Self::Panic | Self::Injected(_) => Outcome::GatewayError,
         }
     }
 }

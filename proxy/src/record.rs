@@ -2,7 +2,9 @@
 
 use crate::core::Core;
 use crate::error::Fault;
+use crate::forward::Mirrored;
 use event::{Draft, Outcome, Source, Text};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -15,6 +17,10 @@ pub(crate) struct Record {
     /// When the response head was handed over.
     answered: Option<Instant>,
     finished: bool,
+    /// What became of the request's copy, if it was to have one.
+    pub mirrored: Option<Rc<Cell<Mirrored>>>,
+    /// Nothing is written of it.
+    silent: bool,
 }
 
 impl Record {
@@ -25,7 +31,21 @@ impl Record {
         draft.head.status = Fault::ClientClosed.status();
         draft.head.source = Source::Gateway as u8;
         core.exchanges.set(core.exchanges.get() + 1);
-        Self { core: Rc::clone(core), started, draft: Some(draft), answered: None, finished: false }
+        Self {
+            core: Rc::clone(core),
+            started,
+            draft: Some(draft),
+            answered: None,
+            finished: false,
+            mirrored: None,
+            silent: false,
+        }
+    }
+
+    /// For what is no request of a client: it leaves no event.
+    pub fn silent(core: &Rc<Core>, started: Instant) -> Self {
+        let (core, draft) = (Rc::clone(core), Some(core.draft(started)));
+        Self { core, started, draft, answered: None, finished: false, mirrored: None, silent: true }
     }
 
     pub fn draft(&mut self) -> &mut Draft {
@@ -48,7 +68,7 @@ impl Record {
     /// The gateway answers by itself, or would have.
     pub fn fault(&mut self, fault: Fault) {
         self.finish(fault.outcome());
-        if fault != Fault::NoRoute {
+        if !matches!(fault, Fault::NoRoute | Fault::Redirected) {
             self.draft().text(Text::Error, fault.to_string().as_bytes());
         }
     }
@@ -69,6 +89,12 @@ impl Drop for Record {
         let (end, started, answered) = (Instant::now(), self.started, self.answered);
         let panicked = std::thread::panicking();
         let Some(mut draft) = self.draft.take() else { return };
+        if self.silent {
+            return self.core.recycle(draft);
+        }
+        if let Some(mirrored) = &self.mirrored {
+            draft.extra(b"mirror", mirrored.get().as_str().as_bytes());
+        }
         let head = &mut draft.head;
         if panicked {
             head.outcome = Outcome::GatewayError as u8;

@@ -2,7 +2,7 @@
 //! gateway does not are unknown here, and so refused by name.
 
 use super::certificates::{CaCertificate, Certificate, Sni};
-use super::{Destination, Retry, Sticky, Upstream};
+use super::{Destination, FaultInjection, Mirror, Redirect, Retry, Rewrite, Sticky, Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -155,6 +155,14 @@ pub struct Route {
     pub weighted_destinations: Vec<Destination>,
     /// What makes requests of one client go to the same of `weighted_destinations`; without it each goes by chance.
     pub sticky: Option<Sticky>,
+    /// Another path or host for the upstream than the client asked for.
+    pub rewrite: Option<Rewrite>,
+    /// Sends the clients elsewhere; the route needs no service then.
+    pub redirect: Option<Redirect>,
+    /// Faults for some of the requests, to try what becomes of them.
+    pub fault: Option<FaultInjection>,
+    /// Copies of the requests for another place.
+    pub mirror: Option<Mirror>,
     /// The service; not for a route that stands in its service.
     pub service: Option<Reference>,
     /// Words for people and tools; the gateway does not read them.

@@ -246,6 +246,13 @@ pub struct Limits {
     pub upstream_streams_max: usize,
     /// Longest head of an upstream's response.
     pub response_header_bytes_max: usize,
+    /// Most routes under one host and path that are looked at one by one, because nothing but regular expressions tells
+    /// them apart, or because so many ask for the same; a file with more is refused.
+    pub routes_scanned_max: usize,
+    /// Most copies of mirrored requests that one thread has under way; further ones are dropped.
+    pub mirror_requests_max: usize,
+    /// Longest body of a request that is mirrored, and most that is read of the answer before its connection is closed.
+    pub mirror_body_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -275,6 +282,9 @@ impl Default for Limits {
             upstream_idle_max: 512,
             upstream_streams_max: 100,
             response_header_bytes_max: 64 << 10,
+            routes_scanned_max: 4096,
+            mirror_requests_max: 128,
+            mirror_body_bytes_max: 256 << 10,
         }
     }
 }
@@ -299,6 +309,8 @@ pub struct Timeouts {
     pub linger_timeout_ms: u64,
     /// How long requests in flight may take to end once the gateway is told to stop; the rest is cut.
     pub drain_timeout_ms: u64,
+    /// How long a mirrored request may take, with its answer.
+    pub mirror_timeout_ms: u64,
     /// How often time-outs are looked at; they come at most twice this late.
     pub sweep_interval_ms: u64,
 }
@@ -314,6 +326,7 @@ impl Default for Timeouts {
             upstream_idle_timeout_ms: 60_000,
             linger_timeout_ms: 2_000,
             drain_timeout_ms: 10_000,
+            mirror_timeout_ms: 30_000,
             sweep_interval_ms: 50,
         }
     }

@@ -43,6 +43,9 @@ pub use health::{
 };
 pub use outlier::OutlierDetection;
 pub use retry::{Retry, RetryOn};
-pub use routing::{Destination, Sticky, StickyOn, Subset};
+pub use routing::{
+    Destination, FaultAbort, FaultDelay, FaultInjection, Mirror, PathRegex, Redirect, Rewrite, Sticky,
+    StickyOn, Subset,
+};
 pub use states::UpstreamStates;
 pub use upstreams::{Algorithm, HashOn, Target, Upstream};

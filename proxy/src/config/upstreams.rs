@@ -32,6 +32,10 @@ pub struct Upstream {
     pub hash_on_query_arg: Option<String>,
     /// The query parameter of `hash_fallback: query_arg`.
     pub hash_fallback_query_arg: Option<String>,
+    /// The group of `hash_on: uri_capture`: the name or number of one that the expression of a route's path has.
+    pub hash_on_uri_capture: Option<String>,
+    /// The group of `hash_fallback: uri_capture`.
+    pub hash_fallback_uri_capture: Option<String>,
     /// Points on the ring of `consistent-hashing`, of all targets together, 10 to 65536: 10000 by default.
     pub slots: Option<u32>,
     /// The cookie of `algorithm: sticky-sessions`, which asks for it. A client without it is given one.
@@ -115,4 +119,6 @@ pub enum HashOn {
     Path,
     /// A query parameter.
     QueryArg,
+    /// What the expression of the route's path has captured.
+    UriCapture,
 }

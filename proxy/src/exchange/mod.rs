@@ -5,6 +5,8 @@ mod identify;
 
 mod secure;
 
+mod divert;
+
 mod answer;
 
 mod refuse;
@@ -21,6 +23,7 @@ use crate::host;
 use crate::record::{Record, micros};
 use crate::respond::{self, ResponseBody};
 use crate::route::{Asked, Callers, Destination, Matched, RoutePlan};
+use divert::Place;
 use event::{AuthMethod, Protocol, Text};
 use futures::FutureExt;
 use http::request::Parts;
@@ -122,6 +125,22 @@ async fn pass(
         grpc_only(record)?;
     }
     let (identity, hidden) = authenticate(core, plan.guard, method, headers, uri.query(), record)?;
+    let query = match &hidden {
+        Some(query) => Some(query.as_str()).filter(|query| !query.is_empty()),
+        None => uri.query(),
+    };
+    if let Some(fault) = &plan.fault {
+        divert::inject(core, fault, record).await?;
+    }
+    if let Some(redirect) = &plan.redirect {
+        let place = Place { host: &host, path: &path, query };
+        return Err(divert::away(core, conn, headers, redirect, &matched, &place));
+    }
+    let rewrite = plan.rewrite.as_deref();
+    let rewritten = match rewrite.and_then(|rewrite| rewrite.path.as_ref()) {
+        Some(change) => Some(divert::rewritten(core, change, &matched, &path)?),
+        None => None,
+    };
     let destination = destine(core, plan, headers, identity, record)?;
     let service = &core.plan.services[destination.service];
     let upgrade = if *version == Version::HTTP_11 { forward::upgrade_of(headers) } else { None };
@@ -144,14 +163,17 @@ async fn pass(
             matched_bytes: matched.prefix_bytes,
             strip: plan.strip_path,
             handling: plan.path_handling,
-            query: match &hidden {
-                Some(query) => Some(query.as_str()).filter(|query| !query.is_empty()),
-                None => uri.query(),
-            },
+            rewritten: rewritten.as_deref(),
+            query,
         },
         headers,
         host: &host,
-        preserve_host: plan.preserve_host,
+        matched,
+        host_line: match rewrite.and_then(|rewrite| rewrite.host.as_ref()) {
+            Some(host) => Some(host.as_bytes()),
+            None => plan.preserve_host.then(|| host.with_port().as_bytes()),
+        },
+        shadow: false,
         identity,
         request_id: &request_id,
         trace: claims.trace,
@@ -160,7 +182,14 @@ async fn pass(
         client: claims.client,
         trusted: claims.trusted,
     };
-    let upload = Upload::new(body.take(), limit, conn.strict.clone());
+    let mut body = body.take();
+    if let Some(mirror) = &plan.mirror
+        && upgrade.is_none()
+        && mirror.share.takes(|end| core.random_below(end))
+    {
+        body = forward::mirror(core, conn, &head, mirror.destination, body, record);
+    }
+    let upload = Upload::new(body, limit, conn.strict.clone());
     Ok(forward::send(Job { core, destination, head, upload }, record).await?)
 }
 

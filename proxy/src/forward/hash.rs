@@ -2,6 +2,7 @@
 
 use super::Outgoing;
 use crate::core::Core;
+use crate::route::Group;
 use crate::{cookies, query};
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
@@ -30,6 +31,7 @@ pub(crate) enum HashKey {
     Cookie,
     Path,
     QueryArg(String),
+    UriCapture(Group),
 }
 
 /// The cookie that is hashed, or set.
@@ -81,6 +83,14 @@ impl HashPlan {
                     }
                     if !found {
                         continue;
+                    }
+                }
+                HashKey::UriCapture(group) => {
+                    let router = &core.plan.router;
+                    let captured = router.captured(&request.matched, request.target.path, &core.caches);
+                    match captured.as_ref().and_then(|captured| captured.get(group)) {
+                        Some(text) => bytes.extend_from_slice(text.as_bytes()),
+                        None => continue,
                     }
                 }
                 HashKey::Cookie => {

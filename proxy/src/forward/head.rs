@@ -9,6 +9,7 @@ use crate::auth::Identity;
 use crate::core::Core;
 use crate::host::Host;
 use crate::pieces::line;
+use crate::route::Matched;
 use crate::trace::{self, Parent};
 use http::{HeaderMap, HeaderName, Method, header};
 use std::io::Write;
@@ -23,8 +24,11 @@ pub(crate) struct Outgoing<'a> {
     /// The client's.
     pub headers: &'a HeaderMap,
     pub host: &'a Host,
-    /// Whether the client's Host goes upstream.
-    pub preserve_host: bool,
+    pub matched: Matched,
+    /// The Host that goes upstream in place of the target's.
+    pub host_line: Option<&'a [u8]>,
+    /// Whether it is the copy of a request.
+    pub shadow: bool,
     pub identity: Option<&'a Identity>,
     pub request_id: &'a [u8; 16],
     /// Trace of the request; each try puts its own span into it.
@@ -64,8 +68,14 @@ impl Outgoing<'_> {
         out.push(b' ');
         self.target.write(out);
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let host = if self.preserve_host { self.host.with_port().as_bytes() } else { host };
-        line(out, b"host", host);
+        let host = self.host_line.unwrap_or(host);
+        if self.shadow {
+            line(out, b"host", &shadowed(host));
+        } else {
+            line(out, b"host", host);
+        }
+        // A copy has no span of its own.
+        let span_id = if self.shadow { self.trace.span_id } else { span_id };
         let seen = self.clients_lines(out);
         self.forwarded(out, &seen);
         for (name, value) in self.identity.iter().flat_map(|identity| &identity.headers) {
@@ -206,6 +216,29 @@ impl Outgoing<'_> {
     }
 }
 
+/// A host as a copy has it: with `-shadow` behind the name. An address in brackets would be none then, and stays.
+fn shadowed(host: &[u8]) -> Vec<u8> {
+    if host.starts_with(b"[") {
+        return host.to_owned();
+    }
+    let end = host.iter().rposition(|byte| *byte == b':').unwrap_or(host.len());
+    [&host[..end], b"-shadow", &host[end..]].concat()
+}
+
 fn means_content(method: &Method) -> bool {
     [Method::POST, Method::PUT, Method::PATCH].contains(method)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_name_of_a_host_is_marked_and_its_port_stays() {
+        for (host, shadow) in [
+            ("a.example", "a.example-shadow"),
+            ("10.0.0.1:80", "10.0.0.1-shadow:80"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(super::shadowed(host.as_bytes()), shadow.as_bytes());
+        }
+    }
 }

@@ -39,6 +39,8 @@ mod tunnel;
 
 mod stream;
 
+mod mirror;
+
 pub(crate) use answer::Head;
 #[cfg(any(test, fuzzing))]
 pub(crate) use answer::check as check_response;
@@ -46,6 +48,7 @@ pub(crate) use balance::Balance;
 pub(crate) use hash::{HashCookie, HashKey, HashPlan};
 pub(crate) use head::Outgoing;
 pub(crate) use headers::{client_of, is_hop, tokens, upgrade_of};
+pub(crate) use mirror::{Mirrored, mirror};
 pub(crate) use relay::Relay;
 pub(crate) use retry::RetryPlan;
 pub(crate) use stream::attach;

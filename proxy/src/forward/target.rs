@@ -14,21 +14,24 @@ pub(crate) struct Target<'a> {
     /// Whether these are taken off.
     pub strip: bool,
     pub handling: PathHandling,
+    /// What goes upstream in place of the path.
+    pub rewritten: Option<&'a str>,
     pub query: Option<&'a str>,
 }
 
 impl<'a> Target<'a> {
     /// What is taken off the path.
     pub fn stripped(&self) -> &'a str {
-        if self.strip { &self.path[..self.matched_bytes] } else { "" }
+        if self.strip && self.rewritten.is_none() { &self.path[..self.matched_bytes] } else { "" }
     }
 
     /// Writes path and query.
     pub fn write(&self, out: &mut Vec<u8>) {
         // A route without paths takes only the slash off, which the service's path brings back.
-        let rest = match (self.strip, self.matched_bytes) {
-            (false, _) | (true, 0) => &self.path[1..],
-            (true, matched_bytes) => &self.path[matched_bytes..],
+        let rest = match (self.rewritten, self.strip, self.matched_bytes) {
+            (Some(path), ..) => &path[1..],
+            (None, false, _) | (None, true, 0) => &self.path[1..],
+            (None, true, matched_bytes) => &self.path[matched_bytes..],
         };
         match self.handling {
             PathHandling::V0 => self.write_v0(rest, out),
@@ -49,7 +52,8 @@ impl<'a> Target<'a> {
         let base = self.base.strip_suffix('/').unwrap_or(self.base);
         out.extend_from_slice(base.as_bytes());
         let slash = if rest.is_empty() {
-            let asked = self.path.ends_with('/') && (self.path.len() > 1 || self.base.ends_with('/'));
+            let path = self.rewritten.unwrap_or(self.path);
+            let asked = path.ends_with('/') && (path.len() > 1 || self.base.ends_with('/'));
             asked || base.is_empty()
         } else {
             !rest.starts_with('/')
@@ -66,7 +70,15 @@ mod tests {
     use super::*;
 
     fn check(base: &str, route: &str, strip: bool, handling: PathHandling, path: &str, expected: &str) {
-        let target = Target { base, path, matched_bytes: route.len(), strip, handling, query: Some("q") };
+        let target = Target {
+            base,
+            path,
+            matched_bytes: route.len(),
+            strip,
+            handling,
+            rewritten: None,
+            query: Some("q"),
+        };
         let mut out = Vec::new();
         target.write(&mut out);
         let found = String::from_utf8(out).unwrap();

@@ -173,6 +173,15 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
     let (Some(front), true) = (front, problems.is_empty()) else {
         return Err(problems);
     };
+    let router = back.router.build();
+    let scanned = router.scanned_max();
+    if scanned > gateway.limits.routes_scanned_max {
+        let message = format!(
+            "is less than the {scanned} routes of one host and path that only a look at each tells apart"
+        );
+        let hint = "give these routes hosts, paths, methods or exact values, or raise it: each costs every such request";
+        return Err(vec![Problem::new("gateway.limits.routes_scanned_max", message).hint(hint)]);
+    }
     let share = gateway.sample_ratio * (u64::from(u32::MAX) + 1) as f64;
     Ok(Plan {
         listeners: front.listeners,
@@ -191,7 +200,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         sends_via: gateway.headers.contains(&ResponseHeader::Via),
         sends_kong: KongHeaders::of(&gateway.headers),
         version: version(gateway, entities),
-        router: back.router.build(),
+        router,
         streams: Streams::new(back.streams),
         services: back.services,
         links: back.links,

@@ -150,6 +150,57 @@ fn destinations_and_subsets_are_checked() {
 }
 
 #[test]
+fn rewrites_redirects_and_faults_are_checked() {
+    let mut found = problems(serde_json::json!({
+        "services": [{"name": "s", "host": "h", "routes": [
+            {"paths": ["/0"], "rewrite": {}, "redirect": {"status": 200, "scheme": "ftp", "host": "a:1", "port": 0}},
+            {"paths": ["/1"], "rewrite": {"path": "/$1"}},
+            {"paths": ["~/(?<id>x)", "/plain"], "redirect": {"prefix": "/$id"}},
+            {"paths": ["~/(?<id>x)", "~/(?<id>y)"], "redirect": {"prefix": "/${id}/$0"}},
+            {"paths": ["/4"], "rewrite": {"path": "no", "prefix": "/a b"}, "strip_path": true},
+            {"paths": ["/5"], "rewrite": {"regex": {"pattern": "(a)", "substitution": "$2"}, "host": "x/y"}, "preserve_host": true},
+            {"paths": ["/6"], "rewrite": {"regex": {"pattern": "(", "substitution": "$"}}},
+            {"paths": ["/7"], "redirect": {}, "weighted_destinations": [{"weight": 1}]},
+            {"paths": ["/8"], "rewrite": {"path": "/a?b"}},
+            {"paths": ["/9"], "fault": {}},
+            {"paths": ["/10"], "fault": {"delay": {"percentage": 101.0}, "abort": {"http_status": 200}}},
+        ]}],
+        "upstreams": [{"name": "u", "hash_on": "uri_capture", "hash_fallback": "uri_capture", "hash_fallback_uri_capture": "a b"}],
+    }));
+    let mut expected = vec!["upstreams[0].hash_on_uri_capture", "upstreams[0].hash_fallback_uri_capture"];
+    let routes = [
+        "0].rewrite",
+        "0].rewrite",
+        "0].redirect.status",
+        "0].redirect.scheme",
+        "0].redirect.host",
+        "0].redirect.port",
+        "1].rewrite.path",
+        "2].redirect.prefix",
+        "4].rewrite",
+        "4].rewrite.path",
+        "4].strip_path",
+        "5].preserve_host",
+        "5].rewrite.host",
+        "5].rewrite.regex.substitution",
+        "6].rewrite.regex.pattern",
+        "7].redirect",
+        "7].weighted_destinations",
+        "8].rewrite.path",
+        "9].fault",
+        "10].fault.delay.fixed_delay_ms",
+        "10].fault.delay.percentage",
+        "10].fault.abort.http_status",
+        "10].fault.abort.percentage",
+    ]
+    .map(|route| format!("services[0].routes[{route}"));
+    expected.extend(routes.iter().map(String::as_str));
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn ids_are_unique_for_each_kind() {
     let found = problems(serde_json::json!({
         "services": [{"id": "1", "host": "a", "routes": [{"id": "1", "paths": ["/"]}]}, {"id": "1", "host": "b"}],

@@ -2,13 +2,15 @@
 //! what Kong has no word for: arguments, cookies and consumers.
 //!
 //! Every pair of a route and one of its paths is an entry, and the entries are put in Kong's order when the plan is
-//! made. A request looks its host up by hash and its path in a sorted list of prefixes; of the entries found there the
-//! first in order that matches is the answer. What is looked at depends on the request, not on how many routes there
+//! made. A request looks its host up by hash, its path in a sorted list of prefixes and, where many have the same, one of
+//! its other attributes by hash; of the entries found there the first in order that matches is the answer. What is looked at depends on the request, not on how many routes there
 //! are.
 
 mod hosts;
 
 mod paths;
+
+mod narrow;
 
 mod pattern;
 
@@ -20,6 +22,12 @@ mod rank;
 
 mod split;
 
+mod template;
+
+mod divert;
+
+mod fault;
+
 mod streams;
 
 #[cfg(test)]
@@ -27,10 +35,13 @@ mod tests;
 
 pub(crate) use arguments::{ArgumentCondition, ArgumentValue, CallerCondition, Callers};
 pub(crate) use conditions::{Conditions, HeaderCondition, HeaderValueCondition};
+pub(crate) use divert::{PathChange, RedirectPlan, RewritePlan, is_of_path};
+pub(crate) use fault::{FaultPlan, Share};
 pub(crate) use hosts::HostPattern;
-pub(crate) use pattern::{Caches, Pattern, Patterns};
-pub(crate) use split::{Destination, Split, StickyKey};
+pub(crate) use pattern::{Caches, Captured, Pattern, Patterns};
+pub(crate) use split::{Destination, MirrorPlan, Split, StickyKey};
 pub(crate) use streams::{Side as StreamSide, StreamAsked, StreamMatches, StreamRoute, Streams};
+pub(crate) use template::{Group, Template};
 
 use hosts::Hosts;
 use http::{HeaderMap, Method};
@@ -54,6 +65,11 @@ pub(crate) struct RoutePlan {
     pub preserve_host: bool,
     /// The guard (key-auth) before it.
     pub guard: Option<usize>,
+    pub fault: Option<Box<FaultPlan>>,
+    /// Its clients are sent elsewhere.
+    pub redirect: Option<Box<RedirectPlan>>,
+    pub rewrite: Option<Box<RewritePlan>>,
+    pub mirror: Option<Box<MirrorPlan>>,
 }
 
 /// How the service's path and the request's are put together.
@@ -117,6 +133,8 @@ pub(crate) struct Matched {
     pub route: usize,
     /// Length of the part of the path that matched: what `strip_path` takes off.
     pub prefix_bytes: usize,
+    /// The number of the path's expression.
+    pub pattern: Option<usize>,
 }
 
 /// All routes, in order.
@@ -183,8 +201,11 @@ impl Builder {
                 lists[bucket].push((prefix.to_owned(), order));
             }
         }
-        let buckets = lists.into_iter().map(Paths::new).collect();
-        let conditions = matches.into_iter().map(|asked| asked.conditions).collect();
+        let conditions: Vec<_> = matches.into_iter().map(|asked| asked.conditions).collect();
+        let mut buckets: Vec<_> = lists.into_iter().map(Paths::new).collect();
+        for bucket in &mut buckets {
+            bucket.narrow(|order| &conditions[entries[order].route]);
+        }
         Router { routes, patterns, conditions, entries, hosts, buckets }
     }
 }
@@ -196,11 +217,21 @@ impl Router {
         self.search(asked, caches, &mut checks)
     }
 
+    /// How many routes may have to be looked at one by one.
+    pub fn scanned_max(&self) -> usize {
+        self.buckets.iter().map(Paths::longest).max().unwrap_or(0)
+    }
+
+    /// What the expression of the route's path has captured.
+    pub fn captured<'a>(&'a self, matched: &Matched, path: &'a str, caches: &Caches) -> Option<Captured<'a>> {
+        self.patterns.captures(matched.pattern?, path, caches)
+    }
+
     /// Counts the entries that it looks at.
     fn search(&self, asked: &Asked<'_>, caches: &Caches, checks: &mut usize) -> Option<Matched> {
         let mut best: Option<(usize, Matched)> = None;
         self.hosts.each(asked.host, asked.port, |bucket| {
-            self.buckets[bucket].each(asked.path, |orders| {
+            self.buckets[bucket].each(asked, |orders| {
                 for order in orders.iter().copied() {
                     if best.is_some_and(|(other, _)| other <= order) {
                         break;
@@ -225,6 +256,6 @@ impl Router {
             Some(pattern) => self.patterns.match_end(pattern, asked.path, caches)?,
             None => entry.prefix_bytes,
         };
-        Some(Matched { route: entry.route, prefix_bytes })
+        Some(Matched { route: entry.route, prefix_bytes, pattern: entry.pattern })
     }
 }

@@ -3,6 +3,9 @@
 //! The prefixes are sorted. The greatest that is not beyond the path shares its begin with every prefix of the path,
 //! so these are found by climbing from it to ever shorter ones, each of which knows the next.
 
+use super::narrow::Narrow;
+use super::{Asked, Conditions};
+
 /// Prefixes, and the entries of each in order.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
@@ -15,6 +18,8 @@ struct Node {
     /// The longest other prefix that this one begins with.
     shorter: Option<usize>,
     orders: Vec<usize>,
+    /// The same entries by their other conditions, where they are many.
+    narrow: Option<Box<Narrow>>,
 }
 
 impl Paths {
@@ -35,18 +40,38 @@ impl Paths {
             {
                 shorter = nodes[at].shorter;
             }
-            nodes.push(Node { prefix: prefix.into(), shorter, orders: vec![order] });
+            nodes.push(Node { prefix: prefix.into(), shorter, orders: vec![order], narrow: None });
         }
         Self { nodes }
     }
 
-    /// The entries under each prefix of the path, the longest first.
-    pub fn each(&self, path: &str, mut found: impl FnMut(&[usize])) {
+    /// Sorts the entries of each prefix by their other conditions, where they are many.
+    pub fn narrow<'a>(&mut self, conditions: impl Fn(usize) -> &'a Conditions) {
+        for node in &mut self.nodes {
+            node.narrow = Narrow::new(&node.orders, &conditions);
+        }
+    }
+
+    /// How many entries may have to be looked at one by one under one prefix.
+    pub fn longest(&self) -> usize {
+        let longest = |node: &Node| node.narrow.as_ref().map_or(node.orders.len(), |narrow| narrow.longest());
+        self.nodes.iter().map(longest).max().unwrap_or(0)
+    }
+
+    /// The entries that may take the request under each prefix of its path, the longest first; each list is in order.
+    pub fn each(&self, asked: &Asked<'_>, mut found: impl FnMut(&[usize])) {
+        self.prefixes(asked.path, |node| match &node.narrow {
+            None => found(&node.orders),
+            Some(narrow) => narrow.each(asked, &mut found),
+        });
+    }
+
+    fn prefixes(&self, path: &str, mut found: impl FnMut(&Node)) {
         let beyond = self.nodes.partition_point(|node| *node.prefix <= *path);
         let mut at = beyond.checked_sub(1);
         while let Some(node) = at.map(|at| &self.nodes[at]) {
             if path.starts_with(&*node.prefix) {
-                found(&node.orders);
+                found(node);
             }
             at = node.shorter;
         }
@@ -77,7 +102,7 @@ mod tests {
             "/a/b/c/d/e/f",
         ] {
             let mut found = Vec::new();
-            paths.each(path, |orders| found.extend_from_slice(orders));
+            paths.prefixes(path, |node| found.extend_from_slice(&node.orders));
             let mut expected: Vec<usize> =
                 (0..prefixes.len()).filter(|at| path.starts_with(prefixes[*at])).collect();
             let longest_first = found.windows(2).all(|two| prefixes[two[0]].len() >= prefixes[two[1]].len());

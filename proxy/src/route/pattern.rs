@@ -2,11 +2,15 @@
 //! expression may take to compile and to run is bounded. The memory that a search works in belongs to a thread, so no
 //! lock is taken.
 
+use super::template::Group;
 use regex_automata::meta::{BuildError, Cache, Config, Regex};
+use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input};
+use regex_automata::{Anchored, Input, PatternID};
 use regex_syntax::hir::{Hir, HirKind, Look};
+use smallvec::{SmallVec, smallvec};
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// Longest expression, bytes.
 pub(crate) const PATTERN_BYTES_MAX: usize = 1024;
@@ -112,12 +116,98 @@ impl Patterns {
         })
     }
 
+    /// Whether an expression has a group.
+    pub fn has_group(&self, pattern: usize, group: &Group) -> bool {
+        number_of(&self.all[pattern].regex, group).is_some()
+    }
+
+    /// The match that begins with the text.
+    pub fn captures<'a>(&'a self, pattern: usize, text: &'a str, caches: &Caches) -> Option<Captured<'a>> {
+        self.capture(pattern, text, Input::new(text).anchored(Anchored::Yes), caches)
+    }
+
+    /// Every match in the text, one behind the other, until `each` has enough.
+    pub fn each_match<'a>(
+        &'a self,
+        pattern: usize,
+        text: &'a str,
+        caches: &Caches,
+        mut each: impl FnMut(&Captured<'a>) -> bool,
+    ) {
+        let (mut at, mut before) = (0, None);
+        while at <= text.len() {
+            let Some(found) = self.capture(pattern, text, Input::new(text).span(at..text.len()), caches)
+            else {
+                return;
+            };
+            let range = found.range();
+            // Nothing right behind a match is no further match.
+            let counts = !range.is_empty() || before != Some(range.end);
+            if counts && !each(&found) {
+                return;
+            }
+            before = Some(range.end);
+            let letter = text[range.end..].chars().next().map_or(1, char::len_utf8);
+            at = if range.is_empty() { range.end + letter } else { range.end };
+        }
+    }
+
+    fn capture<'a>(
+        &'a self,
+        pattern: usize,
+        text: &'a str,
+        input: Input<'_>,
+        caches: &Caches,
+    ) -> Option<Captured<'a>> {
+        let regex = &self.all[pattern].regex;
+        let mut slots: Slots = smallvec![None; regex.group_info().slot_len()];
+        caches.with(self, pattern, |cache| regex.search_slots_with(cache, &input, &mut slots))?;
+        Some(Captured { regex, text, slots })
+    }
+
     /// Whether there is a match anywhere in it.
     pub fn is_match(&self, pattern: usize, text: &[u8], caches: &Caches) -> bool {
         let regex = &self.all[pattern].regex;
         caches.with(self, pattern, |cache| {
             regex.search_half_with(cache, &Input::new(text).earliest(true)).is_some()
         })
+    }
+}
+
+/// One match, with its groups.
+pub(crate) struct Captured<'a> {
+    regex: &'a Regex,
+    text: &'a str,
+    slots: Slots,
+}
+
+/// Begin and end of each group.
+type Slots = SmallVec<[Option<NonMaxUsize>; 16]>;
+
+impl<'a> Captured<'a> {
+    /// A group; none when it had no part in the match or does not exist.
+    pub fn get(&self, group: &Group) -> Option<&'a str> {
+        self.text.get(self.group(number_of(self.regex, group)?)?)
+    }
+
+    /// The whole match.
+    pub fn range(&self) -> Range<usize> {
+        self.group(0).unwrap_or(0..0)
+    }
+
+    fn group(&self, number: usize) -> Option<Range<usize>> {
+        let begin = (*self.slots.get(number.checked_mul(2)?)?)?;
+        let end = (*self.slots.get(number * 2 + 1)?)?;
+        Some(begin.get()..end.get())
+    }
+}
+
+/// The number of a group that an expression has.
+fn number_of(regex: &Regex, group: &Group) -> Option<usize> {
+    let groups = regex.group_info();
+    match group {
+        Group::Number(number) => Some(*number).filter(|number| *number < groups.group_len(PatternID::ZERO)),
+        Group::Name(name) => groups.to_index(PatternID::ZERO, name),
     }
 }
 

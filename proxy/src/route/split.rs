@@ -1,6 +1,7 @@
 //! Where a route's requests go, where that is several places: each has its share, by chance or by what a request says of
 //! its caller.
 
+use super::fault::Share;
 use crate::auth::Identity;
 use crate::cookies;
 use http::{HeaderMap, HeaderName};
@@ -13,6 +14,14 @@ pub(crate) struct Destination {
     pub service: usize,
     /// Number among the subsets of the service's upstream.
     pub subset: Option<usize>,
+}
+
+/// Where copies of requests go.
+#[derive(Debug)]
+pub(crate) struct MirrorPlan {
+    pub destination: Destination,
+    /// Of the requests that have one.
+    pub share: Share,
 }
 
 /// Several destinations.

@@ -290,3 +290,115 @@ fn ten_thousand_routes_cost_a_lookup_as_much_as_ten() {
     assert!(few.iter().all(|(_, checks)| *checks <= 1), "{few:?}");
     assert_eq!(counted(&many(10_000)), few);
 }
+
+/// One request to the path that all routes share.
+fn shared<'a>(method: &'a Method, headers: &'a HeaderMap, query: Option<&'a str>) -> Asked<'a> {
+    let (path, callers) = ("/p/x", callers());
+    Asked { host: "h", port: 80, path, method, headers, query, callers, tls: false, sni: None }
+}
+
+#[test]
+fn ten_thousand_routes_of_one_path_are_told_apart_without_a_look_at_each() {
+    type Make = fn(usize) -> Value;
+    let kinds: [(Make, &str, usize); 5] = [
+        (|n| json!({"headers": {"x-tenant": [format!("T{n}"), format!("other-{n}")]}}), "x-tenant: t7777", 1),
+        // A name of its own for each.
+        (|n| json!({"headers": {(format!("x-{n}")): ["1"]}}), "x-7777: 1", 1),
+        (|n| json!({"query_args": {"tenant": [n.to_string()]}, "methods": ["GET"]}), "?a=1&tenant=7777", 1),
+        (
+            |n| json!({"cookies": {"sid": [n.to_string()]}, "headers": {"x": ["~*^[0-9]"]}}),
+            "cookie: a=b; sid=7777",
+            1,
+        ),
+        // A pair of values for each: a hundredth share one.
+        (
+            |n| json!({"headers": {"a": [(n / 100).to_string()], "b": [(n % 100).to_string()]}, "methods": ["GET", "PUT"]}),
+            "a: 77, b: 77",
+            200,
+        ),
+    ];
+    for (make, sent, checks_max) in kinds {
+        let routes = (0..10_000).map(|n| {
+            let mut route = make(n);
+            route["paths"] = json!(["/p"]);
+            route
+        });
+        let router = router(routes.collect());
+        let query = sent.strip_prefix('?');
+        let lines = sent.split(", ").filter_map(|line| line.split_once(": "));
+        let mut headers: HeaderMap = lines
+            .map(|(name, value)| (HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap()))
+            .collect();
+        headers.insert("x", HeaderValue::from_static("5"));
+        let mut checks = 0;
+        let found = router.search(&shared(&Method::GET, &headers, query), &Caches::default(), &mut checks);
+        assert_eq!(found.map(|matched| matched.route), Some(7_777), "{sent}");
+        assert!(checks <= checks_max, "{sent}: {checks} checks");
+        let mut checks = 0;
+        let found =
+            router.search(&shared(&Method::GET, &HeaderMap::new(), None), &Caches::default(), &mut checks);
+        assert!(found.is_none() && checks == 0, "{sent}: {checks} checks for nothing");
+    }
+}
+
+#[test]
+fn what_is_found_is_what_a_look_at_each_finds() {
+    use rand::{Rng, SeedableRng};
+    let mut random = rand::rngs::StdRng::seed_from_u64(7);
+    let number = |random: &mut rand::rngs::StdRng| random.random_range(0..4).to_string();
+    for _ in 0..30 {
+        let routes = (0..random.random_range(8..60)).map(|_| {
+            let mut route = json!({"paths": ["/p"]});
+            if random.random_bool(0.5) {
+                let value = if random.random_bool(0.2) { "~*[12]".into() } else { number(&mut random) };
+                route["headers"] = json!({"a": [value, number(&mut random)], "b": [number(&mut random)]});
+            }
+            if random.random_bool(0.4) {
+                let method = ["GET", "PUT"][random.random_range(0..2)];
+                route["methods"] = json!([method]);
+            }
+            if random.random_bool(0.3) {
+                route["query_args"] = json!({"q": [number(&mut random)]});
+            }
+            if random.random_bool(0.3) {
+                route["cookies"] = json!({"c": [number(&mut random), "~*9"]});
+            }
+            route
+        });
+        let router = router(routes.collect());
+        let caches = Caches::default();
+        for _ in 0..200 {
+            let line = |name: &'static str, value: String| {
+                (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap())
+            };
+            let lines = [
+                line("a", number(&mut random)),
+                line("b", number(&mut random)),
+                line("cookie", format!("x=1; c={}", number(&mut random))),
+            ];
+            let headers: HeaderMap = lines.into_iter().filter(|_| random.random_bool(0.7)).collect();
+            let method = [Method::GET, Method::PUT, Method::POST][random.random_range(0..3)].clone();
+            let query = random.random_bool(0.5).then(|| format!("x&q={}", number(&mut random)));
+            let asked = shared(&method, &headers, query.as_deref());
+            let each = router.entries.iter().find_map(|entry| router.check(*entry, &asked, &caches));
+            assert_eq!(router.find(&asked, &caches), each);
+        }
+    }
+}
+
+#[test]
+fn what_only_a_look_at_each_tells_apart_is_bounded() {
+    let refused = |value: &str, max: usize| {
+        let routes: Vec<_> = (0..20)
+            .map(|n| json!({"paths": ["/p"], "headers": {"x": [value.replace('#', &n.to_string())]}}))
+            .collect();
+        let entities = json!({"services": [{"name": "s", "url": "http://127.0.0.1:9", "routes": routes}]});
+        let mut gateway = GatewayConfig::default();
+        gateway.limits.routes_scanned_max = max;
+        let entities: Entities = serde_json::from_value(entities).unwrap();
+        let problems = crate::validate(&gateway, &entities).err().unwrap_or_default();
+        problems.into_iter().map(|problem| problem.path).collect::<Vec<_>>()
+    };
+    assert_eq!(refused("~*^#$", 19), ["gateway.limits.routes_scanned_max"]);
+    assert!(refused("~*^#$", 20).is_empty() && refused("#", 1).is_empty());
+}

@@ -33,7 +33,8 @@ fn group(upstream: Value, targets: &[(SocketAddr, u32)]) -> Gateway {
     upstream["name"] = json!("group");
     upstream["targets"] =
         targets.iter().map(|(addr, weight)| json!({"target": addr.to_string(), "weight": weight})).collect();
-    let services = json!([{"name": "s", "host": "group", "routes": [{"paths": ["/"], "strip_path": false}]}]);
+    let paths = json!(["/", "~/u/(?<id>[0-9]+)"]);
+    let services = json!([{"name": "s", "host": "group", "routes": [{"paths": paths, "strip_path": false}]}]);
     Gateway::start(json!({"services": services, "upstreams": [upstream]}), json!({}))
 }
 
@@ -154,6 +155,18 @@ fn equal_requests_go_to_the_same_target() {
             (json!({"hash_on": "query_arg", "hash_on_query_arg": "q"}), "/?a=1&q=%#", ""),
             (json!({"algorithm": "consistent-hashing", "hash_on": "path"}), "/p/#", ""),
             (json!({"hash_on": "cookie", "hash_on_cookie": "sid"}), "/", "Cookie: x=1; sid=#\r\n"),
+            (json!({"hash_on": "uri_capture", "hash_on_uri_capture": "id"}), "/u/#/any", ""),
+            (
+                json!({"hash_on": "uri_capture", "hash_on_uri_capture": "none", "hash_fallback": "uri_capture",
+                    "hash_fallback_uri_capture": "1"}),
+                "/u/#",
+                "",
+            ),
+            (
+                json!({"hash_on": "uri_capture", "hash_on_uri_capture": "id", "hash_fallback": "path"}),
+                "/f/#",
+                "",
+            ),
             (
                 json!({"hash_on": "header", "hash_on_header": "x-none", "hash_fallback": "path", "slots": 1000}),
                 "/f/#",

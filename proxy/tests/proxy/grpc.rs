@@ -35,7 +35,7 @@ fn trailers(pairs: &[(&'static str, &'static str)]) -> Frame<Bytes> {
 }
 
 /// A server of gRPC: it echoes each message as it comes, then ends with the status that the path names.
-async fn server() -> (SocketAddr, Rc<Cell<usize>>) {
+pub async fn server() -> (SocketAddr, Rc<Cell<usize>>) {
     let connections = Rc::new(Cell::new(0));
     let count = Rc::clone(&connections);
     let addr = origin(move |_, stream| {

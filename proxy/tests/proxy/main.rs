@@ -10,6 +10,8 @@ mod routing;
 mod conditions;
 
 mod destinations;
+mod diversions;
+mod mirror;
 
 mod balancing;
 mod circuit;

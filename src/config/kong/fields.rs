@@ -39,16 +39,6 @@ pub(super) const FIELDS: &[(&str, &str, &str)] = &[
     ("routes", "priority", "belongs to the expressions router: order routes by their attributes"),
     ("routes", "filter_chains", "WebAssembly filters are not in this version"),
     ("upstreams", "client_certificate", "give it at the services"),
-    (
-        "upstreams",
-        "hash_fallback_uri_capture",
-        "captures are not hashed in this version: hash_on path, a header or a query argument",
-    ),
-    (
-        "upstreams",
-        "hash_on_uri_capture",
-        "captures are not hashed in this version: hash_on path, a header or a query argument",
-    ),
     ("consumers", "acls", "the plugin acl is not in this version"),
     ("consumers", "basicauth_credentials", "the plugin basic-auth is not in this version; key-auth is"),
     ("consumers", "groups", "plugins of consumer groups are not in this version"),

@@ -3,6 +3,7 @@
 use super::Checker;
 use crate::config::{Algorithm, HashOn, Upstream};
 use crate::forward::{HashCookie, HashKey, HashPlan};
+use crate::route::Group;
 use http::{HeaderName, HeaderValue};
 
 impl Checker<'_> {
@@ -31,7 +32,9 @@ impl Checker<'_> {
                 format!("must be none: {why}"),
                 "leave it out",
             );
-        } else if on == fallback && !matches!(on, HashOn::None | HashOn::Header | HashOn::QueryArg) {
+        } else if on == fallback
+            && !matches!(on, HashOn::None | HashOn::Header | HashOn::QueryArg | HashOn::UriCapture)
+        {
             self.problem_hint(
                 format!("{path}.hash_fallback"),
                 "is the same as hash_on",
@@ -40,13 +43,20 @@ impl Checker<'_> {
         }
         self.same("hash_on_header", &upstream.hash_on_header, &upstream.hash_fallback_header, path);
         self.same("hash_on_query_arg", &upstream.hash_on_query_arg, &upstream.hash_fallback_query_arg, path);
+        let captures = [&upstream.hash_on_uri_capture, &upstream.hash_fallback_uri_capture];
+        self.same("hash_on_uri_capture", captures[0], captures[1], path);
         let slots = upstream.slots.unwrap_or(10_000);
         if !(10..=65_536).contains(&slots) {
             self.problem(format!("{path}.slots"), "must be from 10 to 65536");
         }
         let sticky = self.sticky_cookie(upstream, algorithm, path);
-        let key = self.hash_key(on, "hash_on", [&upstream.hash_on_header, &upstream.hash_on_query_arg], path);
-        let fields = [&upstream.hash_fallback_header, &upstream.hash_fallback_query_arg];
+        let fields = [&upstream.hash_on_header, &upstream.hash_on_query_arg, &upstream.hash_on_uri_capture];
+        let key = self.hash_key(on, "hash_on", fields, path);
+        let fields = [
+            &upstream.hash_fallback_header,
+            &upstream.hash_fallback_query_arg,
+            &upstream.hash_fallback_uri_capture,
+        ];
         let fallback_key = self.hash_key(fallback, "hash_fallback", fields, path);
         let cookie = self.hash_cookie(upstream, [on, fallback].contains(&HashOn::Cookie), path);
         (algorithm, HashPlan { keys: [key, fallback_key], cookie, sticky, slots: slots as usize })
@@ -63,8 +73,8 @@ impl Checker<'_> {
         }
     }
 
-    fn hash_key(&mut self, on: HashOn, field: &str, fields: [&Option<String>; 2], path: &str) -> HashKey {
-        let [header, query] = fields;
+    fn hash_key(&mut self, on: HashOn, field: &str, fields: [&Option<String>; 3], path: &str) -> HashKey {
+        let [header, query, capture] = fields;
         let mut named = |name: &str, value: &Option<String>| {
             if value.is_none() {
                 self.problem(format!("{path}.{name}"), format!("is missing: {field} asks for it"));
@@ -78,6 +88,20 @@ impl Checker<'_> {
             HashOn::Path => HashKey::Path,
             HashOn::Cookie => HashKey::Cookie,
             HashOn::QueryArg => HashKey::QueryArg(named(&format!("{field}_query_arg"), query)),
+            HashOn::UriCapture => {
+                let name = named(&format!("{field}_uri_capture"), capture);
+                match Group::read(&name) {
+                    Some(group) => HashKey::UriCapture(group),
+                    None if name.is_empty() => HashKey::None,
+                    None => {
+                        self.problem(
+                            format!("{path}.{field}_uri_capture"),
+                            format!("`{name}` is neither the name nor the number of a group"),
+                        );
+                        HashKey::None
+                    }
+                }
+            }
             HashOn::Header => {
                 let name = named(&format!("{field}_header"), header);
                 match HeaderName::try_from(name.as_str()) {

@@ -28,6 +28,12 @@ mod conditions;
 
 mod destinations;
 
+mod diversions;
+
+mod mirror;
+
+mod faults;
+
 mod routes;
 
 mod streams;

@@ -79,6 +79,10 @@ impl Checker<'_> {
         let matches = self.matches(route, guard, path);
         let has = |name: &str| route.protocols.iter().any(|protocol| protocol == name);
         let split = self.split(route, from, path);
+        let redirect = self.redirect(route, &matches.paths, path);
+        let rewrite = self.rewrite(route, &matches.paths, path);
+        let fault = self.fault(route, path);
+        let mirror = self.mirror(route, from, path);
         let destination = service.map(|service| Destination { service, subset: None });
         let fallback = route.hosts.first().or(route.paths.first()).or(route.methods.first());
         let plan = RoutePlan {
@@ -95,6 +99,10 @@ impl Checker<'_> {
             path_handling,
             preserve_host: route.preserve_host.unwrap_or(false),
             guard,
+            fault: fault.map(Box::new),
+            redirect: redirect.map(Box::new),
+            rewrite: rewrite.map(Box::new),
+            mirror: mirror.map(Box::new),
         };
         self.back.router.add(plan, matches);
     }
@@ -143,5 +151,5 @@ impl Checker<'_> {
 /// Whether a route does without a service of its own.
 fn leads_elsewhere(route: &Route) -> bool {
     let all = &route.weighted_destinations;
-    !all.is_empty() && all.iter().all(|one| one.service.is_some())
+    route.redirect.is_some() || (!all.is_empty() && all.iter().all(|one| one.service.is_some()))
 }

@@ -72,6 +72,11 @@ impl Checker<'_> {
             ("cookies", !route.cookies.is_empty()),
             ("consumers", !route.consumers.is_empty()),
             ("weighted_destinations", !route.weighted_destinations.is_empty()),
+            ("sticky", route.sticky.is_some()),
+            ("rewrite", route.rewrite.is_some()),
+            ("redirect", route.redirect.is_some()),
+            ("fault", route.fault.is_some()),
+            ("mirror", route.mirror.is_some()),
         ] {
             if given {
                 self.problem_hint(
