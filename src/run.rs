@@ -236,17 +236,18 @@ pub fn start(config: &Config, plans: Plans, folder: &DataFolder) -> Result<Parts
 }
 
 /// One line for each listener, for people and for scripts: a word, a blank, a URL. Those of the gateway
-/// come in the order of `gateway.listen`, then of `gateway.stream_listen`; `ready` comes last.
+/// come in the order of `gateway.listen`, those of streams (`stream`) in that of `gateway.stream_listen`; `ready` comes
+/// last.
 fn announce(parts: &Parts) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for bound in parts.gateway.iter().flat_map(|(running, _)| &running.listeners) {
-        let scheme = match (bound.stream, bound.tls) {
-            (false, false) => "http",
-            (false, true) => "https",
-            (true, false) => "tcp",
-            (true, true) => "tls",
+        let (word, scheme) = match (bound.stream, bound.tls) {
+            (false, false) => ("gateway", "http"),
+            (false, true) => ("gateway", "https"),
+            (true, false) => ("stream", "tcp"),
+            (true, true) => ("stream", "tls"),
         };
-        writeln!(out, "gateway {scheme}://{}", bound.addr)?;
+        writeln!(out, "{word} {scheme}://{}", bound.addr)?;
     }
     if let Some(running) = &parts.collector {
         writeln!(out, "metrics http://{}/metrics", running.metrics_addr)?;

@@ -74,8 +74,10 @@ impl Attackers {
                 let mut all = tokio::task::JoinSet::new();
                 for number in 0..count {
                     all.spawn(attacker(attack, at, Arc::clone(&theirs)));
-                    if number % 64 == 0 {
-                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    // Over one time-out, so that the gateway's closing is spread as it would be.
+                    if number % 32 == 31 {
+                        let pause = Duration::from_millis(super::house::TIMEOUT_MS) * 32;
+                        tokio::time::sleep(pause / u32::try_from(count).unwrap_or(u32::MAX)).await;
                     }
                 }
                 while !theirs.stop.load(Relaxed) {

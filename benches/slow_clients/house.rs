@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Time-outs of the gateway, so that a phase sees them at work.
-pub const TIMEOUT_MS: u64 = 3000;
+pub const TIMEOUT_MS: u64 = 5000;
 
 /// Raises what may be open, and keeps this process off the gateway's CPU.
 pub fn prepare(slow: usize) -> Result<(), String> {
@@ -42,7 +42,8 @@ pub struct House {
 impl House {
     /// Starts origin and gateway.
     pub fn start() -> Result<Self, String> {
-        let origin = origin()?;
+        // Each on a thread of its own: what is slow is not to be the origin of those that behave.
+        let (origin, large) = (origin()?, origin()?);
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let addr = free()?;
         let path = folder.path().join("tollhouse.yaml");
@@ -51,7 +52,8 @@ impl House {
              limits: {{connections_per_client_max: 0}}\n  \
              timeouts: {{header_timeout_ms: {TIMEOUT_MS}, body_idle_timeout_ms: {TIMEOUT_MS}}}\n\
              collector:\n  metrics: {{listen: '127.0.0.1:0'}}\nanalytics:\n  listen: '127.0.0.1:0'\nservices:\n  \
-             - name: origin\n    url: http://{origin}\n    routes: [{{name: all, paths: [/], strip_path: false}}]\n"
+             - name: origin\n    url: http://{origin}\n    routes: [{{name: all, paths: [/], strip_path: false}}]\n  \
+             - name: large\n    url: http://{large}\n    routes: [{{name: big, paths: [/big], strip_path: false}}]\n"
         );
         std::fs::write(&path, text).map_err(|error| error.to_string())?;
         let child = Command::new("taskset")
@@ -114,13 +116,13 @@ fn free() -> Result<SocketAddr, String> {
 
 /// Answers `/big` without an end, other GETs by a word, and waits for bodies, from a thread of its own.
 fn origin() -> Result<SocketAddr, String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    listener.set_nonblocking(true).map_err(|error| error.to_string())?;
-    let addr = listener.local_addr().map_err(|error| error.to_string())?;
+    let (sender, addr) = std::sync::mpsc::sync_channel(1);
     let body = move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async move {
-            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+            let Ok(listener) = listen() else { return };
+            // Whoever has asked is still there.
+            let _told = sender.send(listener.local_addr());
             loop {
                 if let Ok((stream, _)) = listener.accept().await {
                     tokio::spawn(answer(stream));
@@ -129,7 +131,16 @@ fn origin() -> Result<SocketAddr, String> {
         });
     };
     std::thread::Builder::new().name("origin".into()).spawn(body).map_err(|error| error.to_string())?;
-    Ok(addr)
+    let addr = addr.recv().map_err(|_| "the origin does not start".to_owned())?;
+    addr.map_err(|error| error.to_string())
+}
+
+/// With small buffers, which connections inherit: what the kernel holds between the two is not what is measured.
+fn listen() -> std::io::Result<tokio::net::TcpListener> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.set_send_buffer_size(16 << 10)?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    socket.listen(4096)
 }
 
 async fn answer(mut stream: tokio::net::TcpStream) {
