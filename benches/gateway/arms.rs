@@ -16,6 +16,10 @@ pub enum Arm {
     TollhouseOff,
     /// As the first: how far two equal arms come apart is the noise of the machine.
     TollhouseAgain,
+    /// The gateway alone with ten routes, asked for ten thousand paths.
+    TenRoutes,
+    /// The same with a route for each of these paths.
+    ManyRoutes,
     /// nginx with a JSON access log.
     NginxLog,
     /// nginx without a log.
@@ -26,12 +30,14 @@ pub enum Arm {
 
 impl Arm {
     /// In the order of a round.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::TollhouseOn,
         Self::TollhouseOff,
         Self::NginxLog,
         Self::Nginx,
         Self::Haproxy,
+        Self::TenRoutes,
+        Self::ManyRoutes,
         Self::TollhouseAgain,
     ];
 
@@ -41,6 +47,8 @@ impl Arm {
             Self::TollhouseOn => "tollhouse, telemetry on",
             Self::TollhouseOff => "tollhouse, telemetry off",
             Self::TollhouseAgain => "tollhouse, telemetry on, again",
+            Self::TenRoutes => "tollhouse, telemetry off, 10 routes",
+            Self::ManyRoutes => "tollhouse, telemetry off, 10,000 routes",
             Self::NginxLog => "nginx, JSON log",
             Self::Nginx => "nginx, no log",
             Self::Haproxy => "haproxy, no log",
@@ -52,8 +60,12 @@ impl Arm {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let port = free_port()?;
         match self {
-            Self::TollhouseOn | Self::TollhouseAgain => tollhouse(folder.path(), port, origin, options, true),
-            Self::TollhouseOff => tollhouse(folder.path(), port, origin, options, false),
+            Self::TollhouseOn | Self::TollhouseAgain => {
+                tollhouse(folder.path(), port, origin, options, true, &Routes::One)
+            }
+            Self::TollhouseOff => tollhouse(folder.path(), port, origin, options, false, &Routes::One),
+            Self::TenRoutes => tollhouse(folder.path(), port, origin, options, false, &Routes::Ten),
+            Self::ManyRoutes => tollhouse(folder.path(), port, origin, options, false, &Routes::Many),
             Self::NginxLog | Self::Nginx => {
                 let log = match self {
                     Self::NginxLog => {
@@ -95,6 +107,40 @@ impl Arm {
                 peer(child.map_err(|error| format!("cannot start haproxy: {error}"))?, port, options)
             }
         }
+    }
+}
+
+/// The routes of an arm. Requests go to `/`, or, with ten or many, to `/0/0`, `/1/1`, ... `/9/9999` by chance.
+enum Routes {
+    One,
+    Ten,
+    Many,
+}
+
+impl Routes {
+    /// Paths that are asked for.
+    const PATHS: usize = 10_000;
+
+    /// As a configuration has them.
+    fn yaml(&self) -> String {
+        let routes: Vec<String> = match self {
+            Self::One => vec!["{name: all, paths: [/]}".to_owned()],
+            Self::Ten => (0..10).map(|ten| format!("{{name: r{ten}, paths: [/{ten}]}}")).collect(),
+            Self::Many => (0..Self::PATHS)
+                .map(|path| format!("{{name: r{path}, paths: [/{}/{path}]}}", path % 10))
+                .collect(),
+        };
+        format!("[{}]", routes.join(", "))
+    }
+
+    /// What wrk asks for.
+    fn script(&self) -> Option<String> {
+        let last = Self::PATHS - 1;
+        let script = format!(
+            "request = function() local n = math.random(0, {last}); \
+             return wrk.format('GET', '/' .. n % 10 .. '/' .. n) end\n"
+        );
+        (!matches!(self, Self::One)).then_some(script)
     }
 }
 
@@ -159,7 +205,7 @@ fn pinned(cpu: u32, program: &str) -> Command {
 fn peer(child: Child, port: u16, options: &Options) -> Result<Sample, String> {
     let waited = wait_for(port);
     let before = cpu_so_far(child.id(), "");
-    let loaded = waited.and_then(|()| load(&format!("http://127.0.0.1:{port}/"), options));
+    let loaded = waited.and_then(|()| load(&format!("http://127.0.0.1:{port}/"), None, options));
     let rss_kib = rss_kib(child.id());
     let cpu = end(child)?.saturating_sub(before);
     Ok(Sample { cpu, rss_kib, ..loaded? })
@@ -171,14 +217,19 @@ fn tollhouse(
     origin: &Origin,
     options: &Options,
     on: bool,
+    routes: &Routes,
 ) -> Result<Sample, String> {
     let sql = free_port()?;
     let path = folder.join("tollhouse.yaml");
+    let script = folder.join("requests.lua");
+    let script = routes.script().map(|text| fs::write(&script, text).map(|()| script)).transpose();
+    let script = script.map_err(|error| error.to_string())?;
     let text = format!(
         "gateway:\n  threads: 1\n  recording: {on}\n  listen: [{{name: bench, address: '127.0.0.1:{port}'}}]\n\
          collector:\n  metrics: {{listen: '127.0.0.1:0'}}\nanalytics:\n  listen: '127.0.0.1:{sql}'\nservices:\n  \
-         - name: origin\n    url: http://127.0.0.1:{}\n    routes: [{{name: all, paths: [/]}}]\n",
-        origin.port
+         - name: origin\n    url: http://127.0.0.1:{}\n    routes: {}\n",
+        origin.port,
+        routes.yaml()
     );
     fs::write(&path, text).map_err(|error| error.to_string())?;
     let child = pinned(0, env!("CARGO_BIN_EXE_tollhouse"))
@@ -190,7 +241,8 @@ fn tollhouse(
         .map_err(|error| format!("cannot start tollhouse: {error}"))?;
     let waited = wait_for(port).and_then(|()| wait_for(sql));
     let before = (cpu_so_far(child.id(), ""), cpu_so_far(child.id(), "proxy-"));
-    let loaded = waited.and_then(|()| load(&format!("http://127.0.0.1:{port}/"), options));
+    let url = format!("http://127.0.0.1:{port}/");
+    let loaded = waited.and_then(|()| load(&url, script.as_deref(), options));
     let hot = Some(cpu_so_far(child.id(), "proxy-").saturating_sub(before.1));
     let kept = loaded.and_then(|sample| books(sql, &sample, options, on).map(|()| sample));
     let rss_kib = rss_kib(child.id());

@@ -1,7 +1,8 @@
 //! Running a proxy under load and reading what it cost.
 
+use std::ffi::OsStr;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -94,11 +95,12 @@ impl Sample {
     }
 }
 
-/// Loads a URL from CPU 1.
-pub fn load(url: &str, options: &Options) -> Result<Sample, String> {
+/// Loads a URL from CPU 1, or what a script makes of it.
+pub fn load(url: &str, script: Option<&Path>, options: &Options) -> Result<Sample, String> {
     let began = Instant::now();
     let output = Command::new("taskset")
         .args(["-c", "1", "wrk", "-t1", "--latency"])
+        .args(script.into_iter().flat_map(|script| [OsStr::new("-s"), script.as_os_str()]))
         .arg(format!("-c{}", options.connections))
         .arg(format!("-d{}s", options.seconds))
         .arg(url)

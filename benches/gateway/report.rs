@@ -11,6 +11,7 @@ const RATIOS: &[Ratio] = &[
     Ratio { above: Arm::TollhouseOn, below: Arm::NginxLog, of: Of::All, goal: Some(1.30) },
     Ratio { above: Arm::TollhouseOff, below: Arm::Nginx, of: Of::All, goal: Some(1.00) },
     Ratio { above: Arm::TollhouseOff, below: Arm::Haproxy, of: Of::All, goal: Some(1.00) },
+    Ratio { above: Arm::ManyRoutes, below: Arm::TenRoutes, of: Of::All, goal: Some(1.05) },
     Ratio { above: Arm::TollhouseAgain, below: Arm::TollhouseOn, of: Of::All, goal: None },
 ];
 
