@@ -42,6 +42,11 @@ impl Conditions {
             && self.caller.as_ref().is_none_or(|caller| caller.holds(asked))
     }
 
+    /// Whether they hold for every request.
+    pub fn is_empty(&self) -> bool {
+        self.methods.is_empty() && self.snis.is_empty() && self.headers.is_empty() && self.beyond_kong() == 0
+    }
+
     /// How many there are that Kong does not have.
     pub fn beyond_kong(&self) -> usize {
         self.query_args.len() + self.cookies.len() + usize::from(self.caller.is_some())

@@ -2,9 +2,9 @@
 //! what Kong has no word for: arguments, cookies and consumers.
 //!
 //! Every pair of a route and one of its paths is an entry, and the entries are put in Kong's order when the plan is
-//! made. A request looks its host up by hash, its path in a sorted list of prefixes and, where many have the same, one of
-//! its other attributes by hash; of the entries found there the first in order that matches is the answer. What is looked at depends on the request, not on how many routes there
-//! are.
+//! made. A request looks its host up by hash, its path among the sorted prefixes (by hash, where they are many) and, where
+//! many entries have one prefix, one of its other attributes by hash; of the entries found there the first in order that
+//! matches is the answer. What is looked at depends on the request, not on how many routes there are.
 
 mod hosts;
 
@@ -154,6 +154,8 @@ struct Entry {
     route: usize,
     prefix_bytes: usize,
     pattern: Option<usize>,
+    /// Whether the route asks for more than host and path.
+    conditional: bool,
 }
 
 /// Collects routes for a [`Router`].
@@ -190,7 +192,8 @@ impl Builder {
                 Some(PathPattern::Regex { pattern, .. }) => Some(*pattern),
                 _ => None,
             };
-            entries.push(Entry { route, prefix_bytes: prefix.len(), pattern });
+            let conditional = !matches[route].conditions.is_empty();
+            entries.push(Entry { route, prefix_bytes: prefix.len(), pattern, conditional });
             let mut buckets: Vec<usize> = match &*matches[route].hosts {
                 [] => vec![hosts.any(&mut lists)],
                 several => several.iter().map(|host| hosts.bucket(host, &mut lists)).collect(),
@@ -249,7 +252,7 @@ impl Router {
 
     /// Whether an entry whose host and prefix fit takes the request.
     fn check(&self, entry: Entry, asked: &Asked<'_>, caches: &Caches) -> Option<Matched> {
-        if !self.conditions[entry.route].hold(asked, &self.patterns, caches) {
+        if entry.conditional && !self.conditions[entry.route].hold(asked, &self.patterns, caches) {
             return None;
         }
         let prefix_bytes = match entry.pattern {
