@@ -55,7 +55,7 @@ pub(super) async fn connection(
         loop {
             // Made before it is looked, so that nothing is missed in between.
             let freed = endpoint.tally.freed();
-            if !fresh_only && let Some(lease) = super::pooled(core, endpoint, service.link) {
+            if !fresh_only && let Some(lease) = super::reach::pooled(core, endpoint, service.link) {
                 return Place::Free(lease);
             }
             if let Some(held) = Held::take(usage, Resource::Connections, most) {

@@ -15,7 +15,13 @@ mod connect;
 
 mod http2;
 
+mod flow;
+
 mod pool;
+
+mod reach;
+
+mod one;
 
 mod retry;
 
@@ -60,23 +66,19 @@ use crate::clock::Deadline;
 use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
-use crate::pace::Pace;
 use crate::plan::{Plan, ServicePlan};
 use crate::record::{Record, micros};
 use crate::route::Destination;
 use crate::upstream::{Held, Peer};
 use balance::{Ask, Endpoint, Load};
-use connect::NotConnected;
 use event::{ABSENT_U16, Attempt, AttemptError, Protocol, Text};
 use hash::Hashed;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use pool::{Broken, Lease};
-use std::net::SocketAddr;
+use one::Bounds;
+use pool::Lease;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
-use tally::Open;
-use upload::{Stopped, Waiting};
+use upload::Waiting;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -139,25 +141,18 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         let fresh_only = again.is_some();
         let endpoint = match again.take() {
             Some(endpoint) => endpoint,
-            None => match next(core, service, &mut ask, &deadline, record).await {
-                Ok(endpoint) => endpoint,
-                Err(fault) => {
-                    if fault == Fault::Dns {
-                        note(record, &attempt, ABSENT_U16, AttemptError::DnsFailed, begun);
-                    }
-                    return Err(fault);
-                }
-            },
+            None => next(core, service, &mut ask, &deadline, &attempt, begun, record).await?,
         };
         attempt.endpoint = Some(Rc::clone(&endpoint));
         let load = Load::new(&endpoint, upstream.counts_load());
-        let pooled = if fresh_only { None } else { pooled(core, &endpoint, service.link) };
+        let pooled = if fresh_only { None } else { reach::pooled(core, &endpoint, service.link) };
         let lease = match pooled {
             Some(lease) => Ok(lease),
             // On the heap: the many requests that find a connection need not carry the room for a handshake.
             None => {
                 let ends = head.ends();
-                Box::pin(connect(core, &endpoint, service, ends, &deadline, fresh_only, record)).await?
+                Box::pin(reach::connect(core, &endpoint, service, ends, &deadline, fresh_only, record))
+                    .await?
             }
         };
         let mut lease = match lease {
@@ -179,15 +174,15 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         let sent = Instant::now();
         upload.begin(|out| head.write(out, host.as_bytes(), attempt.span_id, framing));
         let grpc = record.draft().head.protocol == Protocol::Grpc as u8;
-        let timeouts = Bounds {
+        let bounds = Bounds {
             client_ms: plan.timeouts.body_idle_timeout_ms,
             client_rate: if grpc { 0 } else { plan.limits.body_bytes_per_second_min },
             write_ms: service.write_timeout_ms,
             read_ms: service.read_timeout_ms,
             head_bytes: plan.limits.response_header_bytes_max,
         };
-        let tried = exchange(&mut lease, &mut upload, head.method, &deadline, &timeouts, record);
-        match within(core, retry.per_try_timeout_ms, tried).await {
+        let tried = one::exchange(&mut lease, &mut upload, head.method, &deadline, &bounds, record);
+        match one::within(core, retry.per_try_timeout_ms, tried).await {
             Ok(response) => {
                 let status = response.status.as_u16();
                 let at = note(record, &attempt, status, AttemptError::None, begun);
@@ -263,6 +258,8 @@ async fn next(
     service: &ServicePlan,
     ask: &mut Ask,
     deadline: &Deadline,
+    attempt: &Try,
+    begun: Instant,
     record: &mut Record,
 ) -> Result<Rc<Endpoint>, Fault> {
     if !service.enabled {
@@ -273,9 +270,18 @@ async fn next(
         let answered = deadline.within(service.connect_timeout_ms, core.balance.answered(service.upstream));
         let answered = answered.await;
         record.draft().head.dns_us = micros(begun, Instant::now());
-        answered.ok_or(Fault::Dns)?;
+        if answered.is_none() {
+            return Err(nameless(record, attempt, begun));
+        }
     }
-    core.balance.pick(core, service.upstream, ask)
+    let picked = core.balance.pick(core, service.upstream, ask);
+    picked.map_err(|fault| if fault == Fault::Dns { nameless(record, attempt, begun) } else { fault })
+}
+
+/// A try that found no address is one all the same.
+fn nameless(record: &mut Record, attempt: &Try, begun: Instant) -> Fault {
+    note(record, attempt, ABSENT_U16, AttemptError::DnsFailed, begun);
+    Fault::Dns
 }
 
 /// Whether there is one more try, which is taken then.
@@ -289,172 +295,6 @@ fn more(core: &Core, service: &ServicePlan, left: &mut u32, retrying: &mut Optio
     let circuit = core.plan.upstreams[service.upstream].circuit.as_deref();
     *retrying = retry::place(&service.retry, circuit, core.upstreams.usage(service.upstream));
     retrying.is_some()
-}
-
-/// A connection that is there already.
-fn pooled(core: &Rc<Core>, endpoint: &Rc<Endpoint>, link: usize) -> Option<Box<Lease>> {
-    let link = &core.plan.links[link];
-    if link.http2 { pool::join(core, endpoint, link.id) } else { pool::take(endpoint, link.id) }
-}
-
-/// Connects, within the bounds of the upstream where it has some.
-async fn connect(
-    core: &Rc<Core>,
-    endpoint: &Rc<Endpoint>,
-    service: &ServicePlan,
-    ends: (SocketAddr, SocketAddr),
-    deadline: &Deadline,
-    fresh_only: bool,
-    record: &mut Record,
-) -> Result<Result<Box<Lease>, (AttemptError, Fault)>, Fault> {
-    let Some(circuit) = &core.plan.upstreams[service.upstream].circuit else {
-        return Ok(open(core, endpoint, service, ends, None, deadline, record).await);
-    };
-    let _pending = circuit::queue(core, service.upstream, circuit)?;
-    let place = circuit::connection(core, endpoint, service, circuit, deadline, fresh_only);
-    Ok(match place.await? {
-        circuit::Place::Free(lease) => Ok(lease),
-        circuit::Place::New(held) => open(core, endpoint, service, ends, Some(held), deadline, record).await,
-    })
-}
-
-async fn open(
-    core: &Rc<Core>,
-    endpoint: &Rc<Endpoint>,
-    service: &ServicePlan,
-    ends: (SocketAddr, SocketAddr),
-    held: Option<Held>,
-    deadline: &Deadline,
-    record: &mut Record,
-) -> Result<Box<Lease>, (AttemptError, Fault)> {
-    let link = &core.plan.links[service.link];
-    let counted = Open::new(&endpoint.tally, held);
-    let (timeout_ms, addr) = (service.connect_timeout_ms, endpoint.peer.addr);
-    let named = core.plan.upstreams[service.upstream].server_name.is_none().then_some(&endpoint.peer.srv);
-    let name = match named {
-        Some(Some(srv)) => srv.host.as_str(),
-        _ => core.plan.server_name(service.upstream, endpoint.peer.target),
-    };
-    let begun = Instant::now();
-    let connected = deadline.within(timeout_ms, connect::open(link, addr, name, ends)).await;
-    let now = Instant::now();
-    record.draft().head.connect_us = micros(begun, now);
-    match connected {
-        Some(Ok(connected)) => {
-            if let Some(from) = connected.handshake_from {
-                let head = &mut record.draft().head;
-                (head.connect_us, head.tls_us) = (micros(begun, from), micros(from, now));
-            }
-            if !link.http2 {
-                return Ok(Lease::new(connected.wire, Some(counted), endpoint, link.id));
-            }
-            let shared = deadline.within(timeout_ms, connected.http2(core, link.id, (addr, counted))).await;
-            shared
-                .ok_or((AttemptError::ConnectTimeout, Fault::ConnectTimeout))?
-                .map(|shared| pool::share(core, endpoint, shared))
-                .map_err(refused)
-        }
-        Some(Err(error)) => {
-            tracing::debug!(%addr, %error, "no connection");
-            Err(refused(error))
-        }
-        None => Err((AttemptError::ConnectTimeout, Fault::ConnectTimeout)),
-    }
-}
-
-fn refused(error: NotConnected) -> (AttemptError, Fault) {
-    match error {
-        NotConnected::Tcp(_) => (AttemptError::ConnectFailed, Fault::ConnectFailed),
-        NotConnected::Tls(_) => (AttemptError::TlsFailed, Fault::TlsFailed),
-    }
-}
-
-/// What one try is given.
-struct Bounds {
-    client_ms: u64,
-    /// Bytes each second; 0 for no rate.
-    client_rate: u64,
-    write_ms: u64,
-    read_ms: u64,
-    head_bytes: usize,
-}
-
-/// A try within its time; 0 for no bound of its own.
-async fn within(
-    core: &Core,
-    try_ms: u64,
-    tried: impl Future<Output = Result<Head, (AttemptError, Fault)>>,
-) -> Result<Head, (AttemptError, Fault)> {
-    if try_ms == 0 {
-        return tried.await;
-    }
-    let whole = core.clock.deadline();
-    whole.within(try_ms, tried).await.unwrap_or(Err((AttemptError::ReadTimeout, Fault::ReadTimeout)))
-}
-
-/// One request on one connection, to its response head.
-async fn exchange(
-    lease: &mut Lease,
-    upload: &mut Upload,
-    method: &Method,
-    deadline: &Deadline,
-    bounds: &Bounds,
-    record: &mut Record,
-) -> Result<Head, (AttemptError, Fault)> {
-    let mut sending = true;
-    let mut armed_for = None;
-    let mut pace = Pace::new(bounds.client_ms, bounds.client_rate);
-    std::future::poll_fn(|cx| {
-        if sending {
-            match upload.poll(&mut lease.io, cx, record) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => sending = false,
-                Poll::Ready(Err(Stopped::Client(fault))) => {
-                    return Poll::Ready(Err((AttemptError::Cancelled, fault)));
-                }
-                // It may have answered before it closed.
-                Poll::Ready(Err(Stopped::Upstream)) => sending = false,
-            }
-        }
-        match lease.poll_head(cx, method, bounds.head_bytes) {
-            Poll::Ready(Ok(head)) => {
-                // Not usable again when it stopped reading.
-                lease.keeps &= sending || upload.waiting() == Waiting::Done;
-                return Poll::Ready(Ok(head));
-            }
-            Poll::Ready(Err(Broken::Closed)) => {
-                return Poll::Ready(Err((AttemptError::Reset, Fault::Reset)));
-            }
-            Poll::Ready(Err(Broken::Malformed)) => {
-                return Poll::Ready(Err((AttemptError::Malformed, Fault::Malformed)));
-            }
-            Poll::Pending => {}
-        }
-        let waiting = if sending { upload.waiting() } else { Waiting::Done };
-        let now = (waiting, upload.pieces);
-        if armed_for != Some(now) {
-            armed_for = Some(now);
-            if waiting != Waiting::Client {
-                pace.rests();
-            }
-            match waiting {
-                Waiting::Client => {
-                    let bytes = record.draft().head.request_bytes;
-                    deadline.arm(pace.waits_ms(deadline.now_ms(), bytes));
-                }
-                Waiting::Upstream => deadline.arm(bounds.write_ms),
-                Waiting::Done => deadline.arm(bounds.read_ms),
-            }
-        }
-        deadline.poll(cx).map(|()| {
-            Err(match waiting {
-                Waiting::Done => (AttemptError::ReadTimeout, Fault::ReadTimeout),
-                Waiting::Upstream => (AttemptError::WriteTimeout, Fault::WriteTimeout),
-                Waiting::Client => (AttemptError::Cancelled, Fault::RequestTimeout),
-            })
-        })
-    })
-    .await
 }
 
 /// Writes a try into the event; says when it ended.

@@ -3,7 +3,8 @@
 
 use super::balance::{Ask, Load};
 use super::pool::Lease;
-use super::{Try, circuit, connect, more, next, note, verdict};
+use super::reach::connect;
+use super::{Try, circuit, more, next, note, verdict};
 use crate::config::Algorithm;
 use crate::core::Core;
 use crate::error::Fault;
@@ -35,15 +36,7 @@ pub(crate) async fn attach(
     let mut started = begun;
     loop {
         let mut attempt = Try { started, endpoint: None, reused: false, span_id: core.random_id() };
-        let endpoint = match next(core, service, &mut ask, &deadline, record).await {
-            Ok(endpoint) => endpoint,
-            Err(fault) => {
-                if fault == Fault::Dns {
-                    note(record, &attempt, ABSENT_U16, AttemptError::DnsFailed, begun);
-                }
-                return Err(fault);
-            }
-        };
+        let endpoint = next(core, service, &mut ask, &deadline, &attempt, begun, record).await?;
         attempt.endpoint = Some(Rc::clone(&endpoint));
         let load = Load::new(&endpoint, upstream.counts_load());
         match connect(core, &endpoint, service, ends, &deadline, true, record).await? {

@@ -2,8 +2,9 @@
 //! bounded; the next piece is asked for when the one before is written, so a slow upstream slows the client down.
 
 use super::connect::Wire;
+use super::flow::Flow;
 use super::headers::is_trailer;
-use super::http2::{Fate, Flow, Stream};
+use super::http2::{Fate, Stream};
 use crate::accept::{ClientBody, StrictHandle};
 use crate::error::Fault;
 use crate::pieces::{Pieces, last_chunk};

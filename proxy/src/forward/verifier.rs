@@ -4,7 +4,7 @@
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use std::sync::Arc;
@@ -15,12 +15,12 @@ const SESSIONS_MAX: usize = 256;
 
 /// Asks for a valid chain of at most `depth` certificates between the upstream's and an authority's.
 pub(crate) fn chain(roots: Arc<Vec<TrustAnchor<'static>>>, depth: u32) -> Arc<dyn ServerCertVerifier> {
-    Arc::new(Chain { roots, depth: depth as usize, provider: rustls::crypto::ring::default_provider() })
+    Verifier::of(Some(Chain { roots, depth: depth as usize }))
 }
 
 /// Takes any certificate: the connection is secret, but nobody knows with whom.
 pub(crate) fn none() -> Arc<dyn ServerCertVerifier> {
-    Arc::new(Anybody { provider: rustls::crypto::ring::default_provider() })
+    Verifier::of(None)
 }
 
 /// How connections with this verifier are made, showing a certificate to upstreams that ask for one.
@@ -43,14 +43,20 @@ pub(crate) fn client_config(
     Arc::new(config)
 }
 
+/// Checks a certificate where there is something to check it by; that its holder signs the handshake always.
 #[derive(Debug)]
-struct Chain {
-    roots: Arc<Vec<TrustAnchor<'static>>>,
-    depth: usize,
+struct Verifier {
+    chain: Option<Chain>,
     provider: CryptoProvider,
 }
 
-impl ServerCertVerifier for Chain {
+impl Verifier {
+    fn of(chain: Option<Chain>) -> Arc<dyn ServerCertVerifier> {
+        Arc::new(Self { chain, provider: rustls::crypto::ring::default_provider() })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -59,23 +65,12 @@ impl ServerCertVerifier for Chain {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let certificate = EndEntityCert::try_from(end_entity).map_err(refused)?;
-        let short = |path: &VerifiedPath<'_>| match path.intermediate_certificates().count() {
-            count if count <= self.depth => Ok(()),
-            _ => Err(webpki::Error::MaximumPathDepthExceeded),
-        };
-        certificate
-            .verify_for_usage(
-                self.provider.signature_verification_algorithms.all,
-                &self.roots,
-                intermediates,
-                now,
-                KeyUsage::server_auth(),
-                None,
-                Some(&short),
-            )
-            .map_err(refused)?;
-        certificate.verify_is_valid_for_subject_name(server_name).map_err(refused)?;
+        if let Some(chain) = &self.chain {
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            let certificate = EndEntityCert::try_from(end_entity).map_err(refused)?;
+            chain.verify(&certificate, intermediates, now, algorithms).map_err(refused)?;
+            certificate.verify_is_valid_for_subject_name(server_name).map_err(refused)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -99,6 +94,32 @@ impl ServerCertVerifier for Chain {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What a certificate must lead to.
+#[derive(Debug)]
+struct Chain {
+    roots: Arc<Vec<TrustAnchor<'static>>>,
+    depth: usize,
+}
+
+impl Chain {
+    fn verify(
+        &self,
+        certificate: &EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Result<(), webpki::Error> {
+        let short = |path: &VerifiedPath<'_>| match path.intermediate_certificates().count() {
+            count if count <= self.depth => Ok(()),
+            _ => Err(webpki::Error::MaximumPathDepthExceeded),
+        };
+        let usage = KeyUsage::server_auth();
+        certificate
+            .verify_for_usage(algorithms, &self.roots, intermediates, now, usage, None, Some(&short))
+            .map(|_path| ())
     }
 }
 
@@ -111,45 +132,4 @@ fn refused(error: webpki::Error) -> Error {
         webpki::Error::CertNotValidForName(_) => CertificateError::NotValidForName,
         other => CertificateError::Other(rustls::OtherError(Arc::new(other))),
     })
-}
-
-/// Believes every certificate; that its holder signs the handshake is checked all the same.
-#[derive(Debug)]
-struct Anybody {
-    provider: CryptoProvider,
-}
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

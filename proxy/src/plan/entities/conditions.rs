@@ -6,6 +6,34 @@ use crate::route::{ArgumentCondition, ArgumentValue, CallerCondition};
 use std::collections::BTreeMap;
 
 impl Checker<'_> {
+    /// The values of a header, argument or cookie, which stand at `path`: as they are, or expressions after `~*`. None
+    /// where there are none, which is said.
+    pub(super) fn values<V>(
+        &mut self,
+        wanted: &[String],
+        path: String,
+        exact: impl Fn(&str) -> V,
+        regex: impl Fn(usize) -> V,
+    ) -> Option<Vec<V>> {
+        if wanted.is_empty() {
+            self.problem_hint(path, "has no values", "to ask only that it is there: ['~*']");
+            return None;
+        }
+        let mut values = Vec::new();
+        for (at, value) in wanted.iter().enumerate() {
+            values.push(match value.strip_prefix("~*") {
+                None => exact(value),
+                Some(expression) => {
+                    let Some(pattern) = self.pattern(expression, true, format!("{path}[{at}]")) else {
+                        continue;
+                    };
+                    regex(self.back.router.patterns.add(pattern))
+                }
+            });
+        }
+        Some(values)
+    }
+
     /// `query_args` or `cookies`, which stand at `path`.
     pub(super) fn arguments(
         &mut self,
@@ -19,22 +47,8 @@ impl Checker<'_> {
                 self.problem(path, "has no name");
                 continue;
             }
-            if wanted.is_empty() {
-                self.problem_hint(path, "has no values", "to ask only that it is there: ['~*']");
-                continue;
-            }
-            let mut values = Vec::new();
-            for (at, value) in wanted.iter().enumerate() {
-                values.push(match value.strip_prefix("~*") {
-                    None => ArgumentValue::Exact(value.as_bytes().to_vec()),
-                    Some(expression) => {
-                        let Some(pattern) = self.pattern(expression, true, format!("{path}[{at}]")) else {
-                            continue;
-                        };
-                        ArgumentValue::Regex(self.back.router.patterns.add(pattern))
-                    }
-                });
-            }
+            let exact = |value: &str| ArgumentValue::Exact(value.as_bytes().to_vec());
+            let Some(values) = self.values(wanted, path, exact, ArgumentValue::Regex) else { continue };
             conditions.push(ArgumentCondition { name: name.clone(), values });
         }
         conditions

@@ -142,22 +142,10 @@ impl Checker<'_> {
                 self.problem(path, format!("`{name}` is given twice"));
                 continue;
             }
-            if wanted.is_empty() {
-                self.problem_hint(path, "has no values", "to ask only that it is there: ['~*']");
+            let exact = |value: &str| HeaderValueCondition::Exact(value.as_bytes().to_vec());
+            let Some(values) = self.values(wanted, path, exact, HeaderValueCondition::Regex) else {
                 continue;
-            }
-            let mut values = Vec::new();
-            for (at, value) in wanted.iter().enumerate() {
-                values.push(match value.strip_prefix("~*") {
-                    None => HeaderValueCondition::Exact(value.as_bytes().to_vec()),
-                    Some(expression) => {
-                        let Some(pattern) = self.pattern(expression, true, format!("{path}[{at}]")) else {
-                            continue;
-                        };
-                        HeaderValueCondition::Regex(self.back.router.patterns.add(pattern))
-                    }
-                });
-            }
+            };
             headers.push(HeaderCondition { name, values });
         }
         headers
