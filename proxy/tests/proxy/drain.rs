@@ -11,19 +11,7 @@ use tokio::sync::Notify;
 #[test]
 fn a_drain_lets_requests_finish_and_closes_idle_connections() {
     run(async {
-        let (arrived, go) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-        let (arrived_there, go_there) = (Rc::clone(&arrived), Rc::clone(&go));
-        let origin = origin(move |_, mut stream| {
-            let (arrived, go) = (Rc::clone(&arrived_there), Rc::clone(&go_there));
-            async move {
-                let mut buffer = [0; 4096];
-                assert!(stream.read(&mut buffer).await.unwrap() > 0);
-                arrived.notify_one();
-                go.notified().await;
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
-            }
-        })
-        .await;
+        let Told { addr: origin, arrived, go } = Told::start().await;
         let mut gateway = Gateway::before(origin);
         let mut idle = TcpStream::connect(gateway.addr).await.unwrap();
         let mut busy = TcpStream::connect(gateway.addr).await.unwrap();

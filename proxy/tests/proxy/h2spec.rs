@@ -27,12 +27,8 @@ async fn judge(gateway: &Gateway, options: &[&str]) -> String {
 #[test]
 fn all_of_it_passes_after_alpn() {
     run(async {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-        std::fs::write(&cert, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let listen = serde_json::json!([{"name": "tls", "address": "127.0.0.1:0", "tls": {"certificate": cert, "key": key}}]);
+        let signed = SelfSigned::new();
+        let listen = serde_json::json!([{"name": "tls", "address": "127.0.0.1:0", "tls": signed.tls()}]);
         let gateway = Gateway::start(everything_to(echo().await), serde_json::json!({"listen": listen}));
         let said = judge(&gateway, &["--tls", "--insecure"]).await;
         assert!(said.contains("145 tests, 145 passed, 0 skipped, 0 failed"), "{said}");

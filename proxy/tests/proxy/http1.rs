@@ -273,26 +273,17 @@ fn interim_responses_without_end_are_malformed() {
 #[test]
 fn a_body_that_breaks_behind_a_request_leaves_it_its_answer() {
     run(async {
-        let slow = origin(|number, mut stream| async move {
-            let mut buffer = [0; 4096];
-            if number > 0 || stream.read(&mut buffer).await.unwrap_or(0) == 0 {
-                return;
-            }
-            // Meanwhile the gateway reads on.
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
-                .await
-                .unwrap();
-        })
-        .await;
+        let Told { addr: slow, arrived, go } = Told::start().await;
         let gateway = Gateway::before(slow);
         let mut client = TcpStream::connect(gateway.addr).await.unwrap();
         client.set_nodelay(true).unwrap();
         let two = format!("{GET}POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         client.write_all(two.as_bytes()).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        arrived.notified().await;
         client.write_all(b"x\r\n").await.unwrap();
+        // Meanwhile the gateway may read on: in either order the answer is the same.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        go.notify_one();
         let got = read_all(&mut client).await;
         assert!(got.starts_with("HTTP/1.1 200 ") && got.contains("\r\n\r\nok"), "{got}");
         gateway.events(2).await;

@@ -78,22 +78,10 @@ fn a_reset_stream_is_recorded_as_closed_by_the_client() {
 #[test]
 fn tls_speaks_both_versions() {
     run(async {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-        std::fs::write(&cert, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let listen =
-            json!([{"name": "tls", "address": "127.0.0.1:0", "tls": {"certificate": cert, "key": key}}]);
+        let signed = SelfSigned::new();
+        let listen = json!([{"name": "tls", "address": "127.0.0.1:0", "tls": signed.tls()}]);
         let gateway = Gateway::start(everything_to(echo().await), json!({"listen": listen}));
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(made.cert.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = signed.believed();
         for alpn in ["http/1.1", "h2"] {
             config.alpn_protocols = vec![alpn.into()];
             let connector = tokio_rustls::TlsConnector::from(Arc::new(config.clone()));

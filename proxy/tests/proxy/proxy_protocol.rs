@@ -147,22 +147,11 @@ fn connections_are_counted_for_the_client_behind_the_balancer() {
 #[test]
 fn it_stands_before_tls_too() {
     run(async {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-        std::fs::write(&cert, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let signed = SelfSigned::new();
         let listen = json!([{"name": "tls", "address": "127.0.0.1:0", "proxy_protocol": "require",
-            "tls": {"certificate": cert, "key": key}}]);
+            "tls": signed.tls()}]);
         let gateway = gateway("require", "127.0.0.1", json!({"listen": listen})).await;
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(made.cert.der().clone()).unwrap();
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = signed.believed();
         let mut stream = TcpStream::connect(gateway.addr).await.unwrap();
         stream.write_all(V2).await.unwrap();
         let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));

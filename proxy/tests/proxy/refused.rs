@@ -69,13 +69,20 @@ async fn play(mut stream: TcpStream, parts: &[Part], seen: &Cell<usize>) -> std:
                     Part::Answer => stream.write_all(&frame(1, 5, id, &[0x88])).await?,
                     Part::Refuse => stream.write_all(&frame(3, 0, id, &7u32.to_be_bytes())).await?,
                     Part::Cancel => stream.write_all(&frame(3, 0, id, &8u32.to_be_bytes())).await?,
-                    Part::LeaveOut => return stream.write_all(&going_away(id - 1)).await,
-                    Part::GiveUp => return stream.write_all(&going_away(id)).await,
+                    Part::LeaveOut => return leave(stream, &going_away(id - 1)).await,
+                    Part::GiveUp => return leave(stream, &going_away(id)).await,
                 }
             }
             _ => {}
         }
     }
+}
+
+/// Says a last thing. What still comes is read: a close before would be a reset, which may overtake it.
+async fn leave(mut stream: TcpStream, last: &[u8]) -> std::io::Result<()> {
+    stream.write_all(last).await?;
+    stream.shutdown().await?;
+    stream.read_to_end(&mut Vec::new()).await.map(drop)
 }
 
 fn gateway(addr: SocketAddr, retry: &Value) -> Gateway {

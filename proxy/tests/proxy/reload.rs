@@ -5,11 +5,9 @@ use crate::health::Patient;
 use crate::support::*;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 fn config() -> Value {
     json!({"timeouts": {"sweep_interval_ms": 10}})
@@ -31,19 +29,7 @@ async fn ask(stream: &mut TcpStream, lines: &str) -> String {
 #[test]
 fn the_next_request_of_a_connection_has_the_new_plan_and_the_one_under_way_the_old() {
     run(async {
-        let (arrived, go) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-        let (arrived_there, go_there) = (Rc::clone(&arrived), Rc::clone(&go));
-        let slow = origin(move |_, mut stream| {
-            let (arrived, go) = (Rc::clone(&arrived_there), Rc::clone(&go_there));
-            async move {
-                let mut buffer = [0; 4096];
-                assert!(stream.read(&mut buffer).await.unwrap() > 0);
-                arrived.notify_one();
-                go.notified().await;
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
-            }
-        })
-        .await;
+        let Told { addr: slow, arrived, go } = Told::start().await;
         let gateway = Gateway::start(named("old", slow), config());
         let mut kept = TcpStream::connect(gateway.addr).await.unwrap();
         kept.write_all(b"GET /under-way HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();

@@ -5,9 +5,13 @@ use event::{AttemptError, Head, Outcome, Text};
 use proxy::config::{Entities, GatewayConfig};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -239,6 +243,69 @@ pub async fn echo() -> SocketAddr {
         }
     })
     .await
+}
+
+/// An origin whose one answer to each connection comes when it is told to.
+pub struct Told {
+    pub addr: SocketAddr,
+    /// A request has come.
+    pub arrived: Rc<Notify>,
+    /// Answer it: 200, `ok`.
+    pub go: Rc<Notify>,
+}
+
+impl Told {
+    pub async fn start() -> Self {
+        let (arrived, go) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let (said, told) = (Rc::clone(&arrived), Rc::clone(&go));
+        let addr = origin(move |_, mut stream| {
+            let (said, told) = (Rc::clone(&said), Rc::clone(&told));
+            async move {
+                let mut buffer = [0; 4096];
+                assert!(stream.read(&mut buffer).await.unwrap() > 0);
+                said.notify_one();
+                told.notified().await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            }
+        });
+        Self { addr: addr.await, arrived, go }
+    }
+}
+
+/// A certificate of `localhost` that nobody else has signed, with its key, as files.
+pub struct SelfSigned {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    der: rustls::pki_types::CertificateDer<'static>,
+    _folder: tempfile::TempDir,
+}
+
+impl SelfSigned {
+    pub fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        Self { cert, key, der: made.cert.der().clone(), _folder: folder }
+    }
+
+    /// As a listener's `tls`.
+    pub fn tls(&self) -> serde_json::Value {
+        serde_json::json!({"certificate": self.cert, "key": self.key})
+    }
+
+    /// What a client needs who believes it.
+    pub fn believed(&self) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    }
 }
 
 pub fn run(test: impl Future<Output = ()>) {

@@ -15,25 +15,21 @@ async fn output(program: &str, args: &[&str]) -> String {
 }
 
 /// Two listeners, of which the second speaks TLS; their URLs, and the file of the authority.
-async fn both(folder: &tempfile::TempDir) -> (Gateway, String, String, String) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+async fn both(signed: &SelfSigned) -> (Gateway, String, String, String) {
     let listen = json!([
         {"name": "http", "address": "127.0.0.1:0"},
-        {"name": "https", "address": "127.0.0.1:0", "tls": {"certificate": cert, "key": key}}]);
+        {"name": "https", "address": "127.0.0.1:0", "tls": signed.tls()}]);
     let gateway = Gateway::start(everything_to(echo().await), json!({"listen": listen}));
     let port = |at: usize| gateway.running.as_ref().unwrap().listeners[at].addr.port();
     let (plain, secure) = (format!("http://127.0.0.1:{}", port(0)), format!("https://localhost:{}", port(1)));
-    (gateway, plain, secure, cert.display().to_string())
+    (gateway, plain, secure, signed.cert.display().to_string())
 }
 
 #[test]
 fn curl_is_served_in_every_version() {
     run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let (gateway, plain, secure, authority) = both(&folder).await;
+        let signed = SelfSigned::new();
+        let (gateway, plain, secure, authority) = both(&signed).await;
         let versions = "%{http_version} %{response_code} %{num_connects}\\n";
         let common = ["-sS", "--max-time", "20", "-o", "/dev/null", "-w", versions, "--cacert", &authority];
         let to = ["--resolve", &format!("localhost:{}:127.0.0.1", secure.rsplit(':').next().unwrap())]
@@ -79,8 +75,8 @@ fn curl_is_served_in_every_version() {
 #[test]
 fn nghttp_has_its_streams_answered_on_one_connection() {
     run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let (gateway, plain, secure, _) = both(&folder).await;
+        let signed = SelfSigned::new();
+        let (gateway, plain, secure, _) = both(&signed).await;
         for (number, url) in [plain, secure].into_iter().enumerate() {
             let got =
                 output("nghttp", &["-nv", "--no-verify-peer", "-m", "20", "-t", "20", &format!("{url}/x")])
