@@ -1,7 +1,8 @@
 //! What the fuzzers call (`fuzz/`), each with any bytes at all: it panics where something does not hold that must. The
 //! tests call the same with every file of the fuzzers' corpora.
 
-use crate::accept::readers;
+use crate::accept::proxy_protocol::{self, Said};
+use crate::accept::{ProxyVersion, readers};
 use crate::chunked::{Chunks, Piece};
 use crate::config::{Entities, GatewayConfig};
 use crate::plan::certificates_in;
@@ -46,6 +47,30 @@ fn chunked(bytes: &[u8], piece_bytes: usize) -> Read {
     }
 }
 
+/// Most bytes of a header of the PROXY protocol.
+const BALANCER_BYTES_MAX: usize = 536;
+
+/// The header of a load balancer: it is the same in any pieces, stays within its bound, and what it says can be said again.
+pub fn balancer(bytes: &[u8]) {
+    let whole = proxy_protocol::read(bytes, BALANCER_BYTES_MAX);
+    let pieces = (0..=bytes.len().min(2 * BALANCER_BYTES_MAX)).map(|end| &bytes[..end]);
+    let judged =
+        pieces.map(|piece| proxy_protocol::read(piece, BALANCER_BYTES_MAX)).find(|one| *one != Ok(None));
+    assert_eq!(judged.unwrap_or(Ok(None)), whole, "{}", bytes.escape_ascii());
+    let Ok(Some((said, length))) = whole else { return };
+    assert!(length <= bytes.len().min(BALANCER_BYTES_MAX) && proxy_protocol::may_begin(bytes));
+    let Said::Proxied { from, to } = said else { return };
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        let mut again = Vec::new();
+        proxy_protocol::write(version, Some((from, to)), &mut again);
+        let read = proxy_protocol::read(&again, BALANCER_BYTES_MAX);
+        let Ok(Some((Said::Proxied { from: one, to: other }, _))) = read else { panic!("{read:?}") };
+        for (said, again) in [(from, one), (to, other)] {
+            assert_eq!((said.ip().to_canonical(), said.port()), (again.ip().to_canonical(), again.port()));
+        }
+    }
+}
+
 /// A service's response head: what is taken of it has one framing, and nothing between neighbours goes on.
 pub fn response(bytes: &[u8]) {
     crate::forward::check_response(bytes);
@@ -85,6 +110,7 @@ mod tests {
     fn the_corpora_hold() {
         replay("requests", requests);
         replay("chunks", chunks);
+        replay("balancer", balancer);
         replay("response", response);
         replay("certificates", certificates);
         replay("entities", entities);

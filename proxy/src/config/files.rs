@@ -6,13 +6,8 @@ use std::path::PathBuf;
 /// Certificates, keys and authorities that a plan is made of, each once.
 pub fn files(gateway: &GatewayConfig, entities: &Entities) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = gateway.upstream_roots.iter().cloned().collect();
-    for tls in gateway.listen.iter().filter_map(|listen| listen.tls.as_ref()) {
-        let own = [&tls.certificate, &tls.key, &tls.client_authorities];
-        files.extend(own.into_iter().flatten().cloned());
-        files
-            .extend(tls.certificates.iter().flat_map(|named| [named.certificate.clone(), named.key.clone()]));
-    }
-    for tls in gateway.stream_listen.iter().filter_map(|listen| listen.tls.as_ref()) {
+    let streams = gateway.stream_listen.iter().filter_map(|listen| listen.tls.as_ref());
+    for tls in gateway.listen.iter().filter_map(|listen| listen.tls.as_ref()).chain(streams) {
         let own = [&tls.certificate, &tls.key, &tls.client_authorities];
         files.extend(own.into_iter().flatten().cloned());
         files
