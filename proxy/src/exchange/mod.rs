@@ -22,7 +22,7 @@ use crate::forward::{self, Answer, Job, Outgoing, Target, Upload};
 use crate::host;
 use crate::record::{Record, micros};
 use crate::respond::{self, ResponseBody};
-use crate::route::{Asked, Callers, Destination, Matched, RoutePlan};
+use crate::route::{Asked, Callers, Destination, Matched, Number, RoutePlan};
 use divert::Place;
 use event::{AuthMethod, Protocol, Text};
 use futures::FutureExt;
@@ -124,25 +124,27 @@ async fn pass(
     if plan.grpc_only {
         grpc_only(record)?;
     }
-    let (identity, hidden) = authenticate(core, plan.guard, method, headers, uri.query(), record)?;
+    let more = plan.more.as_deref();
+    let guard = plan.guard.map(Number::get);
+    let (identity, hidden) = authenticate(core, guard, method, headers, uri.query(), record)?;
     let query = match &hidden {
         Some(query) => Some(query.as_str()).filter(|query| !query.is_empty()),
         None => uri.query(),
     };
-    if let Some(fault) = &plan.fault {
+    if let Some(fault) = more.and_then(|more| more.fault.as_ref()) {
         divert::inject(core, fault, record).await?;
     }
-    if let Some(redirect) = &plan.redirect {
+    if let Some(redirect) = more.and_then(|more| more.redirect.as_ref()) {
         let place = Place { host: &host, path: &path, query };
         return Err(divert::away(core, conn, headers, redirect, &matched, &place));
     }
-    let rewrite = plan.rewrite.as_deref();
+    let rewrite = more.and_then(|more| more.rewrite.as_ref());
     let rewritten = match rewrite.and_then(|rewrite| rewrite.path.as_ref()) {
         Some(change) => Some(divert::rewritten(core, change, &matched, &path)?),
         None => None,
     };
     let destination = destine(core, plan, headers, identity, record)?;
-    let service = &core.plan.services[destination.service];
+    let service = &core.plan.services[destination.service()];
     let upgrade = if *version == Version::HTTP_11 { forward::upgrade_of(headers) } else { None };
     if upgrade.is_some() {
         record.draft().head.protocol = Protocol::Websocket as u8;
@@ -183,7 +185,7 @@ async fn pass(
         trusted: claims.trusted,
     };
     let mut body = body.take();
-    if let Some(mirror) = &plan.mirror
+    if let Some(mirror) = more.and_then(|more| more.mirror.as_ref())
         && upgrade.is_none()
         && mirror.share.takes(|end| core.random_below(end))
     {
@@ -199,10 +201,10 @@ fn route(core: &Core, asked: &Asked<'_>, record: &mut Record) -> Result<Matched,
     let plan = &router.routes[matched.route];
     record.draft().text(Text::Route, plan.name.as_bytes());
     match plan.destination {
-        Some(destination) if plan.split.is_none() => note(core, destination, record),
+        Some(destination) if plan.split().is_none() => note(core, destination, record),
         // Until one of several is chosen.
         Some(first) => {
-            record.draft().text(Text::Service, core.plan.services[first.service].name.as_bytes());
+            record.draft().text(Text::Service, core.plan.services[first.service()].name.as_bytes());
         }
         None => {}
     }
@@ -217,7 +219,7 @@ fn destine(
     identity: Option<&Identity>,
     record: &mut Record,
 ) -> Result<Destination, Fault> {
-    let Some(split) = &plan.split else { return plan.destination.ok_or(Fault::NoTarget) };
+    let Some(split) = plan.split() else { return plan.destination.ok_or(Fault::NoTarget) };
     let destination = split.choose(headers, identity, |end| core.random_below(end));
     note(core, destination, record);
     Ok(destination)
@@ -225,14 +227,14 @@ fn destine(
 
 /// Writes into the event where a request goes.
 fn note(core: &Core, destination: Destination, record: &mut Record) {
-    let service = &core.plan.services[destination.service];
+    let service = &core.plan.services[destination.service()];
     let upstream = &core.plan.upstreams[service.upstream];
     let draft = record.draft();
     draft.text(Text::Service, service.name.as_bytes());
     if let Some(name) = &upstream.name {
         draft.text(Text::Upstream, name.as_bytes());
     }
-    if let Some(subset) = destination.subset {
+    if let Some(subset) = destination.subset() {
         draft.text(Text::ServiceVersion, upstream.subsets[subset].name.as_bytes());
     }
 }

@@ -179,7 +179,7 @@ impl Shadow {
             conn: &self.conn,
             method: &self.method,
             target: Target {
-                base: &core.plan.services[self.destination.service].path,
+                base: &core.plan.services[self.destination.service()].path,
                 path: &self.path,
                 matched_bytes: self.matched.prefix_bytes,
                 strip: self.strip,

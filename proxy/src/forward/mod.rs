@@ -116,7 +116,7 @@ struct Try {
 pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fault> {
     let Job { core, destination, head, mut upload } = job;
     let plan = &core.plan;
-    let service = &plan.services[destination.service];
+    let service = &plan.services[destination.service()];
     let upstream = &plan.upstreams[service.upstream];
     let begun = Instant::now();
     let deadline = core.clock.deadline();
@@ -131,7 +131,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
         Algorithm::StickySessions => Hashed { hash: upstream.hash.named(&head), set_cookie: None },
         _ => Hashed::default(),
     };
-    let mut ask = Ask { hash: hashed.hash, subset: destination.subset, ..Ask::default() };
+    let mut ask = Ask { hash: hashed.hash, subset: destination.subset(), ..Ask::default() };
     let mut tries_left = service.retries;
     // A kept connection that broke is replaced by a new one to the same address.
     let mut again = None;

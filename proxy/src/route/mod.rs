@@ -6,6 +6,8 @@
 //! many entries have one prefix, one of its other attributes by hash; of the entries found there the first in order that
 //! matches is the answer. What is looked at depends on the request, not on how many routes there are.
 
+mod compact;
+
 mod hosts;
 
 mod paths;
@@ -34,6 +36,7 @@ mod streams;
 mod tests;
 
 pub(crate) use arguments::{ArgumentCondition, ArgumentValue, CallerCondition, Callers};
+pub(crate) use compact::{Label, Number};
 pub(crate) use conditions::{Conditions, HeaderCondition, HeaderValueCondition};
 pub(crate) use divert::{PathChange, RedirectPlan, RewritePlan, is_of_path};
 pub(crate) use fault::{FaultPlan, Share};
@@ -45,17 +48,18 @@ pub(crate) use template::{Group, Template};
 
 use hosts::Hosts;
 use http::{HeaderMap, Method};
-use paths::Paths;
+use paths::{Candidates, Paths};
 use rank::Rank;
 
-/// One route, after validation: what is done with the requests that it takes.
+/// One route, after validation: what is done with the requests that it takes. Fills one line of the cache.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(crate) struct RoutePlan {
-    pub name: String,
+    pub name: Label,
     /// Where it leads.
     pub destination: Option<Destination>,
-    /// Its other destinations, among which is chosen for each request.
-    pub split: Option<Box<Split>>,
+    /// The guard (key-auth) before it.
+    pub guard: Option<Number>,
     /// Cleartext requests are answered with this status.
     pub https_only: Option<u16>,
     /// What is not gRPC by HTTP/2 is refused.
@@ -63,14 +67,37 @@ pub(crate) struct RoutePlan {
     pub strip_path: bool,
     pub path_handling: PathHandling,
     pub preserve_host: bool,
-    /// The guard (key-auth) before it.
-    pub guard: Option<usize>,
-    pub fault: Option<Box<FaultPlan>>,
-    /// Its clients are sent elsewhere.
-    pub redirect: Option<Box<RedirectPlan>>,
-    pub rewrite: Option<Box<RewritePlan>>,
-    pub mirror: Option<Box<MirrorPlan>>,
+    /// What few routes have.
+    pub more: Option<Box<MorePlan>>,
 }
+
+/// What a route does beyond passing requests on to one place.
+#[derive(Debug, Default)]
+pub(crate) struct MorePlan {
+    /// Its destinations, among which is chosen for each request.
+    pub split: Option<Split>,
+    pub fault: Option<FaultPlan>,
+    /// Its clients are sent elsewhere.
+    pub redirect: Option<RedirectPlan>,
+    pub rewrite: Option<RewritePlan>,
+    pub mirror: Option<MirrorPlan>,
+}
+
+impl RoutePlan {
+    /// Its destinations, where it has several.
+    pub fn split(&self) -> Option<&Split> {
+        self.more.as_ref()?.split.as_ref()
+    }
+}
+
+impl MorePlan {
+    pub fn is_something(&self) -> bool {
+        let Self { split, fault, redirect, rewrite, mirror } = self;
+        split.is_some() || fault.is_some() || redirect.is_some() || rewrite.is_some() || mirror.is_some()
+    }
+}
+
+const _: () = assert!(size_of::<RoutePlan>() == 64, "a route is one line of the cache");
 
 /// How the service's path and the request's are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,12 +175,13 @@ pub(crate) struct Router {
     buckets: Vec<Paths>,
 }
 
-/// A route with one of its paths. Its place in the list is its order: the first that matches wins.
+/// A route with one of its paths.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    route: usize,
-    prefix_bytes: usize,
-    pattern: Option<usize>,
+    /// Its place in the list of all: the first that matches wins.
+    order: Number,
+    route: Number,
+    pattern: Option<Number>,
     /// Whether the route asks for more than host and path.
     conditional: bool,
 }
@@ -185,15 +213,16 @@ impl Builder {
         // Stable, so that the paths of one route keep the order they were written in.
         drafts.sort_by(|left, right| right.0.cmp(&left.0));
         let (mut hosts, mut entries) = (Hosts::default(), Vec::with_capacity(drafts.len()));
-        let mut lists: Vec<Vec<(String, usize)>> = Vec::new();
+        let mut lists: Vec<Vec<(&str, Entry)>> = Vec::new();
         for (order, (_, route, path)) in drafts.into_iter().enumerate() {
             let prefix = path.map_or("", PathPattern::prefix);
             let pattern = match path {
-                Some(PathPattern::Regex { pattern, .. }) => Some(*pattern),
+                Some(PathPattern::Regex { pattern, .. }) => Some(Number::new(*pattern)),
                 _ => None,
             };
             let conditional = !matches[route].conditions.is_empty();
-            entries.push(Entry { route, prefix_bytes: prefix.len(), pattern, conditional });
+            let entry = Entry { order: Number::new(order), route: Number::new(route), pattern, conditional };
+            entries.push(entry);
             let mut buckets: Vec<usize> = match &*matches[route].hosts {
                 [] => vec![hosts.any(&mut lists)],
                 several => several.iter().map(|host| hosts.bucket(host, &mut lists)).collect(),
@@ -201,14 +230,15 @@ impl Builder {
             buckets.sort_unstable();
             buckets.dedup();
             for bucket in buckets {
-                lists[bucket].push((prefix.to_owned(), order));
+                lists[bucket].push((prefix, entry));
             }
         }
-        let conditions: Vec<_> = matches.into_iter().map(|asked| asked.conditions).collect();
-        let mut buckets: Vec<_> = lists.into_iter().map(Paths::new).collect();
-        for bucket in &mut buckets {
-            bucket.narrow(|order| &conditions[entries[order].route]);
-        }
+        let conditions = |order: usize| {
+            let entry: &Entry = &entries[order];
+            &matches[entry.route.get()].conditions
+        };
+        let buckets = lists.into_iter().map(|list| Paths::new(list, conditions)).collect();
+        let conditions = matches.into_iter().map(|asked| asked.conditions).collect();
         Router { routes, patterns, conditions, entries, hosts, buckets }
     }
 }
@@ -232,17 +262,25 @@ impl Router {
 
     /// Counts the entries that it looks at.
     fn search(&self, asked: &Asked<'_>, caches: &Caches, checks: &mut usize) -> Option<Matched> {
-        let mut best: Option<(usize, Matched)> = None;
+        let mut best: Option<(Number, Matched)> = None;
         self.hosts.each(asked.host, asked.port, |bucket| {
-            self.buckets[bucket].each(asked, |orders| {
-                for order in orders.iter().copied() {
-                    if best.is_some_and(|(other, _)| other <= order) {
-                        break;
+            self.buckets[bucket].each(asked, |prefix_bytes, candidates| {
+                let mut goes_on = |entry: &Entry| {
+                    if best.is_some_and(|(other, _)| other <= entry.order) {
+                        return false;
                     }
                     *checks += 1;
-                    if let Some(matched) = self.check(self.entries[order], asked, caches) {
-                        best = Some((order, matched));
-                        break;
+                    let matched = self.check(entry, prefix_bytes, asked, caches);
+                    best = matched.map(|matched| (entry.order, matched)).or(best);
+                    matched.is_none()
+                };
+                match candidates {
+                    Candidates::One(entry) => {
+                        goes_on(entry);
+                    }
+                    Candidates::Several(orders) => {
+                        let mut entries = orders.iter().map(|order| &self.entries[*order]);
+                        while entries.next().is_some_and(&mut goes_on) {}
                     }
                 }
             });
@@ -251,14 +289,21 @@ impl Router {
     }
 
     /// Whether an entry whose host and prefix fit takes the request.
-    fn check(&self, entry: Entry, asked: &Asked<'_>, caches: &Caches) -> Option<Matched> {
-        if entry.conditional && !self.conditions[entry.route].hold(asked, &self.patterns, caches) {
+    fn check(
+        &self,
+        entry: &Entry,
+        prefix_bytes: usize,
+        asked: &Asked<'_>,
+        caches: &Caches,
+    ) -> Option<Matched> {
+        let (route, pattern) = (entry.route.get(), entry.pattern.map(Number::get));
+        if entry.conditional && !self.conditions[route].hold(asked, &self.patterns, caches) {
             return None;
         }
-        let prefix_bytes = match entry.pattern {
+        let prefix_bytes = match pattern {
             Some(pattern) => self.patterns.match_end(pattern, asked.path, caches)?,
-            None => entry.prefix_bytes,
+            None => prefix_bytes,
         };
-        Some(Matched { route: entry.route, prefix_bytes, pattern: entry.pattern })
+        Some(Matched { route, prefix_bytes, pattern })
     }
 }

@@ -1,6 +1,7 @@
 //! Where a route's requests go, where that is several places: each has its share, by chance or by what a request says of
 //! its caller.
 
+use super::compact::Number;
 use super::fault::Share;
 use crate::auth::Identity;
 use crate::cookies;
@@ -11,9 +12,23 @@ use twox_hash::XxHash3_64;
 /// A service, whole or one of its versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Destination {
-    pub service: usize,
-    /// Number among the subsets of the service's upstream.
-    pub subset: Option<usize>,
+    service: Number,
+    subset: Option<Number>,
+}
+
+impl Destination {
+    /// The service, and the number among the subsets of its upstream.
+    pub fn new(service: usize, subset: Option<usize>) -> Self {
+        Self { service: Number::new(service), subset: subset.map(Number::new) }
+    }
+
+    pub fn service(self) -> usize {
+        self.service.get()
+    }
+
+    pub fn subset(self) -> Option<usize> {
+        self.subset.map(Number::get)
+    }
 }
 
 /// Where copies of requests go.
@@ -103,8 +118,7 @@ mod tests {
     const SHARES: [(usize, u32); 4] = [(7, 0), (1, 90), (2, 10), (3, 0)];
 
     fn split(sticky: Option<StickyKey>) -> Split {
-        let shares =
-            SHARES.iter().map(|(service, weight)| (Destination { service: *service, subset: None }, *weight));
+        let shares = SHARES.iter().map(|(service, weight)| (Destination::new(*service, None), *weight));
         Split::new(shares.collect(), sticky)
     }
 
@@ -117,7 +131,7 @@ mod tests {
                 assert_eq!(end, 100);
                 lot
             });
-            *counts.entry(chosen.service).or_default() += 1;
+            *counts.entry(chosen.service()).or_default() += 1;
         }
         assert_eq!(counts, HashMap::from([(1, 90), (2, 10)]));
         let sticky = split(Some(StickyKey::Cookie("sid".into())));
@@ -125,12 +139,16 @@ mod tests {
         for number in 0..5_000 {
             let cookie = HeaderValue::from_str(&format!("a=b; sid=client-{number}")).unwrap();
             let headers = HeaderMap::from_iter([(http::header::COOKIE, cookie)]);
-            let mut chosen = [0; 3].map(|_| sticky.choose(&headers, None, |_| unreachable!()).service);
+            let mut chosen = [0; 3].map(|_| sticky.choose(&headers, None, |_| unreachable!()).service());
             chosen.sort_unstable();
             assert!(chosen[0] == chosen[2] && [1, 2].contains(&chosen[0]));
             canary += u32::from(chosen[0] == 2);
         }
         assert!((400..600).contains(&canary), "{canary} of 5000");
-        assert_eq!(sticky.choose(&HeaderMap::new(), None, |_| 95).service, 2, "without the cookie by chance");
+        assert_eq!(
+            sticky.choose(&HeaderMap::new(), None, |_| 95).service(),
+            2,
+            "without the cookie by chance"
+        );
     }
 }

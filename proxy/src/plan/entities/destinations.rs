@@ -91,7 +91,7 @@ impl Checker<'_> {
         if self.back.services[service].stream {
             self.problem_hint(path, "its service takes streams, not requests", "name a service of requests");
         }
-        let Some(name) = named.subset else { return Some(Destination { service, subset: None }) };
+        let Some(name) = named.subset else { return Some(Destination::new(service, None)) };
         let subsets = &self.back.upstreams[self.back.services[service].upstream].subsets;
         let found = subsets.iter().position(|subset| subset.name == *name);
         if found.is_none() {
@@ -102,7 +102,7 @@ impl Checker<'_> {
             };
             self.problem_hint(format!("{path}.subset"), format!("there is no subset `{name}`"), hint);
         }
-        Some(Destination { service, subset: Some(found?) })
+        Some(Destination::new(service, Some(found?)))
     }
 
     /// A route must not be a way around the key-auth of a service that it leads to.

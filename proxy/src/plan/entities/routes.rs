@@ -4,7 +4,7 @@ use super::destinations::From;
 use super::plugins::set_guard;
 use super::{Checker, Known};
 use crate::config::Route;
-use crate::route::{Destination, PathHandling, RoutePlan, Split};
+use crate::route::{Destination, Label, MorePlan, Number, PathHandling, RoutePlan, Split};
 
 impl Checker<'_> {
     pub(super) fn routes(&mut self) {
@@ -83,26 +83,21 @@ impl Checker<'_> {
         let rewrite = self.rewrite(route, &matches.paths, path);
         let fault = self.fault(route, path);
         let mirror = self.mirror(route, from, path);
-        let destination = service.map(|service| Destination { service, subset: None });
+        let destination = service.map(|service| Destination::new(service, None));
         let fallback = route.hosts.first().or(route.paths.first()).or(route.methods.first());
+        let name = route.name.as_ref().or(route.id.as_ref()).or(fallback);
+        let destination = destination.or(split.as_ref().and_then(Split::first));
+        let more = MorePlan { split, fault, redirect, rewrite, mirror };
         let plan = RoutePlan {
-            name: route
-                .name
-                .clone()
-                .or(route.id.clone())
-                .unwrap_or_else(|| fallback.cloned().unwrap_or_default()),
-            destination: destination.or(split.as_ref().and_then(Split::first)),
-            split: split.map(Box::new),
+            name: Label::new(name.map_or("", String::as_str)),
+            destination,
             https_only,
             grpc_only: (has("grpc") || has("grpcs")) && !has("http") && !has("https"),
             strip_path: route.strip_path.unwrap_or(true),
             path_handling,
             preserve_host: route.preserve_host.unwrap_or(false),
-            guard,
-            fault: fault.map(Box::new),
-            redirect: redirect.map(Box::new),
-            rewrite: rewrite.map(Box::new),
-            mirror: mirror.map(Box::new),
+            guard: guard.map(Number::new),
+            more: more.is_something().then(|| Box::new(more)),
         };
         self.back.router.add(plan, matches);
     }
