@@ -110,7 +110,8 @@ impl Arm {
     }
 }
 
-/// The routes of an arm. Requests go to `/`, or, with ten or many, to `/0/0`, `/1/1`, ... `/9/9999` by chance.
+/// The routes of an arm. Requests go to `/`, or, with ten or many, to `/0/0`, `/1/1`, ... `/9/9999` by chance. Whatever
+/// part of the path matches, all of it goes on, so that ten and many send the same bytes.
 enum Routes {
     One,
     Ten,
@@ -125,9 +126,11 @@ impl Routes {
     fn yaml(&self) -> String {
         let routes: Vec<String> = match self {
             Self::One => vec!["{name: all, paths: [/]}".to_owned()],
-            Self::Ten => (0..10).map(|ten| format!("{{name: r{ten}, paths: [/{ten}]}}")).collect(),
+            Self::Ten => {
+                (0..10).map(|ten| format!("{{name: r{ten}, paths: [/{ten}], strip_path: false}}")).collect()
+            }
             Self::Many => (0..Self::PATHS)
-                .map(|path| format!("{{name: r{path}, paths: [/{}/{path}]}}", path % 10))
+                .map(|path| format!("{{name: r{path}, paths: [/{}/{path}], strip_path: false}}", path % 10))
                 .collect(),
         };
         format!("[{}]", routes.join(", "))
