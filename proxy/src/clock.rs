@@ -1,12 +1,22 @@
 //! Coarse time-outs of one thread. A deadline is a number in a table that one sweep looks through, so arming one costs
-//! a store: no timer is made per request, and none is removed. It fires up to two sweep intervals late.
+//! a store: no timer is made per request, and none is removed. It fires up to three sweep intervals late: those that one
+//! sweep finds are woken one by one until the next. Where thousands are over at one instant, a few are woken in each turn
+//! of the thread, as long as it takes. Whoever has a request meanwhile is served in between.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 
 const NEVER: u64 = u64::MAX;
+
+/// So many tasks are woken before the thread looks at its sockets again. What a time-out brings is seldom cheap: an
+/// answer, a close, an event.
+pub(crate) const WAKES_PER_TURN: usize = 4;
+/// A pause between two that are woken, the least that the runtime's timers know; and how long it may be in fact.
+const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE_MS_MAX: u64 = 2;
 
 pub(crate) struct Clock {
     interval_ms: u64,
@@ -18,6 +28,8 @@ pub(crate) struct Clock {
     date: Cell<(i64, [u8; 29])>,
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<usize>>,
+    /// Everyone is to be woken.
+    rouse: Notify,
 }
 
 struct Slot {
@@ -42,6 +54,7 @@ impl Clock {
             date: Cell::new((i64::MIN, [b' '; 29])),
             slots: RefCell::default(),
             free: RefCell::default(),
+            rouse: Notify::new(),
         })
     }
 
@@ -82,35 +95,78 @@ impl Clock {
         Deadline { clock: Rc::clone(self), slot }
     }
 
-    /// Moves time on and wakes who waited for it.
-    pub fn sweep(&self) {
+    /// Moves time on.
+    fn move_on(&self) {
         let now = Instant::now();
         self.anchor.set((now, wall_us()));
         let now_ms = u64::try_from(now.duration_since(self.begun).as_millis()).unwrap_or(NEVER - 1);
         self.now_ms.set(now_ms);
-        self.wake(|slot| slot.at_ms <= now_ms);
     }
 
-    /// Wakes everyone that holds a deadline, so that they look at what has changed.
+    /// Wakes everyone that holds a deadline, at once: for an end that nobody is served after.
     pub fn wake_all(&self) {
-        self.wake(|_| true);
+        self.wake(0, usize::MAX, |_| true);
     }
 
-    fn wake(&self, which: impl Fn(&Slot) -> bool) {
+    /// The same, a few in each turn of the thread.
+    pub fn rouse(&self) {
+        self.rouse.notify_one();
+    }
+
+    /// Wakes up to `most` of those in the table from a place on; says where the next ones stand, if it did not get to its
+    /// end.
+    fn wake(&self, from: usize, most: usize, which: impl Fn(&Slot) -> bool) -> Option<usize> {
         let mut slots = self.slots.borrow_mut();
-        let due: Vec<Waker> =
-            slots.iter_mut().filter(|slot| which(slot)).filter_map(|slot| slot.waker.take()).collect();
+        let (mut due, mut next) = (Vec::new(), None);
+        for (at, slot) in slots.iter_mut().enumerate().skip(from) {
+            if due.len() == most {
+                next = Some(at);
+                break;
+            }
+            if which(slot) {
+                due.extend(slot.waker.take());
+            }
+        }
         drop(slots);
         due.into_iter().for_each(Waker::wake);
+        next
     }
 
+    /// Moves time on at each interval, and wakes who has waited for it.
     pub async fn run(self: Rc<Self>) {
         let mut ticks = tokio::time::interval(Duration::from_millis(self.interval_ms));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            self.sweep();
+            let everyone = tokio::select! {
+                _ = ticks.tick() => false,
+                () = self.rouse.notified() => true,
+            };
+            self.sweep(everyone).await;
         }
+    }
+
+    /// Goes once through the table. Those that are due are spread over the interval, or, where they are more than that
+    /// leaves room for, over turns of the thread, each time a few.
+    async fn sweep(&self, everyone: bool) {
+        self.move_on();
+        let which = |slot: &Slot| everyone || slot.at_ms <= self.now_ms.get();
+        let waiting = |slot: &&Slot| slot.waker.is_some() && which(slot);
+        let due = self.slots.borrow().iter().filter(waiting).count();
+        let pauses = usize::try_from(self.interval_ms / PAUSE_MS_MAX).unwrap_or(usize::MAX).max(1);
+        let most = due.div_ceil(pauses).clamp(1, WAKES_PER_TURN);
+        let spread = due <= pauses * WAKES_PER_TURN;
+        let (mut from, mut left) = (0, due);
+        while left > most {
+            let Some(next) = self.wake(from, most, which) else { return };
+            (from, left) = (next, left - most);
+            if spread {
+                tokio::time::sleep(PAUSE).await;
+            } else {
+                tokio::task::yield_now().await;
+            }
+            self.move_on();
+        }
+        self.wake(from, left, which);
     }
 }
 
@@ -151,7 +207,7 @@ impl Deadline {
         self.clock.now_ms()
     }
 
-    /// Sets it `after_ms` from now; never earlier, up to two sweeps later.
+    /// Sets it `after_ms` from now; never earlier, up to three sweeps later.
     pub fn arm(&self, after_ms: u64) {
         let at_ms = self.clock.now_ms.get().saturating_add(after_ms).saturating_add(self.clock.interval_ms);
         self.clock.slots.borrow_mut()[self.slot].at_ms = at_ms.min(NEVER - 1);
@@ -161,7 +217,7 @@ impl Deadline {
         self.clock.slots.borrow_mut()[self.slot].at_ms = NEVER;
     }
 
-    /// Ready once it is over. The task is also woken by [`Clock::wake_all`], armed or not.
+    /// Ready once it is over. The task is also woken by [`Clock::wake_all`] and [`Clock::rouse`], armed or not.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut slots = self.clock.slots.borrow_mut();
         let slot = &mut slots[self.slot];
@@ -203,6 +259,63 @@ impl Drop for Deadline {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// A thousand that are over at one instant, or are roused, are woken a few in each turn of the thread, so that
+    /// whoever is ready in between comes to its own.
+    #[test]
+    fn who_is_due_at_once_is_woken_over_many_turns() {
+        const MANY: usize = 1000;
+        for everyone in [false, true] {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, async {
+                let clock = Clock::new(10);
+                let woken = Rc::new(Cell::new(0));
+                let mut waiting = tokio::task::JoinSet::new();
+                for _ in 0..MANY {
+                    let (deadline, woken) = (clock.deadline(), Rc::clone(&woken));
+                    if !everyone {
+                        deadline.arm(0);
+                    }
+                    let mut polls = 0;
+                    waiting.spawn_local(std::future::poll_fn(move |cx| {
+                        polls += 1;
+                        if polls == 2 {
+                            woken.set(woken.get() + 1);
+                        }
+                        deadline.poll(cx).map(|()| assert_eq!(polls, 2))
+                    }));
+                }
+                // Each of them waits.
+                for _ in 0..MANY {
+                    tokio::task::yield_now().await;
+                }
+                assert_eq!(woken.get(), 0);
+                while !everyone && clock.now_ms() <= 2 * clock.interval_ms {
+                    clock.move_on();
+                    tokio::task::yield_now().await;
+                }
+                let sweep = tokio::task::spawn_local({
+                    let clock = Rc::clone(&clock);
+                    async move { clock.sweep(everyone).await }
+                });
+                let (mut turns, mut seen) = (0, 0);
+                while seen < MANY {
+                    tokio::task::yield_now().await;
+                    turns += 1;
+                    let now = woken.get();
+                    assert!(now - seen <= 2 * WAKES_PER_TURN, "{} in one turn", now - seen);
+                    seen = now;
+                    assert!(turns < 10 * MANY, "{seen} of {MANY} are woken");
+                }
+                assert!(turns >= MANY / WAKES_PER_TURN / 2, "{turns} turns");
+                sweep.await.unwrap();
+                waiting.abort_all();
+            });
+        }
+    }
+
     #[test]
     fn dates_are_as_http_writes_them() {
         for (second, text) in [
@@ -213,7 +326,7 @@ mod tests {
             (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 GMT"),
             (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
         ] {
-            assert_eq!(String::from_utf8_lossy(&super::date_text(second)), text);
+            assert_eq!(String::from_utf8_lossy(&date_text(second)), text);
         }
     }
 }

@@ -16,6 +16,8 @@ mod reload;
 
 mod core;
 
+mod turn;
+
 mod clock;
 
 mod pace;

@@ -227,15 +227,16 @@ async fn run(
                 if next == Phase::Cut {
                     cut = core.exchanges.get() as u64;
                 }
-                core.clock.wake_all();
                 if next == Phase::Cut {
+                    core.clock.wake_all();
                     break;
                 }
+                core.clock.rouse();
             }
             Some(turn) = turns.turns.recv() => {
                 core = core.renew(Arc::clone(&turn.plan), Arc::clone(&turn.upstreams));
                 // Who waits for long lets go of the plan of before.
-                core.clock.wake_all();
+                core.clock.rouse();
                 // A failure is in the log; the listeners of before go on.
                 let _listening = listen(&core, turn.sockets(turns.index), &mut doors);
                 turn.done();

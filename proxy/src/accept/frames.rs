@@ -1,10 +1,11 @@
 //! The frames of an HTTP/2 connection, counted as their bytes pass: what costs work and carries nothing has a bound per
-//! second. Floods of resets, PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
-//! empty DATA, CONTINUATION and unknown frames end in GOAWAY.
+//! second. Floods of resets, PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, CONTINUATION and unknown frames end in
+//! GOAWAY. Until then they are read a few in each turn of the thread, so that nobody waits behind one.
 
 use super::doors::Away;
 use super::stream::Stream;
 use crate::clock::Clock;
+use crate::turn::next_turn;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -19,6 +20,10 @@ const HEAD_BYTES: usize = 9;
 /// Frames that each DATA frame sent earns the client: it answers with updates of two windows, and some probe the
 /// bandwidth by PING.
 const EARNED_BY_DATA: u32 = 4;
+/// So many frames of a connection that bring no body are read in one turn of the thread, and no more are begun.
+const FRAMES_PER_TURN: u32 = 64;
+/// Bytes of one read that begins within no DATA frame: some dozens of small frames.
+const READ_BYTES_BETWEEN: usize = 2 << 10;
 const END_STREAM: u8 = 1;
 const ENHANCE_YOUR_CALM: u8 = 0xb;
 
@@ -32,6 +37,8 @@ struct Cutter {
     filled: usize,
     /// Bytes of a payload, or of the preface, still to come.
     rest: usize,
+    /// Whether these are data.
+    in_data: bool,
 }
 
 /// The head of a frame.
@@ -44,7 +51,7 @@ struct Frame {
 
 impl Cutter {
     fn after(rest: usize) -> Self {
-        Self { head: [0; HEAD_BYTES], filled: 0, rest }
+        Self { head: [0; HEAD_BYTES], filled: 0, rest, in_data: false }
     }
 
     /// Goes through bytes; says each frame whose head is whole.
@@ -66,9 +73,15 @@ impl Cutter {
             self.filled = 0;
             let [a, b, c, kind, flags, id @ ..] = self.head;
             self.rest = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            self.in_data = kind == DATA;
             let stream = u32::from_be_bytes(id) & 0x7fff_ffff;
             each(Frame { length: self.rest, kind, flags, stream });
         }
+    }
+
+    /// Whether what comes next is data.
+    fn is_in_data(&self) -> bool {
+        self.in_data && self.rest > 0
     }
 
     /// Whether a frame of our own may stand here.
@@ -88,6 +101,8 @@ pub(super) struct Meter {
     earned: Cell<u32>,
     stream: Cell<u32>,
     broken: Cell<Option<Away>>,
+    /// Frames that were read in this turn of the thread.
+    turn: Cell<u32>,
 }
 
 impl Meter {
@@ -102,12 +117,18 @@ impl Meter {
             earned: Cell::new(0),
             stream: Cell::new(0),
             broken: Cell::new(None),
+            turn: Cell::new(0),
         })
     }
 
     /// Which bound was broken.
     pub fn broken(&self) -> Option<Away> {
         self.broken.get()
+    }
+
+    /// A turn of the thread begins, or the connection is polled again within one.
+    pub fn begin_turn(&self) {
+        self.turn.set(0);
     }
 
     fn renew(&self) {
@@ -120,6 +141,9 @@ impl Meter {
     }
 
     fn came(&self, frame: &Frame) {
+        if frame.kind != DATA || frame.length == 0 {
+            self.turn.set(self.turn.get() + 1);
+        }
         match frame.kind {
             DATA if frame.length > 0 || frame.flags & END_STREAM != 0 => {}
             HEADERS => self.stream.set(self.stream.get().max(frame.stream)),
@@ -200,9 +224,16 @@ impl Read for Metered {
         if this.meter.broken().is_some() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
+        if this.meter.turn.get() >= FRAMES_PER_TURN {
+            next_turn(cx);
+            return Poll::Pending;
+        }
+        let most = if this.incoming.is_in_data() { usize::MAX } else { READ_BYTES_BETWEEN };
         // SAFETY: `ReadBuf::uninit` only ever initialises bytes, and what it filled is what the cursor moves over.
         let filled = unsafe {
-            let mut inner = ReadBuf::uninit(buf.as_mut());
+            let room = buf.as_mut();
+            let most = room.len().min(most);
+            let mut inner = ReadBuf::uninit(&mut room[..most]);
             match AsyncRead::poll_read(Pin::new(&mut *this.stream.borrow_mut()), cx, &mut inner) {
                 Poll::Ready(Ok(())) => {}
                 other => return other,
@@ -282,6 +313,42 @@ mod tests {
             assert_eq!(seen, [(0, 4, 0), (5, 0, 1), (8, 6, 0), (0, 0, 3)], "pieces of {piece}");
             assert!(cutter.is_between());
         }
+    }
+
+    /// However much has come already, a turn reads a part of it and asks for the next.
+    #[tokio::test]
+    async fn a_flood_is_read_over_many_turns() {
+        const PINGS: usize = 1000;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut bytes = vec![b'x'; PREFACE_BYTES];
+        for _ in 0..PINGS {
+            bytes.extend_from_slice(b"\0\0\x08\x06\0\0\0\0\0flooding");
+        }
+        std::io::Write::write_all(&mut client, &bytes).unwrap();
+        let stream = Stream::new(super::super::Wire::Plain(super::super::Socket::new(socket)));
+        let meter = Meter::new(&Clock::new(10), u32::MAX, u32::MAX);
+        let (mut metered, _) = Metered::new(&Rc::new(RefCell::new(stream)), &meter);
+        let (mut turns, mut read) = (0, 0);
+        std::future::poll_fn(|cx| {
+            meter.begin_turn();
+            turns += 1;
+            loop {
+                let mut room = [0; 8 << 10];
+                let mut buf = hyper::rt::ReadBuf::new(&mut room);
+                let Poll::Ready(result) = Pin::new(&mut metered).poll_read(cx, buf.unfilled()) else { break };
+                result.unwrap();
+                read += buf.filled().len();
+            }
+            // The last read of a turn may bring as many more as it has room for.
+            let most = FRAMES_PER_TURN as usize + READ_BYTES_BETWEEN / HEAD_BYTES;
+            assert!(meter.turn.get() as usize <= most, "{} frames in one turn", meter.turn.get());
+            if read == bytes.len() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        assert_eq!(meter.frames.get() as usize, PINGS);
+        assert!(turns >= PINGS / (FRAMES_PER_TURN as usize + READ_BYTES_BETWEEN / 17), "{turns} turns");
     }
 
     #[test]

@@ -118,9 +118,10 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
         most => most,
     };
     let mut armed = None;
-    let mut ending = false;
+    let (mut ending, mut stuck) = (false, false);
     std::future::poll_fn(|cx| {
         latest(&mut held.borrow_mut());
+        meter.begin_turn();
         conn.driver.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         loop {
             if Pin::new(&mut connection).poll(cx).is_ready() || thread.phase.get() == Phase::Cut {
@@ -160,7 +161,8 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
         if deadline.poll(cx).is_pending() {
             return Poll::Pending;
         }
-        if ending || matches!(wait, Wait::Client(_)) {
+        stuck = matches!(wait, Wait::Client(_));
+        if ending || stuck {
             return Poll::Ready(());
         }
         ending = true;
@@ -171,14 +173,19 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
     })
     .await;
     drop(connection);
-    let Some(away) = meter.broken() else { return };
-    thread.doors.count(away);
+    let away = meter.broken();
+    if let Some(away) = away {
+        thread.doors.count(away);
+    }
     // Requests that it broke off end as tasks of their own. The connection is gone, and the stream ours alone.
-    if let Some(stream) = Rc::into_inner(stream)
-        && between.get()
-    {
+    let Some(stream) = Rc::into_inner(stream) else { return };
+    let mut stream = stream.into_inner();
+    if stuck {
+        // In order it would take its rest from the kernel, for as long as it likes.
+        stream.reset();
+    } else if away.is_some() && between.get() {
         let core = Rc::clone(&held.borrow());
-        let last = last_word(&core, stream.into_inner(), meter.goaway());
+        let last = last_word(&core, stream, meter.goaway());
         deadline.within(core.plan.timeouts.linger_timeout_ms, last).await;
     }
 }

@@ -9,6 +9,7 @@ use crate::accept::{ClientBody, StrictHandle};
 use crate::error::Fault;
 use crate::pieces::{Pieces, last_chunk};
 use crate::record::{Record, micros};
+use crate::turn::{BODY_BYTES_PER_TURN, next_turn};
 use bytes::Bytes;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -155,6 +156,7 @@ impl Upload {
         if !self.begun && self.body.is_some() && self.first.is_none() {
             let _nothing_yet = self.poll_piece(cx, record)?;
         }
+        let before = self.bytes;
         loop {
             while !self.out.is_empty() {
                 let written = match self.out.single() {
@@ -176,6 +178,10 @@ impl Upload {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_piece(cx, record))?;
+            if self.bytes - before >= BODY_BYTES_PER_TURN {
+                next_turn(cx);
+                return Poll::Pending;
+            }
         }
     }
 

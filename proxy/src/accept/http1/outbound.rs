@@ -7,6 +7,7 @@ use super::inbound::{Head, Inbound};
 use crate::forward::tokens;
 use crate::pieces::{Pieces, last_chunk, line};
 use crate::respond::{Cut, ResponseBody};
+use crate::turn::{BODY_BYTES_PER_TURN, next_turn};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode, Version, header};
 use http_body::{Body, Frame};
@@ -143,6 +144,7 @@ impl Outbound {
                 self.take(frame);
             }
         }
+        let before = self.written;
         loop {
             let written = self.poll_write(&mut inbound.borrow_mut().io, cx);
             self.blocked = written.is_pending();
@@ -154,6 +156,10 @@ impl Outbound {
             }
             if self.ended {
                 return Poll::Ready(Ok(()));
+            }
+            if self.written - before >= BODY_BYTES_PER_TURN {
+                next_turn(cx);
+                return Poll::Pending;
             }
             let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
             self.take(frame);
