@@ -1,12 +1,13 @@
 //! What comes in on an HTTP/1 connection: request heads and bodies, out of the bytes that the guard has let through.
 //!
-//! An idle connection holds no buffer: heads are read into one buffer of the thread, and only what came is kept.
+//! A connection that waits holds no buffer: heads are read into one buffer of the thread, bodies too until that was not
+//! room enough, and only what came is kept.
 
 use super::super::body::BodyCut;
 use super::super::stream::Stream;
 use super::super::strict::StrictIo;
 use crate::chunked::{Chunks, Piece};
-use crate::core::Core;
+use crate::core::{Core, Thread};
 use crate::forward::tokens;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
@@ -24,6 +25,8 @@ use std::task::{Context, Poll, Waker, ready};
 const FIELDS: usize = 100;
 /// Room for one read of a body.
 const BODY_READ_BYTES: usize = 32 << 10;
+/// What comes in pieces like this is read without a detour. Records of TLS are no longer.
+const LONG_READ_BYTES: usize = 16 << 10;
 /// With less room than this a read is not worth its call.
 const BODY_READ_BYTES_MIN: usize = 4 << 10;
 /// Most bytes of later requests that are taken while one is answered.
@@ -37,6 +40,9 @@ pub(in crate::accept) struct Inbound {
     body: Framed,
     /// What is left to write of an interim response, once the client's body is asked for.
     interim: &'static [u8],
+    thread: Rc<Thread>,
+    /// Whether the body comes faster than by small reads.
+    long: bool,
 }
 
 /// What is left of the current request's body.
@@ -71,8 +77,9 @@ pub(super) enum NoHead {
 }
 
 impl Inbound {
-    pub fn new(io: StrictIo<Stream>) -> Self {
-        Self { io, read: BytesMut::new(), body: Framed::Sized(0), interim: b"" }
+    pub fn new(io: StrictIo<Stream>, core: &Core) -> Self {
+        let (read, thread) = (BytesMut::new(), Rc::clone(&core.thread));
+        Self { io, read, body: Framed::Sized(0), interim: b"", thread, long: false }
     }
 
     /// Whether the current request's body has come whole.
@@ -88,7 +95,7 @@ impl Inbound {
             {
                 return Poll::Ready(Ok(head));
             }
-            match ready!(self.poll_ahead(cx, core)) {
+            match ready!(self.poll_ahead(cx)) {
                 Ok(0) => return Poll::Ready(Err(NoHead::Closed)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -100,10 +107,10 @@ impl Inbound {
     }
 
     /// Ready when the client has gone while its request is answered.
-    pub fn poll_gone(&mut self, cx: &mut Context<'_>, core: &Core) -> Poll<()> {
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Whoever reads the body notices by itself.
         while self.body.is_end() && self.read.len() < AHEAD_BYTES_MAX {
-            match ready!(self.poll_ahead(cx, core)) {
+            match ready!(self.poll_ahead(cx)) {
                 Ok(1..) => {}
                 // A later request is broken in its body, which is told to whoever reads that.
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return Poll::Pending,
@@ -114,25 +121,36 @@ impl Inbound {
     }
 
     /// Reads by way of the thread's buffer.
-    fn poll_ahead(&mut self, cx: &mut Context<'_>, core: &Core) -> Poll<io::Result<usize>> {
-        let mut scratch = core.scratch.borrow_mut();
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut scratch = self.thread.scratch.borrow_mut();
         let mut buf = ReadBuf::new(&mut scratch[..]);
         ready!(Pin::new(&mut self.io).poll_read(cx, buf.unfilled()))?;
         self.read.extend_from_slice(buf.filled());
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    /// Reads into the connection's own buffer, for a body.
+    /// Reads on for a body: into a buffer of its own while it comes fast.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.long {
+            let length = ready!(self.poll_ahead(cx))?;
+            self.long = length >= LONG_READ_BYTES;
+            return Poll::Ready(Ok(length));
+        }
         if self.read.capacity() - self.read.len() < BODY_READ_BYTES_MIN {
             self.read.reserve(BODY_READ_BYTES);
         }
         let mut buf = ReadBuf::uninit(self.read.spare_capacity_mut());
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf.unfilled()))?;
+        let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf.unfilled()) else {
+            self.long = false;
+            if self.read.is_empty() {
+                self.read = BytesMut::new();
+            }
+            return Poll::Pending;
+        };
         let length = buf.filled().len();
         // SAFETY: `buf` lay over the spare capacity and its first `length` bytes were filled.
         unsafe { self.read.set_len(self.read.len() + length) };
-        Poll::Ready(Ok(length))
+        Poll::Ready(read.map(|()| length))
     }
 
     /// Takes a head out of what has come. The guard has judged it: it is whole or not there yet.

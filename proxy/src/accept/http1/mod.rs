@@ -36,9 +36,9 @@ enum End {
     SlowHead(Instant),
     /// The target is no URI.
     Target(Vec<u8>, Vec<u8>),
-    /// Gone, idle for too long, stuck in a write, or cut.
+    /// Gone, idle for too long, or cut.
     Close,
-    /// A response broke off, and only a reset shows it.
+    /// A response broke off, and only a reset shows it or makes the kernel forget it.
     Reset,
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn serve(mut core: Rc<Core>, mut conn: Conn, stream: Stream) {
     let (io, strict) = StrictIo::new(stream, guard);
     conn.strict = Some(strict.clone());
     let conn = Rc::new(conn);
-    let inbound = Rc::new(RefCell::new(Inbound::new(io)));
+    let inbound = Rc::new(RefCell::new(Inbound::new(io, &core)));
     let deadline = core.clock.deadline();
     let end = loop {
         let head = match next(&mut core, &inbound, &strict, &deadline).await {
@@ -170,7 +170,7 @@ async fn answer(
         {
             return Poll::Ready(response.map_err(|_| End::Close));
         }
-        let gone = inbound.borrow_mut().poll_gone(cx, core).is_ready();
+        let gone = inbound.borrow_mut().poll_gone(cx).is_ready();
         if gone || core.phase.get() == Phase::Cut {
             return Poll::Ready(Err(End::Close));
         }
@@ -198,7 +198,7 @@ async fn answer(
                 Broken::Body | Broken::Client => End::Close,
             }));
         }
-        let gone = !out.blocked && inbound.borrow_mut().poll_gone(cx, core).is_ready();
+        let gone = !out.blocked && inbound.borrow_mut().poll_gone(cx).is_ready();
         if gone || core.phase.get() == Phase::Cut {
             return Poll::Ready(Err(End::Close));
         }
@@ -213,7 +213,8 @@ async fn answer(
                 deadline.disarm()
             }
         }
-        deadline.poll(cx).map(|()| Err(End::Close))
+        // Who has not taken the response in time would keep the kernel holding what it was sent.
+        deadline.poll(cx).map(|()| Err(End::Reset))
     })
     .await;
     let keeps = out.keeps;

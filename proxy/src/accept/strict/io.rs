@@ -185,18 +185,24 @@ impl<IO> StrictIo<IO> {
 }
 
 impl<IO: Read + Unpin> StrictIo<IO> {
-    /// Reads at most `room` bytes behind what is pending. Everything clean has been given.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<()>> {
+    /// Reads at most `room` bytes behind what is pending. Everything clean has been given. They come by way of the
+    /// reader's own room, so that who waits for the rest of a head holds no buffer for it.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        cursor: &mut ReadBufCursor<'_>,
+        room: usize,
+    ) -> Poll<Result<()>> {
         self.pending.drain(..self.given);
         self.clean -= self.given;
         self.given = 0;
-        self.pending.reserve(room);
-        let mut buf = ReadBuf::uninit(&mut self.pending.spare_capacity_mut()[..room]);
+        // SAFETY: `ReadBuf::uninit` only ever initialises bytes of the slice.
+        let whole = unsafe { cursor.as_mut() };
+        let room = room.min(whole.len());
+        let mut buf = ReadBuf::uninit(&mut whole[..room]);
         ready!(Pin::new(&mut self.io).poll_read(cx, buf.unfilled()))?;
-        let len = buf.filled().len();
-        self.eof = len == 0;
-        // SAFETY: `buf` lay over the spare capacity and its first `len` bytes were filled.
-        unsafe { self.pending.set_len(self.pending.len() + len) };
+        self.eof = buf.filled().is_empty();
+        self.pending.extend_from_slice(buf.filled());
         Poll::Ready(Ok(()))
     }
 
@@ -265,13 +271,13 @@ impl<IO: Read + Unpin> Read for StrictIo<IO> {
                 if room == 0 {
                     return Poll::Pending;
                 }
-                ready!(this.poll_fill(cx, room))?;
+                ready!(this.poll_fill(cx, &mut cursor, room))?;
             } else if this.pending.is_empty() {
                 if ready!(this.poll_direct(cx, &mut cursor))? > 0 {
                     return Poll::Ready(Ok(()));
                 }
             } else {
-                ready!(this.poll_fill(cx, FILL_BYTES))?;
+                ready!(this.poll_fill(cx, &mut cursor, FILL_BYTES))?;
                 this.scan_pending();
             }
         }
