@@ -43,6 +43,7 @@ pub(crate) use tls::{ServerTls, TlsFacts, fingerprint};
 
 use crate::core::{Core, Phase, Thread, latest};
 use crate::forward::Tunnel;
+use crate::turn::Turn;
 use doors::Away;
 use event::{Draft, Text};
 use socket::Socket;
@@ -58,6 +59,10 @@ use tokio_rustls::TlsAcceptor;
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// So many connections are taken in before the thread looks at its other sockets again: those that are there already do
+/// not wait behind a crowd at the door.
+const ACCEPTS_PER_TURN: usize = 4;
 
 /// What all requests of a client connection share.
 pub(crate) struct Conn {
@@ -127,7 +132,9 @@ impl Conn {
 pub(crate) async fn accept(mut core: Rc<Core>, listener: usize, socket: TcpListener) {
     let deadline = core.clock.deadline();
     let ends = |core: &Core| core.phase.get() != Phase::Serving || !core.plan.listeners[listener].open;
+    let mut turn = Turn::of(ACCEPTS_PER_TURN);
     loop {
+        turn.step().await;
         latest(&mut core);
         let taken = std::future::poll_fn(|cx| {
             // Who waits here for hours does not hold on to the plan of then.
@@ -180,7 +187,7 @@ async fn connection(
 ) {
     core.connections.set(core.connections.get() + 1);
     let _open = (Open(Rc::clone(&core.thread)), open);
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = prepare(&stream, core.plan.limits.response_unsent_bytes_max) {
         tracing::debug!(%error, "a client left at once");
         return;
     }
@@ -274,6 +281,15 @@ async fn connection(
         Box::pin(http2::serve(core, conn, stream)).await;
     } else {
         http1::serve(core, conn, stream).await;
+    }
+}
+
+/// Has what is written sent at once, and no more of it taken than soon can be.
+fn prepare(stream: &TcpStream, unsent_bytes_max: u32) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    match unsent_bytes_max {
+        0 => Ok(()),
+        most => socket2::SockRef::from(stream).set_tcp_notsent_lowat(most),
     }
 }
 

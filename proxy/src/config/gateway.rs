@@ -221,6 +221,9 @@ pub struct Limits {
     /// is waited for, beyond one `body_idle_timeout_ms`: a byte now and then holds nothing open. 408 or close. gRPC, whose
     /// calls talk both ways, is left out. 0 means no such rate.
     pub body_bytes_per_second_min: u64,
+    /// Most bytes that the kernel takes for a client before they can be sent: what a client that does not read costs beside
+    /// the gateway's own memory. 0 leaves it to the kernel, which may take megabytes.
+    pub response_unsent_bytes_max: u32,
     /// Longest chunk of a chunked request body; beyond it 400.
     pub chunk_bytes_max: u64,
     /// Longest trailer section of a request; beyond it 431.
@@ -271,6 +274,7 @@ impl Default for Limits {
             request_line_bytes_max: 8 << 10,
             body_bytes_max: 0,
             body_bytes_per_second_min: 240,
+            response_unsent_bytes_max: 128 << 10,
             chunk_bytes_max: 1 << 40,
             trailer_bytes_max: 8 << 10,
             drain_bytes_max: 64 << 10,
@@ -311,7 +315,8 @@ pub struct Timeouts {
     pub drain_timeout_ms: u64,
     /// How long a mirrored request may take, with its answer.
     pub mirror_timeout_ms: u64,
-    /// How often time-outs are looked at; they come at most twice this late.
+    /// How often time-outs are looked at; they come at most three times this late, and where thousands are over at once,
+    /// later by what it takes to end them a few at a time.
     pub sweep_interval_ms: u64,
 }
 

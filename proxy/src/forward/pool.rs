@@ -15,9 +15,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncReadExt;
 
-/// Room for one read, and for one while a long body comes.
+/// Room for one read, for one while a long body comes, and for one once so much of it came without a pause: who takes
+/// nothing is held less for.
 const READ_BYTES: usize = 8 << 10;
-const READ_BYTES_LONG: usize = 64 << 10;
+const READ_BYTES_LONG: usize = 32 << 10;
+const READ_BYTES_LONGER: usize = 64 << 10;
+const LONGER_AFTER_BYTES: usize = 256 << 10;
 /// With less room than this a read is not worth its call.
 const READ_BYTES_MIN: usize = 1 << 10;
 
@@ -26,8 +29,8 @@ pub(crate) struct Lease {
     pub io: Wire,
     /// What has come and was not taken.
     read: BytesMut,
-    /// Whether the last read took all the room there was.
-    filled: bool,
+    /// Bytes of the last reads, as far as each took all the room there was.
+    filled: usize,
     /// Bytes of interim responses before the one that is waited for.
     interim_bytes: usize,
     /// Whom it leads to, while a request has it.
@@ -71,7 +74,7 @@ impl Lease {
             io,
             open,
             read: BytesMut::new(),
-            filled: false,
+            filled: 0,
             interim_bytes: 0,
             endpoint: Some(Rc::clone(endpoint)),
             link,
@@ -140,7 +143,11 @@ impl Lease {
                 Part::Refused => return Poll::Ready(Some(Err(Broken::Malformed))),
                 Part::More => {}
             }
-            let room = if self.filled { READ_BYTES_LONG } else { READ_BYTES };
+            let room = match self.filled {
+                0 => READ_BYTES,
+                LONGER_AFTER_BYTES.. => READ_BYTES_LONGER,
+                _ => READ_BYTES_LONG,
+            };
             match ready!(self.poll_fill(cx, room)) {
                 Ok(1..) => {}
                 Ok(0) if *body == Download::Close => *body = Download::Closed,
@@ -159,7 +166,7 @@ impl Lease {
         // The future holds nothing between polls.
         let read = std::pin::pin!(self.io.read_buf(&mut self.read));
         let read = ready!(read.poll(cx)).map_err(|_| Broken::Closed)?;
-        self.filled = read == left;
+        self.filled = if read == left { self.filled.saturating_add(read) } else { 0 };
         Poll::Ready(Ok(read))
     }
 

@@ -162,6 +162,7 @@ fn check_limits(limits: &Limits, problems: &mut Vec<Problem>) {
     within("header_bytes_max", size(limits.header_bytes_max), 1024, 1 << 20);
     within("header_count_max", size(limits.header_count_max), 8, 4096);
     within("request_line_bytes_max", size(limits.request_line_bytes_max), 256, 65_534);
+    within("response_unsent_bytes_max", u64::from(limits.response_unsent_bytes_max), 0, 1 << 30);
     within("chunk_bytes_max", limits.chunk_bytes_max, 1, i64::MAX as u64);
     within("trailer_bytes_max", size(limits.trailer_bytes_max), 256, 16_383);
     within("drain_bytes_max", size(limits.drain_bytes_max), 0, 1 << 30);

@@ -133,3 +133,25 @@ fn slow_clients_are_closed_by_their_bounds_while_others_are_served() {
         assert!(after.open <= 1, "{after:?}");
     });
 }
+
+/// Little of it is taken from the upstream, and an end in order would leave what it was sent with the kernel, for as long as the client likes.
+#[test]
+fn who_does_not_take_its_response_is_reset() {
+    run(async {
+        let config = json!({"timeouts": {"sweep_interval_ms": 10, "body_idle_timeout_ms": 200}});
+        let gateway = Gateway::start(everything_to(service().await), config);
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut client = socket.connect(gateway.addr).await.unwrap();
+        client.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let event = gateway.events(1).await.remove(0);
+        assert_eq!(event.outcome, Outcome::ClientClosed);
+        // What the kernel takes for it beyond its own window, and what the gateway holds.
+        let taken = event.head.response_bytes;
+        assert!(taken < 512 << 10, "{taken} bytes of a response that nobody reads");
+        let mut got = Vec::new();
+        let error = tokio::time::timeout(PATIENCE, client.read_to_end(&mut got)).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        assert!(got.starts_with(b"HTTP/1.1 200 "));
+    });
+}
