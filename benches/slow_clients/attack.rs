@@ -1,10 +1,11 @@
-//! Clients that do not behave, from a thread of their own.
+//! Clients that do not behave, from a thread of their own, which runs when nobody else on its CPU wants to: they stand for
+//! other machines.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// How often a slow client moves.
@@ -67,6 +68,7 @@ impl Attackers {
         let count = if matches!(attack, Attack::Resets | Attack::Pings) { FLOODS } else { slow };
         let theirs = Arc::clone(&shared);
         let body = move || {
+            super::house::yield_to_all();
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
                 return;
             };
@@ -122,7 +124,8 @@ async fn attacker(attack: Attack, at: SocketAddr, shared: Arc<Shared>) {
         match attack {
             Attack::Heads => drip(stream, b"GET / HTTP/1.1\r\nHost: bench\r\nX-A: ", b"a").await,
             Attack::Bodies => {
-                drip(stream, b"POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: 100000\r\n\r\n", b"b").await
+                drip(stream, b"POST /big HTTP/1.1\r\nHost: bench\r\nContent-Length: 100000\r\n\r\n", b"b")
+                    .await
             }
             Attack::Readers => sip(stream).await,
             Attack::Resets | Attack::Pings => flood(stream, attack).await,
@@ -159,7 +162,10 @@ async fn sip(mut stream: TcpStream) {
     }
     let mut byte = [0; 1];
     while stream.read(&mut byte).await.is_ok_and(|read| read > 0) {
-        tokio::time::sleep(DRIP).await;
+        // Behind what has come a reset would be read only when all of it is.
+        if let Ok(Ok(_reset)) = tokio::time::timeout(DRIP, stream.ready(Interest::ERROR)).await {
+            return;
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The gateway under test and the origin behind it.
+//! The gateways and the origins behind them.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -8,6 +8,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Time-outs of the gateway, so that a phase sees them at work.
 pub const TIMEOUT_MS: u64 = 5000;
+
+/// Puts the calling thread behind all others of its CPU.
+pub fn yield_to_all() {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: plain numbers; 0 is the calling thread.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const param) } != 0 {
+        eprintln!("benches/slow_clients: {}", std::io::Error::last_os_error());
+    }
+}
 
 /// Raises what may be open, and keeps this process off the gateway's CPU.
 pub fn prepare(slow: usize) -> Result<(), String> {
@@ -32,7 +41,20 @@ pub fn prepare(slow: usize) -> Result<(), String> {
     }
 }
 
-/// The gateway.
+/// Where the slow and those that behave go: each has an origin of its own.
+#[derive(Clone, Copy)]
+pub struct Origins {
+    good: SocketAddr,
+    slow: SocketAddr,
+}
+
+impl Origins {
+    pub fn start() -> Result<Self, String> {
+        Ok(Self { good: origin(false)?, slow: origin(true)? })
+    }
+}
+
+/// A gateway.
 pub struct House {
     pub addr: SocketAddr,
     child: Child,
@@ -40,10 +62,9 @@ pub struct House {
 }
 
 impl House {
-    /// Starts origin and gateway.
-    pub fn start() -> Result<Self, String> {
-        // Each on a thread of its own: what is slow is not to be the origin of those that behave.
-        let (origin, large) = (origin()?, origin()?);
+    /// Starts it; one that is `elsewhere` has CPU 0 only as far as the other leaves it, as if it ran on another machine.
+    pub fn start(origins: Origins, elsewhere: bool) -> Result<Self, String> {
+        let Origins { good, slow } = origins;
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let addr = free()?;
         let path = folder.path().join("tollhouse.yaml");
@@ -52,12 +73,15 @@ impl House {
              limits: {{connections_per_client_max: 0}}\n  \
              timeouts: {{header_timeout_ms: {TIMEOUT_MS}, body_idle_timeout_ms: {TIMEOUT_MS}}}\n\
              collector:\n  metrics: {{listen: '127.0.0.1:0'}}\nanalytics:\n  listen: '127.0.0.1:0'\nservices:\n  \
-             - name: origin\n    url: http://{origin}\n    routes: [{{name: all, paths: [/], strip_path: false}}]\n  \
-             - name: large\n    url: http://{large}\n    routes: [{{name: big, paths: [/big], strip_path: false}}]\n"
+             - name: origin\n    url: http://{good}\n    routes: [{{name: all, paths: [/], strip_path: false}}]\n  \
+             - name: slow\n    url: http://{slow}\n    routes: [{{name: big, paths: [/big], strip_path: false}}]\n"
         );
         std::fs::write(&path, text).map_err(|error| error.to_string())?;
+        let policy: &[&str] = if elsewhere { &["chrt", "-i", "0"] } else { &[] };
         let child = Command::new("taskset")
-            .args(["-c", "0", env!("CARGO_BIN_EXE_tollhouse"), "run", "--config"])
+            .args(["-c", "0"])
+            .args(policy)
+            .args([env!("CARGO_BIN_EXE_tollhouse"), "run", "--config"])
             .arg(&path)
             .arg("--data")
             .arg(folder.path().join("data"))
@@ -83,9 +107,9 @@ impl House {
         Ok(line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0))
     }
 
-    /// Its resident memory.
-    pub fn rss_kib(&self) -> Result<u64, String> {
-        self.status("VmRSS:")
+    /// Its own resident memory, without files that it has mapped.
+    pub fn own_kib(&self) -> Result<u64, String> {
+        self.status("RssAnon:")
     }
 
     /// Waits until what an attack has left behind is gone.
@@ -115,9 +139,12 @@ fn free() -> Result<SocketAddr, String> {
 }
 
 /// Answers `/big` without an end, other GETs by a word, and waits for bodies, from a thread of its own.
-fn origin() -> Result<SocketAddr, String> {
+fn origin(yields: bool) -> Result<SocketAddr, String> {
     let (sender, addr) = std::sync::mpsc::sync_channel(1);
     let body = move || {
+        if yields {
+            yield_to_all();
+        }
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async move {
             let Ok(listener) = listen() else { return };
