@@ -58,4 +58,4 @@ pub mod fuzz;
 pub use accept::ConnectionCounts;
 pub use plan::{Plan, validate};
 pub use reload::{ReloadError, Reloaded, Reloader};
-pub use start::{Bound, DrainReport, Running, StartError, start};
+pub use start::{Bound, DrainReport, OpenSocket, Running, StartError, start, take_over};
