@@ -37,6 +37,9 @@ pub enum Command {
     /// Make the gateway of a data folder read its configuration again, and say how that went.
     #[command(after_help = RELOAD_HELP)]
     Reload(PartArgs),
+    /// Replace the gateway of a data folder by a new process of its program, without refusing a connection.
+    #[command(after_help = UPGRADE_HELP)]
+    Upgrade(PartArgs),
     /// Say what is wrong with a configuration: exit 0 good, 1 bad, 2 none.
     Check(CheckArgs),
     /// Write a native configuration that does what a declarative file of Kong does.
@@ -66,10 +69,16 @@ const RUN_EXAMPLES: &str = "Examples:
   TOLLHOUSE_ANALYTICS__LISTEN=127.0.0.1:0 tollhouse run
 
 SIGTERM or SIGINT drains: open requests end, everything recorded is stored, then exit 0. A second one exits at once.
-SIGHUP, or a change of the file, puts a new configuration in force without dropping a request.";
+SIGHUP, or a change of the file, puts a new configuration in force without dropping a request.
+SIGUSR2 starts the program anew with --take-over, as `tollhouse upgrade` does.";
 
 const RELOAD_HELP: &str =
     "Exit codes: 0 in force, 1 refused (the configuration of before stays), 3 no gateway runs.";
+
+const UPGRADE_HELP: &str =
+    "The program is started from where the running one was, with the same arguments and --take-over.
+
+Exit codes: 0 the new process serves, 1 it does not (the old one serves on), 3 no gateway runs.";
 
 /// Where the configuration of the gateway comes from.
 #[derive(Clone, Debug, Args)]
@@ -86,6 +95,10 @@ pub struct RunArgs {
     /// Run a declarative file of Kong; other settings come from TOLLHOUSE_ variables.
     #[arg(long, value_name = "FILE")]
     pub kong: Option<PathBuf>,
+    /// Take the place of the gateway that runs on the data folder: its sockets and all that waits in them. If none runs,
+    /// this is a start like any other.
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 /// Where the configuration of a part behind the gateway comes from.

@@ -17,6 +17,12 @@ mod reload;
 
 mod signals;
 
+mod notify;
+
+mod handover;
+
+mod parts;
+
 mod run;
 
 mod query;
@@ -48,6 +54,7 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Collector(args) => run::part(&args, Role::Collector),
         Command::Analytics(args) => run::part(&args, Role::Analytics),
         Command::Reload(args) => reload::ask(&args),
+        Command::Upgrade(args) => handover::ask(&args),
         Command::Check(args) => check::check(&args),
         Command::Convert(args) => convert::convert(&args),
         Command::Query(args) => query::query(&args),

@@ -9,16 +9,18 @@
 //! A collector or analytics that die beside a gateway change no request: it goes on, the events wait in the spool, the
 //! log says so until the end, and the exit code is 1.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use event::layout::{DataFolder, LedgerRow};
-use event::spool::{Spool, Writer};
+use event::layout::DataFolder;
 
 use crate::cli::{PartArgs, RunArgs};
 use crate::config::{self, Config, Loaded, LogConfig, LogFormat, Plans, Role, Sources};
 use crate::failure::Failure;
+use crate::handover::{self, Giver, Handed, Program};
+use crate::notify;
+use crate::parts::{self, Parts};
 use crate::reload::{Again, Reloads};
 use crate::signals::Signals;
 use crate::sources;
@@ -38,20 +40,30 @@ pub fn gateway(args: &RunArgs, role: Role) -> Result<ExitCode, Failure> {
             "--kong takes the place of a file: leave --config and --upstream away, or `tollhouse convert` it";
         return Err(Failure::Usage(text.into()));
     }
+    let take_over = args.take_over;
     let args = args.clone();
     let again: Again = Box::new(move || {
         let (config, data, kong) = (args.config.as_deref(), args.data.as_deref(), args.kong.as_deref());
         sources::for_gateway(config, data, args.upstream.as_deref(), kong, sources::variables()?)
     });
-    run(again()?, role, Some(again))
+    run(again()?, role, Start { again: Some(again), take_over })
 }
 
 /// `collector` and `analytics`.
 pub fn part(args: &PartArgs, role: Role) -> Result<ExitCode, Failure> {
-    run(sources::for_part(args.config.as_deref(), args.data.as_deref(), sources::variables()?)?, role, None)
+    let sources = sources::for_part(args.config.as_deref(), args.data.as_deref(), sources::variables()?)?;
+    run(sources, role, Start { again: None, take_over: false })
 }
 
-fn run(sources: Sources, role: Role, again: Option<Again>) -> Result<ExitCode, Failure> {
+/// What a gateway starts with besides its configuration.
+struct Start {
+    /// Finds out anew what the configuration is read from.
+    again: Option<Again>,
+    /// Whether it takes the place of a gateway that runs.
+    take_over: bool,
+}
+
+fn run(sources: Sources, role: Role, start: Start) -> Result<ExitCode, Failure> {
     let loaded = config::load::<Config>(sources)?;
     let plans = config::validate(&loaded, role)?;
     // Every TLS use in the process takes this provider; a second install cannot happen, there is one `run`.
@@ -69,16 +81,11 @@ fn run(sources: Sources, role: Role, again: Option<Again>) -> Result<ExitCode, F
         .enable_all()
         .build()
         .map_err(|error| Failure::part("cannot start a runtime", error))?;
-    runtime.block_on(live(&loaded, plans, role, again))
+    runtime.block_on(live(&loaded, plans, role, start))
 }
 
-/// Starts the parts of the role, waits for a signal, and drains them.
-async fn live(
-    loaded: &Loaded<Config>,
-    plans: Plans,
-    role: Role,
-    again: Option<Again>,
-) -> Result<ExitCode, Failure> {
+/// Starts the parts of the role, waits for a signal or for a process that takes over, and drains them.
+async fn live(loaded: &Loaded<Config>, plans: Plans, role: Role, start: Start) -> Result<ExitCode, Failure> {
     let config = &loaded.value;
     // Before anything starts: a signal during the start must not kill half of it.
     let mut signals = Signals::new().map_err(|error| Failure::part("cannot listen for signals", error))?;
@@ -90,44 +97,138 @@ async fn live(
         tracing::warn!("{note}");
     }
     let version = plans.proxy.as_ref().map_or(0, proxy::Plan::version);
-    let mut parts = start(config, plans, &folder)?;
-    let reloads = match (&parts.gateway, again) {
-        (Some((running, _)), Some(again)) => {
-            let reloads = Reloads::start(running.reloader(), loaded, role, again, &folder, version);
-            Some(reloads.map_err(|error| Failure::part("cannot start a thread", error))?)
-        }
-        _ => None,
-    };
-    announce(&parts).map_err(|error| Failure::part("cannot write to standard output", error))?;
+    let Begun { mut parts, mut dead, ends } =
+        begin(config, plans, &folder, start.take_over, &mut signals).await?;
+    let (mut reloads, mut giver) = (None, None);
+    if let (Some((running, _)), Some(again)) = (&parts.gateway, start.again) {
+        let begun = Reloads::start(running.reloader(), loaded, role, again, &folder, version);
+        reloads = Some(begun.map_err(|error| Failure::part("cannot start a thread", error))?);
+        giver = offer(&parts, config, &folder);
+    }
+    parts::announce(&parts).map_err(|error| Failure::part("cannot write to standard output", error))?;
+    notify::ready();
 
-    let whole = stay(&mut parts, &mut signals, reloads.as_ref()).await;
+    let handed = match ends {
+        true => None,
+        false => stay(&mut parts, &mut dead, &mut signals, reloads.as_ref(), giver.as_mut()).await,
+    };
     tokio::spawn(async move {
         let code = signals.second().await;
         tracing::warn!("second signal: leaving at once; what is in the spool is stored by the next start");
         std::process::exit(code);
     });
-    let books = drain(parts).await;
-    if let Err(error) = account(&books) {
-        tracing::warn!(%error, "the last books were not printed");
+    if let Some(giver) = giver {
+        giver.close().await;
     }
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // It writes to the folder, too.
+    drop(reloads);
+    match &handed {
+        Some(handed) => notify::handed_over(handed.pid),
+        None => notify::stopping(),
+    }
+    let told = match handed {
+        Some(handed) => {
+            let (pid, version) = (handed.pid, handed.version.clone());
+            tracing::info!(
+                pid,
+                version,
+                "another process has taken over: this one answers what is under way"
+            );
+            parts::retire(parts, handed, config.upgrade.idle_timeout()).await;
+            parts::say(&format!("handed over to process {pid}"))
+        }
+        None => parts::account(&parts::drain(parts).await),
+    };
+    if let Err(error) = told {
+        tracing::warn!(%error, "the last line was not printed");
+    }
+    Ok(if dead.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Waits for a signal or for the death of a part without which the process is of no use. Says whether all parts live.
-async fn stay(parts: &mut Parts, signals: &mut Signals, reloads: Option<&Reloads>) -> bool {
+/// Parts that serve.
+struct Begun {
+    parts: Parts,
+    /// Those that should be there and are not.
+    dead: Vec<String>,
+    /// Whether a signal came meanwhile.
+    ends: bool,
+}
+
+/// Starts the parts, in the place of a process that serves if that is asked for.
+async fn begin(
+    config: &Config,
+    plans: Plans,
+    folder: &DataFolder,
+    take_over: bool,
+    signals: &mut Signals,
+) -> Result<Begun, Failure> {
+    let taking = if take_over { handover::take(folder, config.upgrade.timeout()).await? } else { None };
+    let Some(taking) = taking else {
+        if take_over {
+            tracing::info!(
+                "no gateway runs on the data folder, or none that hands over: this is a start like any other"
+            );
+        }
+        let parts = parts::start(config, plans, folder)?;
+        return Ok(Begun { parts, dead: Vec::new(), ends: false });
+    };
+    let (pid, version) = (taking.pid, taking.version.clone());
+    tracing::info!(pid, version, sockets = taking.inherited.sockets.len(), "taking over");
+    let mut half = parts::take_over(config, plans, folder, taking).await?;
+    let completed = tokio::select! {
+        completed = half.complete(config, folder) => Some(completed),
+        () = signals.first(None, None) => None,
+    };
+    match completed {
+        Some(Ok(dead)) => {
+            tracing::info!(pid, version, "taken over");
+            Ok(Begun { parts: half.parts, dead, ends: false })
+        }
+        Some(Err(failure)) => {
+            parts::drain(half.parts).await;
+            Err(failure)
+        }
+        None => Ok(Begun { parts: half.parts, dead: Vec::new(), ends: true }),
+    }
+}
+
+/// Waits for a process that takes over, from here on. A gateway serves without it as well.
+fn offer(parts: &Parts, config: &Config, folder: &DataFolder) -> Option<Giver> {
+    let begin = || {
+        let Some(goods) = parts::goods(parts, config)? else { return Ok(None) };
+        Giver::start(folder, goods, config.upgrade.timeout(), Program::of_this_process()?).map(Some)
+    };
+    let begun: std::io::Result<_> = begin();
+    begun.unwrap_or_else(|error| {
+        tracing::warn!(%error, "there is no hand-over socket: an upgrade of this process needs a restart");
+        None
+    })
+}
+
+/// Waits for a signal, for the death of a part without which the process is of no use, or for a process that has taken
+/// over, which is given then.
+async fn stay(
+    parts: &mut Parts,
+    dead: &mut Vec<String>,
+    signals: &mut Signals,
+    reloads: Option<&Reloads>,
+    mut giver: Option<&mut Giver>,
+) -> Option<Handed> {
     let alone = parts.gateway.is_none();
-    let mut dead: Vec<String> = Vec::new();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     let mut remind = tokio::time::interval(REMIND_INTERVAL);
+    let launcher = giver.as_ref().map(|giver| giver.launcher());
     loop {
         let died = tokio::select! {
-            () = signals.first(reloads) => return dead.is_empty(),
-            thread = gateway_ended(&mut parts.gateway) => {
+            () = signals.first(reloads, launcher.as_ref()) => return None,
+            handed = taken_over(&mut giver) => return Some(handed),
+            thread = parts::gateway_ended(&mut parts.gateway) => {
                 tracing::error!(thread, "the gateway has lost a thread: draining the others, then exit with 1");
-                return false;
+                dead.push(format!("gateway ({thread})"));
+                return None;
             }
-            thread = collector_ended(&mut parts.collector) => format!("collector ({thread})"),
-            () = analytics_ended(&mut parts.analytics) => "analytics".to_owned(),
+            thread = parts::collector_ended(&mut parts.collector) => format!("collector ({thread})"),
+            () = parts::analytics_ended(&mut parts.analytics) => "analytics".to_owned(),
             _ = look.tick() => match &parts.gateway {
                 Some((_, spool)) if !spool.is_kept() && !dead.iter().any(|part| part == "spool keeper") => {
                     "spool keeper".to_owned()
@@ -142,148 +243,21 @@ async fn stay(parts: &mut Parts, signals: &mut Signals, reloads: Option<&Reloads
             }
         };
         tracing::error!(part = died, "a part has died; the cause stands above");
+        dead.push(died);
         if alone {
-            return false;
+            return None;
         }
         tracing::error!(
             "requests are served as before; what is recorded waits in the spool, which is bounded"
         );
-        dead.push(died);
     }
 }
 
-/// Ready with the name of a thread of the gateway that has ended; never, when there is no gateway.
-async fn gateway_ended(gateway: &mut Option<(proxy::Running, Spool)>) -> String {
-    match gateway {
-        Some((running, _)) => running.ended().await,
+async fn taken_over(giver: &mut Option<&mut Giver>) -> Handed {
+    match giver {
+        Some(giver) => giver.handed().await,
         None => std::future::pending().await,
     }
-}
-
-async fn collector_ended(collector: &mut Option<collector::Running>) -> &'static str {
-    match collector {
-        Some(running) => running.ended().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn analytics_ended(analytics: &mut Option<analytics::Running>) {
-    match analytics {
-        Some(running) => running.ended().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The last line of a process that ran a collector.
-fn account(books: &[LedgerRow]) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    for row in books {
-        writeln!(
-            out,
-            "stopped: {} requests recorded, {} dropped, ledger {}",
-            row.stored,
-            row.dropped,
-            if row.balances() && row.in_flight == 0 { "balanced" } else { "NOT balanced" }
-        )?;
-    }
-    out.flush()
-}
-
-/// The parts that run.
-pub struct Parts {
-    /// The gateway and the spool it records into.
-    pub gateway: Option<(proxy::Running, Spool)>,
-    /// The collector.
-    pub collector: Option<collector::Running>,
-    /// The analytics.
-    pub analytics: Option<analytics::Running>,
-}
-
-/// Starts the parts that have a plan: the spool, which holds the folder's lock, then what reads it, then the gateway.
-/// To be called on a runtime.
-pub fn start(config: &Config, plans: Plans, folder: &DataFolder) -> Result<Parts, Failure> {
-    let open = |plan: proxy::Plan| -> Result<(proxy::Plan, Spool, Vec<Writer>), Failure> {
-        let opened = Spool::open(&config.spool, &folder.spool(), &config.node(), plan.threads());
-        let (spool, writers) = opened.map_err(|error| Failure::part("cannot open the spool", error))?;
-        Ok((plan, spool, writers))
-    };
-    let spool = plans.proxy.map(open).transpose()?;
-    let collector = plans
-        .collector
-        .map(|plan| {
-            collector::start(plan, folder)
-                .map_err(|error| Failure::start("cannot start the collector", &error))
-        })
-        .transpose()?;
-    let analytics = plans
-        .analytics
-        .map(|plan| {
-            analytics::start(plan, folder)
-                .map_err(|error| Failure::start("cannot start the analytics", &error))
-        })
-        .transpose()?;
-    let gateway = spool
-        .map(|(plan, spool, writers)| {
-            let begin = || {
-                let mut running = proxy::start(plan, writers)?;
-                running.show_upstreams(folder, &config.node())?;
-                Ok((running, spool))
-            };
-            begin().map_err(|error: proxy::StartError| Failure::start("cannot start the gateway", &error))
-        })
-        .transpose()?;
-    Ok(Parts { gateway, collector, analytics })
-}
-
-/// One line for each listener, for people and for scripts: a word, a blank, a URL. Those of the gateway
-/// come in the order of `gateway.listen`, those of streams (`stream`) in that of `gateway.stream_listen`; `ready` comes
-/// last.
-fn announce(parts: &Parts) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    for bound in parts.gateway.iter().flat_map(|(running, _)| &running.listeners) {
-        let (word, scheme) = match (bound.stream, bound.tls) {
-            (false, false) => ("gateway", "http"),
-            (false, true) => ("gateway", "https"),
-            (true, false) => ("stream", "tcp"),
-            (true, true) => ("stream", "tls"),
-        };
-        writeln!(out, "{word} {scheme}://{}", bound.addr)?;
-    }
-    if let Some(running) = &parts.collector {
-        writeln!(out, "metrics http://{}/metrics", running.metrics_addr)?;
-    }
-    if let Some(running) = &parts.analytics {
-        writeln!(out, "sql http://{}/sql", running.addr)?;
-    }
-    writeln!(out, "ready")?;
-    out.flush()
-}
-
-/// Ends the parts in the order of a request's journey; the books at the end come from the collector.
-pub async fn drain(parts: Parts) -> Vec<LedgerRow> {
-    if let Some((running, spool)) = parts.gateway {
-        let grace = running.reloader().drain_timeout();
-        let report = running.drain(grace).await;
-        if report.requests_cut > 0 {
-            tracing::warn!(
-                requests = report.requests_cut,
-                "cut: they did not end within gateway.timeouts.drain_timeout_ms"
-            );
-        }
-        spool.close();
-    }
-    let mut books = Vec::new();
-    if let Some(running) = parts.collector {
-        let report = running.shutdown().await;
-        if !report.drained {
-            tracing::warn!("not all of the spool was stored in time; the next start stores the rest");
-        }
-        books = report.ledger.into_iter().filter(|row| row.sink == "parquet").collect();
-    }
-    if let Some(running) = parts.analytics {
-        running.shutdown().await;
-    }
-    books
 }
 
 fn start_log(config: &LogConfig) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::handover::Launcher;
 use crate::reload::Reloads;
 
 /// A signal that comes again so soon is one that was sent twice, as `timeout` does: to a process and to its group.
@@ -22,6 +23,7 @@ pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    upgrade: Signal,
     /// The first that ended it, and when that was.
     first: Option<(End, Instant)>,
 }
@@ -33,13 +35,14 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
             first: None,
         })
     }
 
     /// Ready with the first that ends the process. A terminal that closes, or an operator who expects a reload, does not
     /// end a gateway.
-    pub async fn first(&mut self, reloads: Option<&Reloads>) {
+    pub async fn first(&mut self, reloads: Option<&Reloads>, launcher: Option<&Launcher>) {
         let end = loop {
             tokio::select! {
                 _ = self.interrupt.recv() => break End::Interrupt,
@@ -47,6 +50,10 @@ impl Signals {
                 _ = self.hangup.recv() => match reloads {
                     Some(reloads) => reloads.ask(),
                     None => tracing::warn!("SIGHUP changes nothing: this part reads its configuration at start"),
+                },
+                _ = self.upgrade.recv() => match launcher {
+                    Some(launcher) => launcher.upgrade(),
+                    None => tracing::warn!("SIGUSR2 changes nothing: this process hands nothing over"),
                 },
             }
         };

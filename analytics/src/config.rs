@@ -67,6 +67,13 @@ pub struct Plan {
     pub(crate) config: AnalyticsConfig,
 }
 
+impl Plan {
+    /// Where `/sql` is to answer.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+}
+
 /// Checks a configuration. Pure: nothing is opened or resolved.
 ///
 /// # Errors

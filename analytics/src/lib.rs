@@ -41,4 +41,4 @@ mod door;
 mod serve;
 
 pub use config::{AnalyticsConfig, Plan, validate};
-pub use serve::{Running, StartError, start};
+pub use serve::{Running, StartError, start, start_on};

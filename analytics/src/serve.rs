@@ -4,7 +4,7 @@
 //! with a line `{"error": ...}`, and in every format the connection is cut, so that no client takes half an answer
 //! for a whole one.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,12 +66,22 @@ pub enum StartError {
 pub struct Running {
     /// The bound address.
     pub addr: SocketAddr,
+    /// Another descriptor of the listener, for a process that takes over.
+    listener: TcpListener,
     stop: Option<oneshot::Sender<()>>,
     stopped: Option<oneshot::Receiver<()>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Running {
+    /// The listener, for another process to go on with: who waits in its queue is answered by either.
+    ///
+    /// # Errors
+    /// When the system gives no further descriptor.
+    pub fn listener(&self) -> std::io::Result<TcpListener> {
+        self.listener.try_clone()
+    }
+
     /// Ready when the service has ended though nobody told it to.
     pub async fn ended(&mut self) {
         match &mut self.stopped {
@@ -113,8 +123,19 @@ const ANSWERS: &str = "here are /sql (POST a statement, or GET with q=), /health
 pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
     let addr = plan.listen;
     let refused = |source| StartError::Listen { addr, source };
-    let listener = std::net::TcpListener::bind(addr).map_err(refused)?;
+    let listener = TcpListener::bind(addr).map_err(refused)?;
+    start_on(listener, plan, folder)
+}
+
+/// The same on a listener that another process had.
+///
+/// # Errors
+/// [`StartError`].
+pub fn start_on(listener: TcpListener, plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
+    let addr = plan.listen;
+    let refused = |source| StartError::Listen { addr, source };
     listener.set_nonblocking(true).map_err(refused)?;
+    let kept = listener.try_clone().map_err(refused)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(plan.threads)
         .max_blocking_threads(usize::from(plan.config.concurrency_max) + BLOCKING_SPARE)
@@ -157,7 +178,8 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
         // Nobody waits after a drop.
         let _nobody = ended.send(());
     });
-    Ok(Running { addr, stop: Some(stop), stopped: Some(stopped), runtime: Some(runtime) })
+    let (stop, stopped, runtime) = (Some(stop), Some(stopped), Some(runtime));
+    Ok(Running { addr, listener: kept, stop, stopped, runtime })
 }
 
 /// Queries give way to the gateway on the same cores.

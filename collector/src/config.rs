@@ -1,5 +1,7 @@
 //! What an operator can say about the collector, and the check that turns it into a plan.
 
+use std::net::SocketAddr;
+
 use event::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -115,6 +117,13 @@ impl Default for ParquetConfig {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) config: CollectorConfig,
+}
+
+impl Plan {
+    /// Where `/metrics` is to answer.
+    pub fn listen(&self) -> SocketAddr {
+        self.config.metrics.listen
+    }
 }
 
 /// Checks the whole configuration.

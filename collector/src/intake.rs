@@ -6,14 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use event::hot::Watermarks;
 use event::layout::{DataFolder, LedgerRow};
-use event::spool::{Counters, LaneReader, Position};
+use event::spool::{Counters, LaneReader, Position, place_of};
 
+use crate::Flags;
 use crate::adapters::{AdapterCount, Adapters};
 use crate::columns::{ColumnsError, Rows};
 use crate::compare::is_same;
@@ -29,6 +30,9 @@ const ROUNDS_PER_FLUSH: u32 = 4;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// The books are brought up to date with what is stored, at most and at least so often.
 const LEDGER_INTERVALS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+/// Longest that the end waits for adapters, and that it does while another collector waits to go on.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+const LEAVE_GRACE: Duration = Duration::from_secs(1);
 /// Shortest pause after a failed write; it doubles up to `retry_interval_ms`.
 const RETRY_MIN: Duration = Duration::from_millis(10);
 
@@ -66,7 +70,8 @@ pub(crate) struct Intake {
     pending: Option<RecordBatch>,
     marks: Watermarks,
     lanes: BTreeMap<u16, Lane>,
-    counters: Option<Counters>,
+    /// By bank: of the gateway that serves, and of those that handed over to it.
+    counters: BTreeMap<u16, Counters>,
     books: ledger::Books,
     looked: Option<Instant>,
     retry: Option<(Instant, Duration)>,
@@ -98,7 +103,7 @@ impl Intake {
             pending: None,
             marks,
             lanes: BTreeMap::new(),
-            counters: None,
+            counters: BTreeMap::new(),
             books: ledger::Books::new(folder, shared),
             looked: None,
             retry: None,
@@ -109,20 +114,23 @@ impl Intake {
         }
     }
 
-    /// Reads until `stop` is set and the spool is at its end, or until `abandon` says that time is up.
+    /// Reads until the flags say `stop` and the spool is at its end, or `leave`: then what was read is stored, and the
+    /// rest is another collector's; or until `abandon` says that time is up.
     ///
     /// # Errors
     /// If rows do not fit the schema; nothing of them is acknowledged.
-    pub(crate) fn run(mut self, stop: &AtomicBool, abandon: &AtomicBool) -> Result<Done, ColumnsError> {
+    pub(crate) fn run(mut self, flags: &Flags) -> Result<Done, ColumnsError> {
         let pace = Duration::from_millis(self.plan.config.flush_interval_ms.into()) / ROUNDS_PER_FLUSH;
         let drained = loop {
-            if abandon.load(Ordering::Acquire) {
+            if flags.abandon.load(Ordering::Acquire) {
                 break false;
             }
+            let leaving = flags.leave.load(Ordering::Acquire);
             // Looked at before reading: what was in the spool when it was set is read after it.
-            let stopping = stop.load(Ordering::Acquire);
+            let stopping = leaving || flags.stop.load(Ordering::Acquire);
             self.look(stopping);
-            let (read, more) = if self.pending.is_none() { self.read() } else { (0, false) };
+            let reads = self.pending.is_none() && !leaving;
+            let (read, more) = if reads { self.read() } else { (0, false) };
             self.flush(stopping && read == 0)?;
             self.adapters.flush();
             let at_end = stopping && read == 0 && self.pending.is_none() && self.rows.len() == 0;
@@ -143,7 +151,11 @@ impl Intake {
         }
         self.write_ledger();
         let drain = Duration::from_millis(self.plan.config.drain_timeout_ms.into());
-        let grace = if drained { drain.min(Duration::from_secs(5)) } else { Duration::ZERO };
+        let grace = match drained {
+            true if flags.leave.load(Ordering::Acquire) => drain.min(LEAVE_GRACE),
+            true => drain.min(DRAIN_GRACE),
+            false => Duration::ZERO,
+        };
         let ledger = self.ledger(&[]);
         let Self { adapters, mut books, total_rows, .. } = self;
         // What the adapters still had on the way is settled now: the books say how.
@@ -171,11 +183,20 @@ impl Intake {
             }
             Err(error) => tracing::warn!(%error, "cannot list the spool"),
         }
-        // A new gateway makes a new file. None yet, when no gateway ever ran.
-        if self.counters.as_ref().is_none_or(|counters| !counters.is_current(&self.spool))
-            && let Ok(counters) = Counters::open(&self.spool)
-        {
-            self.counters = Some(counters);
+        self.look_at_counters();
+    }
+
+    /// A new gateway makes a new file, and removes those of gateways that are gone. None yet, when no gateway ever ran.
+    fn look_at_counters(&mut self) {
+        let Ok(banks) = Counters::banks(&self.spool) else { return };
+        self.counters.retain(|bank, _| banks.contains(bank));
+        for bank in banks {
+            let known = self.counters.get(&bank);
+            if known.is_none_or(|counters| !counters.is_current(&self.spool))
+                && let Ok(counters) = Counters::open(&self.spool, bank)
+            {
+                self.counters.insert(bank, counters);
+            }
         }
     }
 
@@ -329,10 +350,11 @@ impl Intake {
         for lane in self.lanes.values_mut() {
             let durable = lane.key.as_ref().and_then(|key| self.store.durable().get(key));
             let Some(position) = durable else { continue };
-            if let Some(counters) = &self.counters
+            let (bank, core) = place_of(lane.reader.core());
+            if let Some(counters) = self.counters.get(&bank)
                 && counters.life_us() == position.life_us
             {
-                counters.set_stored(lane.reader.core(), position.ordinal);
+                counters.set_stored(core, position.ordinal);
             }
             if let Err(error) = lane.reader.release(position.sequence) {
                 tracing::warn!(core = lane.reader.core(), %error, "a stored segment cannot be unlinked");
@@ -352,25 +374,28 @@ impl Intake {
         let key = self.lanes.values().find_map(|lane| lane.key.as_ref());
         let node = key.and_then(|key| key.rsplit_once('/')).map_or("", |(node, _)| node);
         let accounts = self.lanes.values().map(|lane| ledger::LaneAccount {
-            core: lane.reader.core(),
+            lane: lane.reader.core(),
             stored: lane.stored,
             recovered: lane.recovered,
             corrupt: lane.reader.corrupt_records(),
         });
-        let mut rows = vec![ledger::table_row(node, self.counters.as_ref(), &accounts.collect::<Vec<_>>())];
+        let mut rows = vec![ledger::table_row(node, self.counters.values(), &accounts.collect::<Vec<_>>())];
         rows.extend(counts.iter().map(|count| ledger::adapter_row(node, count)));
         rows
     }
 }
 
 /// How many of the last `read` events were left by an earlier life of the gateway.
-fn recovered(reader: &LaneReader, read: usize, counters: &mut Option<Counters>, spool: &Path) -> u64 {
+fn recovered(reader: &LaneReader, read: usize, counters: &mut BTreeMap<u16, Counters>, spool: &Path) -> u64 {
     let Some(position) = reader.position().filter(|_| read > 0) else { return 0 };
-    if counters.as_ref().is_none_or(|counters| counters.life_us() < position.life_us) {
+    let (bank, _) = place_of(reader.core());
+    if counters.get(&bank).is_none_or(|counters| counters.life_us() < position.life_us)
+        && let Ok(newer) = Counters::open(spool, bank)
+    {
         // A gateway has started since the last look.
-        *counters = Counters::open(spool).ok();
+        counters.insert(bank, newer);
     }
-    match counters {
+    match counters.get(&bank) {
         Some(counters) if counters.life_us() == position.life_us => {
             (read as u64).saturating_sub(position.ordinal)
         }

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use event::layout::{DataFolder, Ledger, LedgerRow};
-use event::spool::{Counters, DropReason, Position};
+use event::spool::{Counters, DropReason, Position, place_of};
 
 use crate::adapters::AdapterCount;
 
@@ -44,7 +44,7 @@ impl Books {
 
 /// What intake did with one lane.
 pub(crate) struct LaneAccount {
-    pub(crate) core: u16,
+    pub(crate) lane: u16,
     /// How far it is in the table.
     pub(crate) stored: Option<Position>,
     /// Rows of earlier lives of the gateway.
@@ -53,21 +53,25 @@ pub(crate) struct LaneAccount {
     pub(crate) corrupt: u64,
 }
 
-/// The row of the table itself.
-pub(crate) fn table_row(node: &str, counters: Option<&Counters>, lanes: &[LaneAccount]) -> LedgerRow {
+/// The row of the table itself: over the lives of the gateway that serves and of those that handed over to it.
+pub(crate) fn table_row<'a>(
+    node: &str,
+    lives: impl IntoIterator<Item = &'a Counters>,
+    lanes: &[LaneAccount],
+) -> LedgerRow {
     let (node, sink) = (node.to_owned(), "parquet".to_owned());
     let mut row = LedgerRow { node, sink, ..LedgerRow::default() };
-    for core in 0..counters.map_or(0, Counters::cores) {
-        let Some(counters) = counters else { break };
-        let counts = counters.core(core);
+    let cores = lives.into_iter().flat_map(|life| (0..life.cores()).map(move |core| (life, core)));
+    for (life, core) in cores {
+        let counts = life.core(core);
         row.produced += counts.produced;
         for (reason, dropped) in DropReason::ALL.into_iter().zip(counts.dropped) {
             row.dropped += dropped;
             *row.reasons.entry(reason.as_str().to_owned()).or_default() += dropped;
         }
-        let lane = lanes.iter().find(|lane| lane.core == core);
+        let lane = lanes.iter().find(|lane| place_of(lane.lane) == (life.bank(), core));
         let stored = lane.and_then(|lane| lane.stored);
-        let places = stored.filter(|at| at.life_us == counters.life_us()).map_or(0, |at| at.ordinal);
+        let places = stored.filter(|at| at.life_us == life.life_us()).map_or(0, |at| at.ordinal);
         row.in_flight += counts.written.saturating_sub(places);
         // A place whose record is damaged holds no row.
         let corrupt = lane.map_or(0, |lane| lane.corrupt).min(places);

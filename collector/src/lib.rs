@@ -30,8 +30,9 @@ mod retention;
 
 pub mod ledger;
 
+use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -107,8 +108,19 @@ pub struct Running {
     pub metrics_addr: SocketAddr,
     ledger: ledger::Shared,
     threads: Option<Threads>,
+    /// Another descriptor of the metrics listener, for a process that takes over.
+    listener: Option<TcpListener>,
     /// Held until the threads have ended.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
+}
+
+/// What one collector hands over to the next, in another process: neither is ever free in between.
+#[derive(Debug, Default)]
+pub struct Handover {
+    /// The lock that keeps other collectors from the data folder.
+    pub lock: Option<File>,
+    /// The metrics listener.
+    pub listener: Option<TcpListener>,
 }
 
 #[derive(Debug)]
@@ -127,6 +139,8 @@ struct Threads {
 struct Flags {
     /// Finish what is there, then end.
     stop: AtomicBool,
+    /// Store what was read and end: another collector goes on.
+    leave: AtomicBool,
     /// End now.
     abandon: AtomicBool,
 }
@@ -136,14 +150,36 @@ struct Flags {
 /// # Errors
 /// If the folder cannot be recovered, the metrics address cannot be bound, or the system gives no thread.
 pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
-    let lock = Lock::take(folder)?;
+    take_over(plan, folder, Handover::default())
+}
+
+/// The same with what a collector in another process handed over. That collector must have left.
+///
+/// # Errors
+/// As of [`start`].
+pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Running, StartError> {
+    let lock = match from.lock {
+        Some(file) => Lock::of(file, folder)?,
+        None => Lock::take(folder)?,
+    };
+    let listener = match from.listener {
+        Some(listener) => listener,
+        None => adapters::bind(&plan.config.metrics)?,
+    };
+    let kept = listener.try_clone().map_err(StartError::Thread)?;
     let found = recover::recover(folder)?;
     let queue = seal::Queue::default();
     found.hot.into_iter().for_each(|number| queue.push(number));
     let shared = ledger::Shared::default();
     let config = &plan.config;
-    let (mut adapters, metrics_addr) =
-        adapters::Adapters::start(&config.metrics, &config.otlp, Arc::clone(&shared), folder, now_us())?;
+    let (mut adapters, metrics_addr) = adapters::Adapters::start_on(
+        listener,
+        &config.metrics,
+        &config.otlp,
+        Arc::clone(&shared),
+        folder,
+        now_us(),
+    )?;
     let drain = Duration::from_millis(config.drain_timeout_ms.into());
     let flags = Arc::new(Flags::default());
 
@@ -151,7 +187,7 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
     let mut lives: Vec<_> = adapters.life().map(|life| ("adapters", life)).into_iter().collect();
     let sealing = {
         let flags = Arc::clone(&flags);
-        spawn("sealing", &mut lives, move || sealer.run(&flags.abandon))?
+        spawn("sealing", &mut lives, move || sealer.run(&flags))?
     };
     let store = store::Store::new(
         folder.clone(),
@@ -165,12 +201,12 @@ pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
         let (flags, folder, shared) = (Arc::clone(&flags), folder.clone(), Arc::clone(&shared));
         spawn("intake", &mut lives, move || {
             let intake = intake::Intake::new(plan, folder, adapters, store, found.marks, shared);
-            intake.run(&flags.stop, &flags.abandon)
+            intake.run(&flags)
         })
     };
     let intake = intake.inspect_err(|_| queue.close())?;
     let threads = Some(Threads { intake, sealing, queue, flags, drain, lives });
-    Ok(Running { metrics_addr, ledger: shared, threads, _lock: Some(lock) })
+    Ok(Running { metrics_addr, ledger: shared, threads, listener: Some(kept), lock: Some(lock) })
 }
 
 impl Running {
@@ -189,11 +225,34 @@ impl Running {
         .await
     }
 
+    /// What another process needs to go on where this collector leaves.
+    ///
+    /// # Errors
+    /// When the system gives no further descriptor.
+    pub fn handover(&self) -> io::Result<Handover> {
+        let lock = self.lock.as_ref().map(Lock::share).transpose()?.flatten();
+        let listener = self.listener.as_ref().map(TcpListener::try_clone).transpose()?;
+        Ok(Handover { lock, listener })
+    }
+
     /// Reads the spool to its end, makes all of it durable, seals it, and ends; within `drain_timeout_ms`. The gateway
     /// should have stopped before.
-    pub async fn shutdown(mut self) -> Report {
+    pub async fn shutdown(self) -> Report {
+        self.end(|flags| &flags.stop).await
+    }
+
+    /// Stores what was read and makes it durable, sends the spans that wait, and ends, as soon as it can: a collector in
+    /// another process has the lock and goes on from there.
+    pub async fn leave(mut self) -> Report {
+        let lock = self.lock.take();
+        let report = self.end(|flags| &flags.leave).await;
+        lock.into_iter().for_each(Lock::leave);
+        report
+    }
+
+    async fn end(mut self, flag: impl Fn(&Flags) -> &AtomicBool) -> Report {
         let Some(threads) = self.threads.take() else { return Report::default() };
-        threads.flags.stop.store(true, Ordering::Release);
+        flag(&threads.flags).store(true, Ordering::Release);
         let deadline = tokio::time::Instant::now() + threads.drain;
         let flags = Arc::clone(&threads.flags);
         let queue = threads.queue.clone();
@@ -318,7 +377,8 @@ mod lives {
         };
         let metrics_addr = SocketAddr::from(([127, 0, 0, 1], 0));
         let ledger = ledger::Shared::default();
-        let mut running = Running { metrics_addr, ledger, threads: Some(threads), _lock: None };
+        let threads = Some(threads);
+        let mut running = Running { metrics_addr, ledger, threads, listener: None, lock: None };
         assert_eq!(running.ended().await, "intake");
         let again = tokio::time::timeout(Duration::from_millis(20), running.ended()).await;
         assert!(again.is_err(), "a living thread is not named");

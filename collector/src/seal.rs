@@ -21,7 +21,7 @@ use event::layout::{DataFolder, FileEntry, LayoutError, Manifest};
 
 use crate::config::Plan;
 use crate::parquet::{self, ParquetFileError, Row};
-use crate::{merge, retention};
+use crate::{Flags, merge, retention};
 
 const HOUR_US: i64 = 3_600_000_000;
 /// How often retention looks, and how soon after its grace a file is unlinked.
@@ -117,13 +117,13 @@ impl Sealer {
         Self { folder, plan, queue, manifest, lingering: Vec::new(), failing: false, sealed: 0 }
     }
 
-    /// Seals until the queue is closed and empty, or `abandon` says that time is up. Gives the number of hot files
-    /// that it sealed.
-    pub(crate) fn run(mut self, abandon: &AtomicBool) -> u64 {
+    /// Seals until the queue is closed and empty, or the flags say that time is up or that another collector does the
+    /// rest. Gives the number of hot files that it sealed.
+    pub(crate) fn run(mut self, flags: &Flags) -> u64 {
         let retry = Duration::from_millis(self.plan.config.retry_interval_ms.into());
         let mut tidied = Instant::now();
         loop {
-            if abandon.load(Ordering::Acquire) {
+            if flags.abandon.load(Ordering::Acquire) || flags.leave.load(Ordering::Acquire) {
                 break;
             }
             match self.queue.first(TIDY_INTERVAL) {

@@ -22,7 +22,7 @@ fn what_the_collector_has_on_disk_is_not_synced_and_all_else_is() {
     let folder = tempfile::tempdir().unwrap();
     let config = SpoolConfig { sync_interval_ms: 40, ..SpoolConfig::default() };
     let (spool, mut writers) = Spool::open(&config, folder.path(), "node", 1).unwrap();
-    let counters = Counters::open(folder.path()).unwrap();
+    let counters = Counters::open(folder.path(), 0).unwrap();
     let mut draft = Draft::new();
     draft.reset(1);
     for stored in 1..=50 {

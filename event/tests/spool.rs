@@ -206,7 +206,7 @@ fn a_full_spool_drops_and_counts_and_goes_on_when_there_is_room() {
         }
     }
     assert_eq!(writer.append(&draft(n)), Err(DropReason::SpoolFull));
-    let counts = Counters::open(folder.path()).unwrap().core(0);
+    let counts = Counters::open(folder.path(), 0).unwrap().core(0);
     assert!(counts.dropped[DropReason::SpoolFull as usize] >= 2);
     assert_eq!(counts.produced, counts.written + counts.dropped.iter().sum::<u64>());
 

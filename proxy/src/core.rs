@@ -26,7 +26,11 @@ const SCRATCH_BYTES: usize = 16 << 10;
 /// Where a thread is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// Everything is there, but no connection is taken in yet.
+    Opening,
     Serving,
+    /// Another process takes the new connections; each one here ends with its next request, which may still come.
+    HandedOver,
     /// No new connections; each connection ends with its current request.
     Draining,
     /// Everything ends now.

@@ -3,7 +3,8 @@
 
 use crate::core::{Phase, Sockets};
 use crate::plan::Plan;
-use crate::start::{Bound, StartError, bind_all};
+use crate::sockets::{OpenSocket, bind_all};
+use crate::start::{Bound, StartError};
 use crate::upstream::{self, Keeper, Upstreams};
 use std::net::TcpListener;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -54,6 +55,9 @@ pub(crate) struct InForce {
     pub keeper: Option<Keeper>,
     pub turns: Vec<mpsc::Sender<Arc<Turn>>>,
     pub phase: watch::Sender<Phase>,
+    /// A further descriptor of each socket that the threads listen on, with the number of its listener: for a process
+    /// that takes over. They are closed before the threads close theirs, so that none is left open that nobody serves.
+    pub open: Sockets,
     /// Plans of before, until the last request with one of them has ended: they are freed here rather than by the
     /// thread that serves it.
     pub past: Vec<(Arc<Plan>, Arc<Upstreams>)>,
@@ -120,10 +124,10 @@ impl Reloader {
         let before = Arc::clone(&now.plan);
         let was_open = |at: usize| before.listeners.get(at).is_some_and(|listen| listen.open);
         let mut sockets: Vec<Vec<(usize, TcpListener)>> = now.turns.iter().map(|_| Vec::new()).collect();
-        let mut reloaded = Reloaded::default();
+        let (mut reloaded, mut open) = (Reloaded::default(), Sockets::new());
         for (at, listen) in plan.listeners.iter().enumerate() {
             if listen.open && !was_open(at) {
-                reloaded.opened.push(bind_all(at, listen, &mut sockets)?);
+                reloaded.opened.push(bind_all(at, listen, Vec::new(), &mut sockets, &mut open)?);
             } else if !listen.open && was_open(at) {
                 reloaded.closed.push(listen.name.clone());
             }
@@ -137,6 +141,8 @@ impl Reloader {
                 now.keeper = started.map_err(StartError::Thread)?;
             }
         }
+        now.open.retain(|(at, _)| plan.listeners[*at].open);
+        now.open.append(&mut open);
         let turn = Arc::new(Turn {
             plan: Arc::clone(&plan),
             upstreams: Arc::clone(&upstreams),
@@ -163,6 +169,20 @@ impl Reloader {
         self.lock().bury();
     }
 
+    /// The sockets that the threads listen on, for another process to take over.
+    ///
+    /// # Errors
+    /// When the system gives no further descriptors.
+    pub fn sockets(&self) -> std::io::Result<Vec<OpenSocket>> {
+        let now = self.lock();
+        let sockets = now.open.iter().map(|(at, socket)| {
+            let listen = &now.plan.listeners[*at];
+            let socket = socket.try_clone()?;
+            Ok(OpenSocket { name: listen.name.clone(), configured: listen.addr, socket })
+        });
+        sockets.collect()
+    }
+
     /// How long requests may take to end when the proxy drains, as the plan in force has it.
     pub fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.lock().plan.timeouts.drain_timeout_ms)
@@ -170,6 +190,13 @@ impl Reloader {
 }
 
 impl InForce {
+    /// Has the threads take no more connections in.
+    pub fn close(&mut self, phase: Phase) -> watch::Sender<Phase> {
+        self.open.clear();
+        self.phase.send_replace(phase);
+        self.phase.clone()
+    }
+
     fn bury(&mut self) {
         // The upstreams hold their plan, too.
         self.past.retain(|(plan, upstreams)| Arc::strong_count(upstreams) > 1 || Arc::strong_count(plan) > 2);

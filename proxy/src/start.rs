@@ -2,12 +2,12 @@
 
 use crate::accept::{self, ConnectionCounts, Doors};
 use crate::core::{Core, Phase, Sockets};
-use crate::plan::{ListenPlan, Plan, StreamKinds};
+use crate::plan::Plan;
 use crate::reload::{InForce, Reloader, TURNS_MAX, Turn};
+use crate::sockets::{OpenSocket, bind_all};
 use crate::upstream::{self, Publisher, Upstreams};
 use event::layout::DataFolder;
 use event::spool::Writer;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,8 +16,6 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Connections that the kernel may hold before they are accepted, per thread and listener.
-const BACKLOG: i32 = 4096;
 /// How long a thread may take to end once everything was cut.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 
@@ -76,13 +74,17 @@ pub struct Running {
     _cut: CutOnDrop,
 }
 
-/// Tells the threads to end.
+/// Tells the threads to end, and lets go of their sockets with them.
 #[derive(Debug)]
-struct CutOnDrop(watch::Sender<Phase>);
+struct CutOnDrop {
+    phase: watch::Sender<Phase>,
+    in_force: Option<Reloader>,
+}
 
 impl Drop for CutOnDrop {
     fn drop(&mut self) {
-        self.0.send_replace(Phase::Cut);
+        self.in_force.take().into_iter().for_each(|in_force| drop(in_force.lock().close(Phase::Cut)));
+        self.phase.send_replace(Phase::Cut);
     }
 }
 
@@ -99,6 +101,22 @@ struct Thread {
 /// # Errors
 /// An address that cannot be bound, or a thread that cannot be started; nothing runs then.
 pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
+    let running = take_over(plan, writers, Vec::new())?;
+    running.open();
+    Ok(running)
+}
+
+/// The same with the sockets that another process listens on: a listener of the plan takes those of its address, and
+/// binds only what it needs besides. What no listener wants is closed here. No connection is taken in before
+/// [`Running::open`].
+///
+/// # Errors
+/// As of [`start`].
+pub fn take_over(
+    plan: Plan,
+    writers: Vec<Writer>,
+    mut inherited: Vec<OpenSocket>,
+) -> Result<Running, StartError> {
     if writers.is_empty() {
         return Err(StartError::NoWriters);
     }
@@ -106,15 +124,19 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
         tracing::warn!("there are routes of streams, but no gateway.stream_listen to take any in");
     }
     let mut sockets: Vec<Sockets> = writers.iter().map(|_| Vec::new()).collect();
-    let mut listeners = Vec::new();
+    let (mut listeners, mut open) = (Vec::new(), Vec::new());
     for (at, listen) in plan.listeners.iter().enumerate() {
-        listeners.push(bind_all(at, listen, &mut sockets)?);
+        let own = inherited.extract_if(.., |socket| socket.serves(listen)).map(|own| own.socket);
+        listeners.push(bind_all(at, listen, own.collect(), &mut sockets, &mut open)?);
+    }
+    for left in inherited {
+        tracing::info!(name = left.name, "a listener of the process before is no more");
     }
     let plan = Arc::new(plan);
     let upstreams = Upstreams::new(Arc::clone(&plan));
     let doors = Arc::new(Doors::default());
-    let (phase, _) = watch::channel(Phase::Serving);
-    let cut = CutOnDrop(phase.clone());
+    let (phase, _) = watch::channel(Phase::Opening);
+    let mut cut = CutOnDrop { phase: phase.clone(), in_force: None };
     let keeper = upstream::start(&upstreams, phase.subscribe()).map_err(StartError::Thread)?;
     let (mut threads, mut all_turns) = (Vec::new(), Vec::new());
     for (index, (writer, sockets)) in writers.into_iter().zip(sockets).enumerate() {
@@ -141,44 +163,10 @@ pub fn start(plan: Plan, writers: Vec<Writer>) -> Result<Running, StartError> {
             .map_err(StartError::Thread)?;
         threads.push(Thread { name, done: Some(done), handle });
     }
-    let in_force = InForce { plan, upstreams, keeper, turns: all_turns, phase, past: Vec::new() };
+    let in_force = InForce { plan, upstreams, keeper, turns: all_turns, phase, open, past: Vec::new() };
     let in_force = Reloader(Arc::new(Mutex::new(in_force)));
+    cut.in_force = Some(in_force.clone());
     Ok(Running { listeners, in_force, doors, threads, publisher: None, _cut: cut })
-}
-
-/// Binds a listener once for each thread.
-pub(crate) fn bind_all(at: usize, listen: &ListenPlan, sockets: &mut [Sockets]) -> Result<Bound, StartError> {
-    let mut addr = listen.addr;
-    let failed = |source| StartError::Bind { name: listen.name.clone(), addr, source };
-    refuse_shared(addr).map_err(failed)?;
-    for sockets in sockets {
-        let failed = |source| StartError::Bind { name: listen.name.clone(), addr, source };
-        let socket = bind(addr).map_err(failed)?;
-        // Port 0 is resolved by the first thread and shared by the others.
-        addr = socket.local_addr().map_err(failed)?;
-        sockets.push((at, socket));
-    }
-    let stream = listen.streams.is_some();
-    let tls = listen.tls.is_some() || listen.streams == Some(StreamKinds::Tls);
-    Ok(Bound { name: listen.name.clone(), addr, tls, stream })
-}
-
-/// The threads share their address by SO_REUSEPORT, and so could another process, which would then take half of the
-/// connections without anybody being told. A socket that does not share finds it out.
-fn refuse_shared(addr: SocketAddr) -> std::io::Result<()> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&addr.into())
-}
-
-fn bind(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// Where a thread hears of new plans, and which one it is.
@@ -213,7 +201,10 @@ async fn run(
     let mut tasks = tokio::task::JoinSet::new();
     let mut doors = tokio::task::JoinSet::new();
     tasks.spawn_local(Rc::clone(&core.clock).run());
-    if !listen(&core, sockets, &mut doors) {
+    // Without a sender there is nobody to serve for.
+    let opened = phase.wait_for(|phase| *phase != Phase::Opening).await.map_or(Phase::Cut, |phase| *phase);
+    core.phase.set(opened);
+    if opened == Phase::Cut || !listen(&core, sockets, &mut doors) {
         core.end();
         return 0;
     }
@@ -255,7 +246,7 @@ async fn run(
                 break;
             }
             _ = sweep.tick() => core.balance.sweep(&core),
-            () = tokio::time::sleep(Duration::from_millis(5)), if core.phase.get() == Phase::Draining => {
+            () = tokio::time::sleep(Duration::from_millis(5)), if core.phase.get() != Phase::Serving => {
                 if core.connections.get() == 0 && core.exchanges.get() == 0 {
                     break;
                 }
@@ -275,6 +266,16 @@ async fn run(
 }
 
 impl Running {
+    /// Takes connections in from now on.
+    pub fn open(&self) {
+        let phase = self.in_force.lock().phase.clone();
+        phase.send_if_modified(|phase| {
+            let opens = *phase == Phase::Opening;
+            *phase = if opens { Phase::Serving } else { *phase };
+            opens
+        });
+    }
+
     /// What became of client connections so far.
     pub fn connections(&self) -> ConnectionCounts {
         self.doors.counts()
@@ -315,11 +316,39 @@ impl Running {
         .await
     }
 
+    /// Ends the pictures of upstreams and connections, with a last one: another process shows its own.
+    pub fn hide_upstreams(&mut self) {
+        self.publisher.take().into_iter().for_each(Publisher::end);
+    }
+
     /// Takes no more connections, lets requests finish for `grace`, then cuts what is left.
     pub async fn drain(self, grace: Duration) -> DrainReport {
-        let phase = self.in_force.lock().phase.clone();
-        phase.send_replace(Phase::Draining);
+        let phase = self.in_force.lock().close(Phase::Draining);
+        self.end(&phase, tokio::time::Instant::now() + grace).await
+    }
+
+    /// Takes no more connections, since another process does on the same sockets. Those that are here may ask once more
+    /// within `patience`, and are answered as the last time; what is under way may finish for `grace`, then it is cut.
+    pub async fn hand_over(self, patience: Duration, grace: Duration) -> DrainReport {
+        let phase = self.in_force.lock().close(Phase::HandedOver);
         let deadline = tokio::time::Instant::now() + grace;
+        let late = phase.clone();
+        let lose_patience = async {
+            tokio::time::sleep(patience.min(grace)).await;
+            late.send_if_modified(|phase| {
+                let waits = *phase == Phase::HandedOver;
+                *phase = if waits { Phase::Draining } else { *phase };
+                waits
+            });
+            std::future::pending::<DrainReport>().await
+        };
+        tokio::select! {
+            report = self.end(&phase, deadline) => report,
+            report = lose_patience => report,
+        }
+    }
+
+    async fn end(self, phase: &watch::Sender<Phase>, deadline: tokio::time::Instant) -> DrainReport {
         let mut report = DrainReport::default();
         let mut late = Vec::new();
         for thread in self.threads {
@@ -374,8 +403,9 @@ mod tests {
         let threads = threads.collect();
         let plan = Arc::new(crate::validate(&Default::default(), &Default::default()).unwrap());
         let upstreams = Upstreams::new(Arc::clone(&plan));
-        let cut = CutOnDrop(phase.clone());
-        let in_force = InForce { plan, upstreams, keeper: None, turns: Vec::new(), phase, past: Vec::new() };
+        let cut = CutOnDrop { phase: phase.clone(), in_force: None };
+        let (turns, open, past) = (Vec::new(), Vec::new(), Vec::new());
+        let in_force = InForce { plan, upstreams, keeper: None, turns, phase, open, past };
         let in_force = Reloader(Arc::new(Mutex::new(in_force)));
         let doors = Arc::default();
         Running { listeners: Vec::new(), in_force, doors, threads, publisher: None, _cut: cut }
@@ -394,15 +424,5 @@ mod tests {
         let again = tokio::time::timeout(Duration::from_millis(20), running.ended()).await;
         assert!(again.is_err(), "a dead thread is named once, a living one never");
         assert_eq!(running.drain(Duration::from_secs(10)).await, DrainReport { requests_cut: 2 });
-    }
-
-    #[test]
-    fn an_address_that_others_share_is_refused() {
-        let shared = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let addr = shared.local_addr().unwrap();
-        assert!(bind(addr).is_ok(), "the kernel would share it");
-        assert_eq!(refuse_shared(addr).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
-        drop(shared);
-        refuse_shared(addr).unwrap();
     }
 }

@@ -31,6 +31,7 @@ pub use load::{Converted, FileFormat, Loaded, ReadError, Sources, convert, load,
 pub use report::Report;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use proxy::config::{
     CaCertificate, Certificate, Consumer, Entities, GatewayConfig, Plugin, Route, Service, Sni, Upstream,
@@ -55,6 +56,9 @@ pub struct Config {
     /// How a gateway that runs takes a changed configuration over.
     #[serde(default)]
     pub reload: ReloadConfig,
+    /// How a gateway that runs hands over to another process.
+    #[serde(default)]
+    pub upgrade: UpgradeConfig,
     /// The data plane: listeners, limits, time-outs.
     #[serde(default)]
     pub gateway: GatewayConfig,
@@ -105,6 +109,36 @@ pub struct ReloadConfig {
 impl Default for ReloadConfig {
     fn default() -> Self {
         Self { watch_interval_ms: 250 }
+    }
+}
+
+/// How a gateway that runs hands over to another process, by `tollhouse upgrade`, SIGUSR2 or a start with `--take-over`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpgradeConfig {
+    /// How long each of the two processes waits for the other's next word, in milliseconds: the start of the new one is
+    /// such a wait. Beyond it the running one serves on.
+    pub timeout_ms: u64,
+    /// How long connections that wait for a request stay with the process that has handed over, in milliseconds, though
+    /// not beyond `gateway.timeouts.drain_timeout_ms`. Their next request is answered, and is the last of its connection.
+    pub idle_timeout_ms: u64,
+}
+
+impl Default for UpgradeConfig {
+    fn default() -> Self {
+        Self { timeout_ms: 30_000, idle_timeout_ms: 5_000 }
+    }
+}
+
+impl UpgradeConfig {
+    /// How long each of the two waits for the other's next word.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// How long connections that wait for a request stay.
+    pub fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
     }
 }
 
@@ -183,6 +217,12 @@ impl Config {
         let watch_ms = self.reload.watch_interval_ms;
         if watch_ms != 0 && !(10..=3_600_000).contains(&watch_ms) {
             refuse("reload.watch_interval_ms", "must be 0 or from 10 to 3600000", "0 reloads by SIGHUP only");
+        }
+        if !(1..=3_600_000).contains(&self.upgrade.timeout_ms) {
+            refuse("upgrade.timeout_ms", "must be from 1 to 3600000", "a start takes a second or so");
+        }
+        if self.upgrade.idle_timeout_ms > 3_600_000 {
+            refuse("upgrade.idle_timeout_ms", "must be from 0 to 3600000", "0 closes them at once");
         }
         if let Some(strange) = strange_directive(&self.log.level) {
             let message = format!("`{strange}` is neither a level nor a directive such as proxy=debug");

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::world::Listen;
 use crate::config::{self, Config, Role, Sources};
 use crate::failure::Failure;
-use crate::run::{self, Parts};
+use crate::parts::{self, Parts};
 
 /// A running Tollhouse.
 pub struct House {
@@ -37,7 +37,7 @@ impl House {
         let config = config.value;
         let folder = DataFolder::open(&config.data)
             .map_err(|error| Failure::part("cannot use the data folder", error))?;
-        let parts = run::start(&config, plans, &folder)?;
+        let parts = parts::start(&config, plans, &folder)?;
         let listen = listen(&parts).ok_or_else(|| {
             Failure::part("cannot start the demo", "a listener of the gateway, metrics or SQL is missing")
         })?;
@@ -46,7 +46,7 @@ impl House {
 
     /// Ends it as SIGTERM ends `tollhouse run`.
     pub async fn stop(self) {
-        run::drain(self.parts).await;
+        parts::drain(self.parts).await;
     }
 }
 

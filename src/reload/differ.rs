@@ -14,6 +14,7 @@ pub fn fixed(config: &Config) -> Value {
             "threads": config.gateway.threads,
             "timeouts": { "sweep_interval_ms": config.gateway.timeouts.sweep_interval_ms },
         },
+        "upgrade": config.upgrade,
         "spool": config.spool,
         "collector": config.collector,
         "analytics": config.analytics,

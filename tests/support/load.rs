@@ -32,12 +32,21 @@ pub struct Load {
 impl Load {
     /// Starts `clients` connections that each send one request after another to `target`.
     pub fn start(addr: SocketAddr, target: &str, clients: usize) -> Self {
+        Self::begin(addr, target, clients, false)
+    }
+
+    /// The same with a connection of its own for each request.
+    pub fn start_fresh(addr: SocketAddr, target: &str, clients: usize) -> Self {
+        Self::begin(addr, target, clients, true)
+    }
+
+    fn begin(addr: SocketAddr, target: &str, clients: usize, fresh: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let done = Arc::new(AtomicU64::new(0));
         let clients = (0..clients)
             .map(|_| {
                 let (stop, done, target) = (Arc::clone(&stop), Arc::clone(&done), target.to_owned());
-                std::thread::spawn(move || work(addr, &target, &stop, &done))
+                std::thread::spawn(move || work(addr, &target, fresh, &stop, &done))
             })
             .collect();
         Self { stop, done, clients }
@@ -83,12 +92,14 @@ impl Ledger {
 }
 
 /// One client: it ends when told to, or when its connection breaks and no new one can be had.
-fn work(addr: SocketAddr, target: &str, stop: &AtomicBool, done: &AtomicU64) -> Ledger {
+fn work(addr: SocketAddr, target: &str, fresh: bool, stop: &AtomicBool, done: &AtomicU64) -> Ledger {
     let mut ledger = Ledger::default();
     'connections: while !stop.load(Relaxed) {
         let mut connection = match Connection::open(addr) {
             Ok(connection) => connection,
             Err(error) => {
+                // Whoever waits for this client's responses sees why there are none.
+                eprintln!("a client under load ends: {error}");
                 ledger.failed.push(format!("connect: {error}"));
                 break;
             }
@@ -101,7 +112,9 @@ fn work(addr: SocketAddr, target: &str, stop: &AtomicBool, done: &AtomicU64) -> 
                     ledger.received.push((reply.request_id(), now));
                     ledger.took.push((asked, now - asked));
                     done.fetch_add(1, Relaxed);
-                    if reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+                    let last =
+                        reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+                    if fresh || last {
                         continue 'connections;
                     }
                 }

@@ -72,6 +72,15 @@ pub struct Adapters {
     stop: Stop,
 }
 
+/// Binds the metrics listener.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub fn bind(metrics: &MetricsConfig) -> Result<std::net::TcpListener, StartError> {
+    let listen_error = |source| StartError::Listen { address: metrics.listen, source };
+    std::net::TcpListener::bind(metrics.listen).map_err(listen_error)
+}
+
 /// Tells the adapters' thread to end.
 #[derive(Debug)]
 struct Stop {
@@ -93,8 +102,23 @@ impl Adapters {
         folder: &DataFolder,
         process_start_us: i64,
     ) -> Result<(Adapters, SocketAddr), StartError> {
+        let listener = bind(metrics)?;
+        Self::start_on(listener, metrics, otlp, ledger, folder, process_start_us)
+    }
+
+    /// The same on a listener that is there already.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub fn start_on(
+        listener: std::net::TcpListener,
+        metrics: &MetricsConfig,
+        otlp: &OtlpConfig,
+        ledger: crate::ledger::Shared,
+        folder: &DataFolder,
+        process_start_us: i64,
+    ) -> Result<(Adapters, SocketAddr), StartError> {
         let listen_error = |source| StartError::Listen { address: metrics.listen, source };
-        let listener = std::net::TcpListener::bind(metrics.listen).map_err(listen_error)?;
         listener.set_nonblocking(true).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
 

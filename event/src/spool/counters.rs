@@ -1,14 +1,17 @@
 //! What each core produced and dropped, in a small mapped file that every process of the data folder can read.
 
-use super::SpoolError;
+use super::{BANKS_MAX, SpoolError};
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const FILE: &str = "counters";
+/// Begins the names of those of banks behind the first.
+const PREFIX: &str = "counters-";
 const MAGIC: u64 = u64::from_le_bytes(*b"TOLLCNT1");
 const LINE_BYTES: usize = 64;
 /// The word of a core's line that the collector writes, the others being the gateway's.
@@ -57,22 +60,64 @@ pub struct Counters {
     map: MmapRaw,
     life_us: i64,
     cores: u16,
+    bank: u16,
     /// The file's number in its file system.
     inode: u64,
+}
+
+/// The banks that have counters in a spool folder, in order; none when there is no folder.
+pub(super) fn banks(folder: &Path) -> io::Result<Vec<u16>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut banks = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| match name {
+            FILE => Some(0),
+            name => name.strip_prefix(PREFIX)?.parse().ok(),
+        });
+        banks.extend(number.filter(|bank| *bank < BANKS_MAX));
+    }
+    banks.sort_unstable();
+    Ok(banks)
+}
+
+/// Forgets the counters of a life that is over.
+pub(super) fn remove(folder: &Path, bank: u16) -> Result<(), SpoolError> {
+    let path = folder.join(file_name(bank));
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(SpoolError::io("remove", &path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn file_name(bank: u16) -> String {
+    if bank == 0 { FILE.to_owned() } else { format!("{PREFIX}{bank}") }
 }
 
 impl Counters {
     /// Whether the file of the folder is still the one that was opened: a new life of the gateway begins a new one.
     pub fn is_current(&self, folder: &Path) -> bool {
-        std::fs::metadata(folder.join(FILE)).is_ok_and(|file| file.ino() == self.inode)
+        std::fs::metadata(folder.join(file_name(self.bank))).is_ok_and(|file| file.ino() == self.inode)
     }
 
-    /// Opens the counters of the gateway that runs, or ran last, over a spool folder.
+    /// The banks of a spool folder that have counters: that of the gateway that serves, and those of others that handed
+    /// over to it and still end, or ended since.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn banks(folder: &Path) -> io::Result<Vec<u16>> {
+        banks(folder)
+    }
+
+    /// Opens the counters of a bank's life over a spool folder.
     ///
     /// # Errors
     /// When there is none, or it is damaged.
-    pub fn open(folder: &Path) -> Result<Self, SpoolError> {
-        let path = folder.join(FILE);
+    pub fn open(folder: &Path, bank: u16) -> Result<Self, SpoolError> {
+        let path = folder.join(file_name(bank));
         let fail = SpoolError::io("open", &path);
         let map = OpenOptions::new()
             .read(true)
@@ -80,7 +125,7 @@ impl Counters {
             .open(&path)
             .and_then(|file| Ok((MmapOptions::new().map_raw(&file)?, file.metadata()?.ino())))
             .and_then(|(map, inode)| {
-                let counters = Self { map, life_us: 0, cores: 0, inode };
+                let counters = Self { map, life_us: 0, cores: 0, bank, inode };
                 let whole =
                     counters.map.len() >= LINE_BYTES && counters.word(0, 0).load(Ordering::Acquire) == MAGIC;
                 let cores = if whole { counters.word(0, 2).load(Ordering::Acquire) } else { 0 };
@@ -89,16 +134,21 @@ impl Counters {
                         let life_us = counters.word(0, 1).load(Ordering::Acquire).cast_signed();
                         Ok(Self { life_us, cores, ..counters })
                     }
-                    _ => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "not a counters file")),
+                    _ => Err(io::Error::new(io::ErrorKind::InvalidData, "not a counters file")),
                 }
             });
         map.map_err(fail)
     }
 
     /// Begins the counters of a new life; older readers keep the file that they have.
-    pub(super) fn create(folder: &Path, life_us: i64, cores: u16) -> Result<Arc<Self>, SpoolError> {
-        let path = folder.join(FILE);
-        let temporary = folder.join("counters.tmp");
+    pub(super) fn create(
+        folder: &Path,
+        bank: u16,
+        life_us: i64,
+        cores: u16,
+    ) -> Result<Arc<Self>, SpoolError> {
+        let path = folder.join(file_name(bank));
+        let temporary = path.with_extension("tmp");
         let (map, inode) = OpenOptions::new()
             .read(true)
             .write(true)
@@ -111,7 +161,7 @@ impl Counters {
                 Ok((MmapOptions::new().populate().map_raw(&file)?, file.metadata()?.ino()))
             })
             .map_err(SpoolError::io("create", &temporary))?;
-        let counters = Self { map, life_us, cores, inode };
+        let counters = Self { map, life_us, cores, bank, inode };
         counters.word(0, 1).store(life_us.cast_unsigned(), Ordering::Release);
         counters.word(0, 2).store(u64::from(cores), Ordering::Release);
         counters.word(0, 0).store(MAGIC, Ordering::Release);
@@ -122,6 +172,11 @@ impl Counters {
     /// Start of this life of the gateway, in microseconds since 1970 (UTC).
     pub fn life_us(&self) -> i64 {
         self.life_us
+    }
+
+    /// Which bank's they are.
+    pub fn bank(&self) -> u16 {
+        self.bank
     }
 
     /// How many cores count.

@@ -1,5 +1,6 @@
-//! Opens a spool and keeps it: lays spare segments ready, recovers after a crash.
+//! Opens a spool and keeps it: lays spare segments ready, recovers after a crash, hands the folder over.
 
+use super::bank::{self, Bank, CORES_MAX, Found, Others, lane_of};
 use super::counters::{Counters, DropReason};
 use super::segment::{self, FIRST_RECORD, Listing, Segment, Slot};
 use super::syncer::{self, Live};
@@ -21,13 +22,15 @@ const SPARE_INTERVAL: Duration = Duration::from_millis(10);
 /// and the gateway fills those at hand meanwhile.
 pub(super) const SPARES: usize = 2;
 
-/// An open spool: holds its folder's lock and its threads.
+/// An open spool: holds its folder's lock, that of its bank, and its threads.
 #[derive(Debug)]
 pub struct Spool {
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    _lock: File,
+    /// Says who serves; given up when another process takes over.
+    lock: Option<File>,
+    _bank: Bank,
 }
 
 impl Spool {
@@ -44,18 +47,45 @@ impl Spool {
     ) -> Result<(Self, Vec<Writer>), SpoolError> {
         std::fs::create_dir_all(folder).map_err(SpoolError::io("create", folder))?;
         let lock = lock(folder)?;
+        Self::begin(config, folder, node, cores, lock)
+    }
+
+    /// The same beside a process that has the spool and hands it over: `lock` is its [`Self::lock`]. Until that process
+    /// gives its own up, both may write, each to lanes of its own.
+    ///
+    /// # Errors
+    /// When too many processes still write there, or the disk refuses.
+    pub fn take_over(
+        config: &SpoolConfig,
+        folder: &Path,
+        node: &str,
+        cores: u16,
+        lock: File,
+    ) -> Result<(Self, Vec<Writer>), SpoolError> {
+        Self::begin(config, folder, node, cores, lock)
+    }
+
+    fn begin(
+        config: &SpoolConfig,
+        folder: &Path,
+        node: &str,
+        cores: u16,
+        lock: File,
+    ) -> Result<(Self, Vec<Writer>), SpoolError> {
+        if cores > CORES_MAX {
+            return Err(SpoolError::Cores { cores });
+        }
+        let Found { own, mut others } = bank::take(folder)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let life_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-        let counters = Counters::create(folder, life_us, cores)?;
-        for core in super::LaneReader::lanes(folder).map_err(SpoolError::io("list", folder))? {
-            let lane = lane_folder(folder, core);
-            recover(&lane).map_err(SpoolError::io("recover", &lane))?;
-        }
+        let counters = Counters::create(folder, own.number, life_us, cores)?;
+        let foreign = others.segments();
         let segment_bytes = usize::try_from(config.segment_bytes).unwrap_or(usize::MAX);
         let lane_bytes_max = (config.bytes_max / u64::from(cores.max(1))).max(2 * config.segment_bytes);
         let (mut lanes, mut unsynced, mut writers) = (Vec::new(), Vec::new(), Vec::new());
         for core in 0..cores {
-            let path = lane_folder(folder, core);
+            let number = lane_of(own.number, core);
+            let path = lane_folder(folder, number);
             std::fs::create_dir_all(&path).map_err(SpoolError::io("create", &path))?;
             let known = segment::list(&path).map_err(SpoolError::io("list", &path))?;
             let newest = known.segments.last().map(|(number, _)| *number);
@@ -63,11 +93,12 @@ impl Spool {
             let no_spare = Arc::new(AtomicU8::new(DropReason::DiskError as u8));
             let mut lane = Lane {
                 path,
-                core,
+                number,
                 node: node.to_owned(),
                 life_us,
                 segment_bytes: config.segment_bytes,
                 segments_max: usize::try_from(lane_bytes_max / config.segment_bytes).unwrap_or(usize::MAX),
+                foreign: foreign.div_ceil(usize::from(cores.max(1))),
                 // An emptied folder must not give numbers out again: time is ahead of any number given before.
                 next_number: newest.map_or(0, |newest| newest + 1).max(now.as_secs()),
                 spare,
@@ -94,7 +125,8 @@ impl Spool {
             counters: Arc::clone(&counters),
             stop: Arc::clone(&stop),
             threads: Vec::new(),
-            _lock: lock,
+            lock: Some(lock),
+            _bank: own,
         };
         let mut start = |name: &str, body: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
@@ -103,7 +135,7 @@ impl Spool {
                 .map_err(SpoolError::io("start a thread of", folder))
         };
         let keeper_stop = Arc::clone(&stop);
-        start("spool-keeper", Box::new(move || keep(lanes, &keeper_stop)))?;
+        start("spool-keeper", Box::new(move || keep(lanes, others, &keeper_stop)))?;
         let sync_interval = Duration::from_millis(config.sync_interval_ms);
         start("spool-sync", Box::new(move || syncer::run(unsynced, &counters, sync_interval, &stop)))?;
         Ok((spool, writers))
@@ -112,6 +144,20 @@ impl Spool {
     /// What the cores produced and dropped.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// What keeps other gateways from the folder, for a process that is to take over: a lock that is shared is free once
+    /// the last who has it lets go.
+    ///
+    /// # Errors
+    /// When the system gives no further descriptor.
+    pub fn lock(&self) -> io::Result<Option<File>> {
+        self.lock.as_ref().map(File::try_clone).transpose()
+    }
+
+    /// Another process has taken over: the folder is no longer this one's, but the lanes of its bank are until it ends.
+    pub fn hand_over(&mut self) {
+        self.lock = None;
     }
 
     /// Whether its threads still work. Without them no core gets a further segment, and nothing is made durable.
@@ -143,11 +189,14 @@ impl Drop for Spool {
 #[derive(Debug)]
 struct Lane {
     path: PathBuf,
-    core: u16,
+    /// The lane's.
+    number: u16,
     node: String,
     life_us: i64,
     segment_bytes: u64,
     segments_max: usize,
+    /// Its share of the segments that other banks hold.
+    foreign: usize,
     next_number: u64,
     spare: SyncSender<Arc<Segment>>,
     waiting: Option<Arc<Segment>>,
@@ -203,7 +252,9 @@ impl Lane {
         let idle = |made: &Arc<Segment>| Arc::strong_count(made) == 1;
         let back = self.made.iter().position(|made| listed(&free, made.number) && idle(made));
         let old = back.and_then(|place| self.made.remove(place)).and_then(Arc::into_inner);
-        if old.is_none() && segments.len() + free.len() >= self.segments_max {
+        // What others hold is part of the same disk share; two segments are left to each whatever they do.
+        let segments_max = self.segments_max.saturating_sub(self.foreign).max(2);
+        if old.is_none() && segments.len() + free.len() >= segments_max {
             return Ok(None);
         }
         // Whoever finds no spare from here on waits for the disk.
@@ -212,7 +263,7 @@ impl Lane {
         // Also when it fails: a file of this number may be there then.
         self.next_number += 1;
         let path = self.path.join(segment::file_name(number));
-        let (life_us, core) = (self.life_us, self.core);
+        let (life_us, core) = (self.life_us, self.number);
         let segment = match old {
             Some(old) => {
                 let from = old.path.with_extension(segment::FREE);
@@ -227,9 +278,12 @@ impl Lane {
     }
 }
 
-fn keep(mut lanes: Vec<Lane>, stop: &AtomicBool) {
+fn keep(mut lanes: Vec<Lane>, mut others: Others, stop: &AtomicBool) {
+    let cores = lanes.len().max(1);
     while !stop.load(Ordering::Acquire) {
+        let foreign = others.segments().div_ceil(cores);
         for lane in &mut lanes {
+            lane.foreign = foreign;
             // A failure is told by its counter, `disk_error`, and tried again at the next round.
             drop(lane.lay_spares());
         }
@@ -248,7 +302,7 @@ fn lock(folder: &Path) -> Result<File, SpoolError> {
 }
 
 /// Ends the segments of a gateway that died, and removes spares that it never used.
-fn recover(lane: &Path) -> io::Result<()> {
+pub(super) fn recover(lane: &Path) -> io::Result<()> {
     let Listing { segments, free } = segment::list(lane)?;
     // Only who has a segment in memory takes it into use again.
     for (_, path) in free {

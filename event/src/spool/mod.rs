@@ -8,10 +8,15 @@
 //! [`LaneReader`], also from another process, and gives each back once all of it is stored: a few are written to again,
 //! which costs a fraction of a new one, the rest is unlinked.
 //!
+//! While one process hands over to another, each writes to lanes of its own: those of its bank. A lane's number is
+//! `bank * CORES_MAX + core`, and what events call their core.
+//!
 //! A sequence is `segment number << 24 | index in the segment`. Segment numbers are never used twice, so a sequence
 //! names one event of a node's core for ever.
 
 mod writer;
+
+mod bank;
 
 mod keeper;
 
@@ -23,6 +28,7 @@ mod reader;
 
 mod counters;
 
+pub use bank::{BANKS_MAX, CORES_MAX, place_of};
 pub use counters::{CoreCounts, Counters, DropReason};
 pub use keeper::Spool;
 pub use reader::{LaneReader, Position, ReadError};
@@ -87,6 +93,18 @@ pub enum SpoolError {
         /// The spool's folder.
         folder: PathBuf,
     },
+    /// As many processes as may write to one spool do so already: they have handed over and still end.
+    #[error("{BANKS_MAX} processes still write to the spool {folder}: wait until one of them has drained")]
+    Banks {
+        /// The spool's folder.
+        folder: PathBuf,
+    },
+    /// More cores than a bank has lanes.
+    #[error("a spool has room for {CORES_MAX} cores, not for {cores}")]
+    Cores {
+        /// As asked for.
+        cores: u16,
+    },
     /// The disk refused.
     #[error("cannot {doing} {path}: {source}")]
     Io {
@@ -106,6 +124,6 @@ impl SpoolError {
     }
 }
 
-fn lane_folder(folder: &Path, core: u16) -> PathBuf {
-    folder.join(format!("core-{core:03}"))
+fn lane_folder(folder: &Path, lane: u16) -> PathBuf {
+    folder.join(format!("core-{lane:03}"))
 }

@@ -133,7 +133,13 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
                 return Poll::Ready(());
             }
             let last = requests >= requests_max;
-            if ending || !(last || thread.phase.get() != Phase::Serving) {
+            let over = match thread.phase.get() {
+                Phase::Opening | Phase::Serving => false,
+                // Who has just come may ask once: for all that the client knows, it was accepted to.
+                Phase::HandedOver => requests > 0,
+                Phase::Draining | Phase::Cut => true,
+            };
+            if ending || !(last || over) {
                 break;
             }
             ending = true;

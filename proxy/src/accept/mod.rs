@@ -293,11 +293,12 @@ fn prepare(stream: &TcpStream, unsent_bytes_max: u32) -> std::io::Result<()> {
     }
 }
 
-/// Ready when the thread no longer serves.
+/// Ready when the thread no longer waits for what clients may still ask.
 async fn cut_or_drained(core: &Core) {
     let deadline = core.clock.deadline();
-    std::future::poll_fn(|cx| {
-        if core.phase.get() == Phase::Serving { deadline.poll(cx) } else { std::task::Poll::Ready(()) }
+    std::future::poll_fn(|cx| match core.phase.get() {
+        Phase::Opening | Phase::Serving | Phase::HandedOver => deadline.poll(cx),
+        Phase::Draining | Phase::Cut => std::task::Poll::Ready(()),
     })
     .await;
 }

@@ -70,8 +70,13 @@ pub(super) fn check(
     }
     check_limits(&config.limits, problems);
     check_timeouts(&config.timeouts, problems);
+    if config.threads > event::spool::CORES_MAX {
+        let most = event::spool::CORES_MAX;
+        problems.push(Problem::new("gateway.threads", format!("must be at most {most}")));
+    }
     let threads = match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX)),
+        0 => std::thread::available_parallelism()
+            .map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX).min(event::spool::CORES_MAX)),
         threads => threads,
     };
     let Ok(source_service_header) = HeaderName::try_from(config.source_service_header.as_str()) else {
