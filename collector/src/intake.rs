@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use event::Shapes;
 use event::hot::Watermarks;
 use event::layout::{DataFolder, LedgerRow};
 use event::spool::{Counters, LaneReader, Position};
@@ -61,6 +62,8 @@ pub(crate) struct Intake {
     spool: PathBuf,
     adapters: Adapters,
     store: Store,
+    /// Texts that repeat, of all lanes.
+    shapes: Shapes,
     rows: Rows,
     first_row: Option<Instant>,
     pending: Option<RecordBatch>,
@@ -93,6 +96,7 @@ impl Intake {
             plan,
             adapters,
             store,
+            shapes: Shapes::new(),
             rows,
             first_row: None,
             pending: None,
@@ -196,7 +200,7 @@ impl Intake {
     /// One round over the lanes; gives the number of events read, and whether a lane may have more at once.
     fn read(&mut self) -> (usize, bool) {
         let (mut total, mut more) = (0, false);
-        let Self { lanes, rows, adapters, plan, counters, spool, .. } = self;
+        let Self { lanes, rows, shapes, adapters, plan, counters, spool, .. } = self;
         let rows_max = plan.config.batch_rows_max as usize;
         for lane in lanes.values_mut() {
             let room = rows_max.saturating_sub(rows.len()).min(TURN_EVENTS);
@@ -206,7 +210,7 @@ impl Intake {
             }
             let key = &mut lane.key;
             let suffix = format!("/{}", lane.reader.core());
-            let read = lane.reader.read(room, |event| {
+            let read = lane.reader.read_shapes(room, Some(shapes), |event| {
                 adapters.observe(event);
                 rows.append(event);
                 let node = key.as_ref().and_then(|key| key.strip_suffix(&suffix));

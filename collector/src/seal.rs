@@ -14,9 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::DataType;
-use event::hot::{HotError, HotReader, Watermarks};
+use event::hot::{HotError, HotReader, Watermarks, unpack_column};
 use event::layout::{DataFolder, FileEntry, LayoutError, Manifest};
 
 use crate::config::Plan;
@@ -188,7 +186,7 @@ impl Sealer {
     ) -> Result<Vec<FileEntry>, SealError> {
         let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
         let stem = format!("{}-{number:010}", file_name(&node(first)));
-        let order = parquet::order(batches);
+        let order = parquet::order(batches).map_err(HotError::from)?;
         let mut files = Vec::new();
         let mut groups: Vec<&[Row]> = order.chunk_by(|a, b| hour(a.time) == hour(b.time)).collect();
         groups.sort_by_key(|rows| rows.first().map(|row| row.time));
@@ -301,9 +299,8 @@ fn hour_folder(time_us: i64) -> String {
 
 /// The node of the first row.
 fn node(batch: &RecordBatch) -> String {
-    let first = batch.column_by_name("node").map(|column| column.slice(0, 1));
-    let first = first.and_then(|column| cast(&column, &DataType::Utf8).ok());
-    let node = first.as_ref().and_then(|column| column.as_string_opt::<i32>());
+    let first = unpack_column(&batch.slice(0, 1), "node").ok().flatten();
+    let node = first.as_ref().and_then(|column| column.as_string_view_opt());
     node.filter(|node| node.is_valid(0)).map_or("", |node| node.value(0)).to_owned()
 }
 

@@ -4,11 +4,13 @@
 //! on the way. It names no Arrow type: any reader finds plain strings, unsigned integers and UTC microseconds.
 //!
 //! Hot batches hold text as codes already, so the columns are encoded here and not by the crate's Arrow writer, which
-//! would hash every value of every row anew: `rows` puts rows in order, `text` unites the batches' dictionaries, `values`
+//! would hash every value of every row anew: `rows` puts rows in order, `source` reads packed columns, `text` unites the batches' dictionaries, `values`
 //! chooses an encoding for each kind of column, `chunk` lays out its pages, `table` goes through the schema. Pages,
 //! footer, page index and bloom filters are serialised by the crate.
 
 mod rows;
+
+mod source;
 
 mod text;
 
@@ -40,6 +42,7 @@ use event::layout::sync_folder;
 use twox_hash::XxHash3_64;
 
 use crate::config::ParquetConfig;
+use rows::Place;
 pub(crate) use rows::{Row, order};
 use values::Encoder;
 
@@ -157,7 +160,9 @@ fn encode<W: Write + Send>(
     let descr = ArrowSchemaConverter::new().convert(&schema)?;
     let properties = Arc::new(properties(codec, &schema));
     let mut writer = SerializedFileWriter::new(sink, descr.root_schema_ptr(), properties)?;
-    for rows in rows.chunks(config.row_group_rows as usize) {
+    // Every column goes through the places, and none of them needs the times beside them.
+    let places: Vec<Place> = rows.iter().map(|row| (row.batch, row.row)).collect();
+    for rows in places.chunks(config.row_group_rows as usize) {
         let group = writer.next_row_group()?;
         table::row_group(group, &mut encoder, &schema, &descr, batches, rows, config.bloom_ids)?;
     }

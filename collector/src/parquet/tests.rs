@@ -79,7 +79,7 @@ fn batches(sizes: &[u64], mut first: u64, fill: impl Fn(&mut Draft, u64)) -> Vec
 fn round_trip(batches: &[RecordBatch], config: &ParquetConfig) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("day/hour/file.parquet");
-    let rows = order(batches);
+    let rows = order(batches).unwrap();
     let written = write(&path, config, batches, &rows).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!((written.bytes, written.checksum), (bytes.len() as u64, event::layout::checksum(&bytes)));

@@ -8,7 +8,9 @@ use arrow::error::ArrowError;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::rows::Places;
+use super::rows::{Place, Places};
+use super::source::{Piece, Pieces};
+use event::hot::packed::one_value;
 
 /// Texts, each once, in the order of their bytes: codes compare as texts do.
 pub(super) struct Texts {
@@ -30,9 +32,13 @@ impl Texts {
     ///
     /// # Errors
     /// When a column cannot be seen as a dictionary of text.
-    pub(super) fn unite(columns: &[Option<ArrayRef>]) -> Result<Self, ArrowError> {
+    pub(super) fn unite(columns: &Pieces) -> Result<Self, ArrowError> {
         let plain = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
-        let batch = |column: &ArrayRef| {
+        let batch = |Piece { field, array: column }: &Piece| {
+            if let Some(value) = one_value(field) {
+                let dictionary = StringArray::from(vec![value]);
+                return Ok(Batch { column: column.clone(), dictionary, codes: Vec::new() });
+            }
             let column = match column.data_type() {
                 DataType::Dictionary(key, value)
                     if **value == DataType::Utf8
@@ -120,12 +126,19 @@ struct Keys<'a> {
 
 #[derive(Clone, Copy)]
 enum Local<'a> {
+    /// All have the one text that there is.
+    Zero,
     One(&'a [u8]),
     Two(&'a [u16]),
     Four(&'a [u32]),
 }
 
 impl Codes<'_> {
+    /// Whether every value is the same text.
+    pub(super) fn is_one(&self) -> bool {
+        self.same
+    }
+
     /// The codes of some places, without those that have no text, and which have one; none if all have. `codes` and
     /// `valid` are memory to use.
     pub(super) fn page<'m>(
@@ -142,31 +155,44 @@ impl Codes<'_> {
         }
         valid.clear();
         let mut absent = false;
-        places.each(range, |(batch, at)| {
-            let at = at as usize;
-            let keys = self.batches[batch as usize].as_ref();
-            match keys.filter(|keys| keys.nulls.is_none_or(|nulls| nulls.is_valid(at))) {
-                Some(keys) => {
-                    codes.push(keys.codes[keys.local.at(at)]);
-                    valid.push(true);
-                }
+        for piece in places.pieces(range) {
+            let batch = piece.first().map_or(0, |(batch, _)| *batch as usize);
+            match &self.batches[batch] {
                 None => {
                     absent = true;
-                    valid.push(false);
+                    valid.resize(valid.len() + piece.len(), false);
+                }
+                Some(keys @ Keys { nulls: None, .. }) => {
+                    valid.resize(valid.len() + piece.len(), true);
+                    keys.local.each(piece, |local| codes.push(keys.codes[local]));
+                }
+                Some(keys @ Keys { nulls: Some(nulls), .. }) => {
+                    for place in piece {
+                        let there = nulls.is_valid(place.1 as usize);
+                        valid.push(there);
+                        absent |= !there;
+                        if there {
+                            keys.local
+                                .each(std::slice::from_ref(place), |local| codes.push(keys.codes[local]));
+                        }
+                    }
                 }
             }
-        });
+        }
         absent.then_some(&valid[..])
     }
 }
 
 impl Local<'_> {
+    /// Shows the codes of some places.
     #[inline]
-    fn at(&self, at: usize) -> usize {
+    fn each(&self, places: &[Place], mut visit: impl FnMut(usize)) {
+        let at = |place: &Place| place.1 as usize;
         match self {
-            Self::One(codes) => usize::from(codes[at]),
-            Self::Two(codes) => usize::from(codes[at]),
-            Self::Four(codes) => codes[at] as usize,
+            Self::Zero => places.iter().for_each(|_| visit(0)),
+            Self::One(codes) => places.iter().for_each(|place| visit(usize::from(codes[at(place)]))),
+            Self::Two(codes) => places.iter().for_each(|place| visit(usize::from(codes[at(place)]))),
+            Self::Four(codes) => places.iter().for_each(|place| visit(codes[at(place)] as usize)),
         }
     }
 }
@@ -174,6 +200,7 @@ impl Local<'_> {
 impl Batch {
     fn keys(&self) -> Keys<'_> {
         let local = match self.column.data_type() {
+            DataType::Null => Local::Zero,
             DataType::Dictionary(key, _) if **key == DataType::UInt8 => {
                 Local::One(self.column.as_dictionary::<UInt8Type>().keys().values())
             }

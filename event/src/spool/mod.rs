@@ -19,6 +19,8 @@ mod syncer;
 
 mod segment;
 
+mod record;
+
 mod reader;
 
 mod counters;
