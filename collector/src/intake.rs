@@ -1,7 +1,7 @@
 //! The thread that reads the spool: every event becomes a row, a count and perhaps a span.
 //!
 //! A round reads what the lanes hold, in turn, shows each event to the adapters and appends it to the batch. A batch
-//! that is full or old enough goes into the table by `store`; once it is on disk too, the lanes release their segments.
+//! that is full, or has all that there is, goes into the table by `store`; once it is on disk too, the lanes release their segments.
 //! While the disk refuses, nothing more is read: events wait in the spool, which is bounded, and the gateway is untouched.
 
 use std::collections::BTreeMap;
@@ -24,8 +24,8 @@ use crate::store::{Store, StoreError};
 
 /// Events that one lane may give before the next lane has its turn.
 const TURN_EVENTS: usize = 1_024;
-/// Rounds in the time of one flush interval, when the lanes are read to their ends: each wakes a core.
-const ROUNDS_PER_FLUSH: u32 = 4;
+/// Shortest pause between two rounds that read a lane to its end.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// How often new lanes and a new life of the gateway are looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// The books are brought up to date with what is stored, at most and at least so often.
@@ -118,8 +118,9 @@ impl Intake {
     /// # Errors
     /// If rows do not fit the schema; nothing of them is acknowledged.
     pub(crate) fn run(mut self, stop: &AtomicBool, abandon: &AtomicBool) -> Result<Done, ColumnsError> {
-        let pace = Duration::from_millis(self.plan.config.flush_interval_ms.into()) / ROUNDS_PER_FLUSH;
+        let pace = Duration::from_millis(self.plan.config.flush_interval_ms.into());
         let drained = loop {
+            let begun = Instant::now();
             if abandon.load(Ordering::Acquire) {
                 break false;
             }
@@ -127,7 +128,9 @@ impl Intake {
             let stopping = stop.load(Ordering::Acquire);
             self.look(stopping);
             let (read, more) = if self.pending.is_none() { self.read() } else { (0, false) };
-            self.flush(stopping && read == 0)?;
+            // All that there was: it goes into the table at once, and what comes next waits for the next round. A round
+            // wakes a core and takes the gateway's place in its caches, so there is one for each batch.
+            self.flush(!more)?;
             self.adapters.flush();
             let at_end = stopping && read == 0 && self.pending.is_none() && self.rows.len() == 0;
             let kept = self.keep(at_end);
@@ -139,7 +142,7 @@ impl Intake {
                 break true;
             }
             if !more && (read == 0 || !stopping) {
-                std::thread::sleep(pace);
+                std::thread::park_timeout(pace.saturating_sub(begun.elapsed()).max(PAUSE_MIN));
             }
         };
         if !drained && let Err(error) = self.store.rotate() {
@@ -240,13 +243,13 @@ impl Intake {
         (total, more)
     }
 
-    /// Puts the batch into the table if it is time.
-    fn flush(&mut self, last: bool) -> Result<(), ColumnsError> {
+    /// Puts the batch into the table if it is time, or if the lanes are at their ends.
+    fn flush(&mut self, at_end: bool) -> Result<(), ColumnsError> {
         let config = &self.plan.config;
         if self.pending.is_none() {
             let interval = Duration::from_millis(config.flush_interval_ms.into());
             let due = self.rows.len() >= config.batch_rows_max as usize
-                || self.first_row.is_some_and(|first| last || first.elapsed() >= interval)
+                || self.first_row.is_some_and(|first| at_end || first.elapsed() >= interval)
                 || self.rows.text_bytes() >= config.batch_bytes_max as usize;
             if !due || self.rows.len() == 0 {
                 return Ok(());

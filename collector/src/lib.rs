@@ -194,6 +194,7 @@ impl Running {
     pub async fn shutdown(mut self) -> Report {
         let Some(threads) = self.threads.take() else { return Report::default() };
         threads.flags.stop.store(true, Ordering::Release);
+        threads.intake.thread().unpark();
         let deadline = tokio::time::Instant::now() + threads.drain;
         let flags = Arc::clone(&threads.flags);
         let queue = threads.queue.clone();
@@ -217,6 +218,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if let Some(threads) = self.threads.take() {
             threads.flags.abandon.store(true, Ordering::Release);
+            threads.intake.thread().unpark();
             threads.queue.close();
             let report = threads.join();
             tracing::debug!(?report, "collector dropped");

@@ -42,8 +42,7 @@ use event::layout::sync_folder;
 use twox_hash::XxHash3_64;
 
 use crate::config::ParquetConfig;
-use rows::Place;
-pub(crate) use rows::{Row, order};
+pub(crate) use rows::{HOUR_US, Row, bounded, order};
 use values::Encoder;
 
 /// Ends the name of a file that is being written.
@@ -96,7 +95,7 @@ fn properties(codec: Compression, schema: &SchemaRef) -> WriterProperties {
         .build()
 }
 
-/// Writes rows of packed batches, which are in order of time, as the file `path`.
+/// Writes rows of packed batches, which are [`bounded`] and in order of time, as the file `path`.
 ///
 /// # Errors
 /// When the disk refuses; nothing is left then of what was begun.
@@ -160,9 +159,7 @@ fn encode<W: Write + Send>(
     let descr = ArrowSchemaConverter::new().convert(&schema)?;
     let properties = Arc::new(properties(codec, &schema));
     let mut writer = SerializedFileWriter::new(sink, descr.root_schema_ptr(), properties)?;
-    // Every column goes through the places, and none of them needs the times beside them.
-    let places: Vec<Place> = rows.iter().map(|row| (row.batch, row.row)).collect();
-    for rows in places.chunks(config.row_group_rows as usize) {
+    for rows in rows.chunks(config.row_group_rows as usize) {
         let group = writer.next_row_group()?;
         table::row_group(group, &mut encoder, &schema, &descr, batches, rows, config.bloom_ids)?;
     }

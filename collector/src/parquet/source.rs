@@ -1,7 +1,7 @@
 //! The values of a column where they stand, batch by batch, as they are packed there. What is taken out of them is taken
 //! page by page, so that it stays in the processor's cache and no memory is needed for a whole column.
 
-use super::rows::{Place, Places};
+use super::rows::{Piece, Places};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::cast;
@@ -15,15 +15,15 @@ use std::ops::Range;
 
 /// The column of one batch.
 #[derive(Clone)]
-pub(super) struct Piece {
+pub(super) struct Column {
     pub(super) field: FieldRef,
     pub(super) array: ArrayRef,
 }
 
 /// The column of each batch, if it has it.
-pub(super) type Pieces = Vec<Option<Piece>>;
+pub(super) type Columns = Vec<Option<Column>>;
 
-impl Piece {
+impl Column {
     /// Whether it is a column of lists that each have one item.
     pub(super) fn is_list_of_one(&self) -> bool {
         matches!(self.array.data_type(), DataType::FixedSizeList(_, 1)) && self.array.null_count() == 0
@@ -37,8 +37,8 @@ impl Piece {
 }
 
 /// Whether no batch has a value of a column.
-pub(super) fn is_blank(pieces: &Pieces) -> bool {
-    pieces.iter().flatten().all(Piece::is_blank)
+pub(super) fn is_blank(columns: &Columns) -> bool {
+    columns.iter().flatten().all(Column::is_blank)
 }
 
 /// Which values of a batch are there.
@@ -50,18 +50,18 @@ pub(super) enum Presence<'a> {
 }
 
 impl<'a> Presence<'a> {
-    pub(super) fn of(piece: &'a Piece) -> Self {
-        if piece.is_blank() {
+    pub(super) fn of(column: &'a Column) -> Self {
+        if column.is_blank() {
             return Self::None;
         }
-        piece.array.nulls().filter(|nulls| nulls.null_count() > 0).map_or(Self::All, Self::Some)
+        column.array.nulls().filter(|nulls| nulls.null_count() > 0).map_or(Self::All, Self::Some)
     }
 
     #[inline]
-    fn has(self, at: u32) -> bool {
+    fn has(self, at: usize) -> bool {
         match self {
             Self::All => true,
-            Self::Some(nulls) => nulls.is_valid(at as usize),
+            Self::Some(nulls) => nulls.is_valid(at),
             Self::None => false,
         }
     }
@@ -82,8 +82,11 @@ pub(super) trait Values<'a> {
     /// Which are there.
     fn presence(&self) -> Presence<'a>;
 
-    /// Shows the values of some places, all of which are there, in their order.
-    fn each(&self, places: &[Place], visit: &mut impl FnMut(Self::Item));
+    /// The value of a place, which is there.
+    fn value(&self, at: usize) -> Self::Item;
+
+    /// Appends the values of some places, all of which are there, in their order.
+    fn extend(&self, piece: Piece<'_>, out: &mut Vec<Self::Item>);
 }
 
 impl<'a, V: Values<'a>> Source<V> {
@@ -105,34 +108,45 @@ impl<'a, V: Values<'a>> Source<V> {
         }
         valid.clear();
         valid.reserve(range.len());
-        for piece in places.pieces(range) {
-            let presence = self.batches[batch_of(piece)].presence();
-            valid.extend(piece.iter().map(|(_, at)| presence.has(*at)));
-        }
+        places.pieces(range, |piece| {
+            let presence = self.batches[piece.batch()].presence();
+            piece.extend(valid, |at| presence.has(at));
+        });
         valid.contains(&false).then_some(&valid[..])
     }
 
-    /// Shows the values of some places in their order, without those that are not there.
-    #[inline]
-    pub(super) fn each(&self, places: &Places<'_>, range: Range<usize>, mut visit: impl FnMut(V::Item)) {
-        for piece in places.pieces(range) {
-            let batch = &self.batches[batch_of(piece)];
+    /// Appends the values of some places in their order, without those that are not there.
+    pub(super) fn extend(&self, places: &Places<'_>, range: Range<usize>, out: &mut Vec<V::Item>) {
+        out.reserve(range.len());
+        places.pieces(range, |piece| {
+            let batch = &self.batches[piece.batch()];
             match batch.presence() {
-                Presence::All => batch.each(piece, &mut visit),
+                Presence::All => batch.extend(piece, out),
                 Presence::None => {}
-                presence @ Presence::Some(_) => {
-                    for place in piece.iter().filter(|(_, at)| presence.has(*at)) {
-                        batch.each(std::slice::from_ref(place), &mut visit);
+                presence @ Presence::Some(_) => piece.each(|at| {
+                    if presence.has(at) {
+                        out.push(batch.value(at));
                     }
-                }
+                }),
             }
-        }
+        });
     }
-}
 
-/// The batch of places that are all in one.
-fn batch_of(piece: &[Place]) -> usize {
-    piece.first().map_or(0, |(batch, _)| *batch as usize)
+    /// Shows the values of some places in their order, without those that are not there.
+    pub(super) fn each(&self, places: &Places<'_>, range: Range<usize>, mut visit: impl FnMut(V::Item)) {
+        places.pieces(range, |piece| {
+            let batch = &self.batches[piece.batch()];
+            match batch.presence() {
+                Presence::All => piece.each(|at| visit(batch.value(at))),
+                Presence::None => {}
+                presence @ Presence::Some(_) => piece.each(|at| {
+                    if presence.has(at) {
+                        visit(batch.value(at));
+                    }
+                }),
+            }
+        });
+    }
 }
 
 /// Whole numbers and times as 64 bits.
@@ -157,21 +171,21 @@ impl<'a> Numbers<'a> {
     ///
     /// # Errors
     /// When it holds none.
-    pub(super) fn of(pieces: &'a Pieces) -> Result<Source<Self>, ArrowError> {
-        let batches = pieces.iter().map(|piece| match piece {
+    pub(super) fn of(columns: &'a Columns) -> Result<Source<Self>, ArrowError> {
+        let batches = columns.iter().map(|column| match column {
             None => Ok(Self { presence: Presence::None, base: 0, width: Width::Zero }),
-            Some(piece) => Self::of_piece(piece),
+            Some(column) => Self::of_batch(column),
         });
         Ok(Source::new(batches.collect::<Result<_, ArrowError>>()?))
     }
 
-    fn of_piece(piece: &'a Piece) -> Result<Self, ArrowError> {
-        let presence = Presence::of(piece);
-        if let Some(value) = one_value(&piece.field) {
-            let base = value.parse().map_err(|_| no_numbers(piece))?;
+    fn of_batch(column: &'a Column) -> Result<Self, ArrowError> {
+        let presence = Presence::of(column);
+        if let Some(value) = one_value(&column.field) {
+            let base = value.parse().map_err(|_| no_numbers(column))?;
             return Ok(Self { presence, base, width: Width::Zero });
         }
-        let array = &piece.array;
+        let array = &column.array;
         let width = match array.data_type() {
             DataType::Null => Width::Zero,
             DataType::UInt8 => Width::One(values::<UInt8Type>(array)),
@@ -182,9 +196,9 @@ impl<'a> Numbers<'a> {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 Width::Eight(array.as_primitive::<TimestampMicrosecondType>().values().inner().typed_data())
             }
-            _ => return Err(no_numbers(piece)),
+            _ => return Err(no_numbers(column)),
         };
-        Ok(Self { presence, base: base(&piece.field)?, width })
+        Ok(Self { presence, base: base(&column.field)?, width })
     }
 }
 
@@ -192,8 +206,8 @@ fn values<T: ArrowPrimitiveType>(array: &ArrayRef) -> &[T::Native] {
     array.as_primitive::<T>().values()
 }
 
-fn no_numbers(piece: &Piece) -> ArrowError {
-    ArrowError::CastError(format!("column {} holds no numbers", piece.field.name()))
+fn no_numbers(column: &Column) -> ArrowError {
+    ArrowError::CastError(format!("column {} holds no numbers", column.field.name()))
 }
 
 impl Source<Numbers<'_>> {
@@ -215,15 +229,25 @@ impl<'a> Values<'a> for Numbers<'a> {
     }
 
     #[inline]
-    fn each(&self, places: &[Place], visit: &mut impl FnMut(u64)) {
+    fn value(&self, at: usize) -> u64 {
+        let above = match self.width {
+            Width::Zero => 0,
+            Width::One(all) => all[at].into(),
+            Width::Two(all) => all[at].into(),
+            Width::Four(all) => all[at].into(),
+            Width::Eight(all) => all[at],
+        };
+        above.wrapping_add(self.base)
+    }
+
+    fn extend(&self, piece: Piece<'_>, out: &mut Vec<u64>) {
         let base = self.base;
-        let at = |place: &Place| place.1 as usize;
         match self.width {
-            Width::Zero => places.iter().for_each(|_| visit(base)),
-            Width::One(all) => places.iter().for_each(|p| visit(u64::from(all[at(p)]).wrapping_add(base))),
-            Width::Two(all) => places.iter().for_each(|p| visit(u64::from(all[at(p)]).wrapping_add(base))),
-            Width::Four(all) => places.iter().for_each(|p| visit(u64::from(all[at(p)]).wrapping_add(base))),
-            Width::Eight(all) => places.iter().for_each(|p| visit(all[at(p)].wrapping_add(base))),
+            Width::Zero => out.resize(out.len() + piece.len(), base),
+            Width::One(all) => piece.extend(out, |at| u64::from(all[at]).wrapping_add(base)),
+            Width::Two(all) => piece.extend(out, |at| u64::from(all[at]).wrapping_add(base)),
+            Width::Four(all) => piece.extend(out, |at| u64::from(all[at]).wrapping_add(base)),
+            Width::Eight(all) => piece.extend(out, |at| all[at].wrapping_add(base)),
         }
     }
 }
@@ -239,16 +263,16 @@ impl<'a, const N: usize> Ids<'a, N> {
     ///
     /// # Errors
     /// When it holds none, or others.
-    pub(super) fn of(pieces: &'a Pieces) -> Result<Source<Self>, ArrowError> {
-        let batches = pieces.iter().map(|piece| match piece {
+    pub(super) fn of(columns: &'a Columns) -> Result<Source<Self>, ArrowError> {
+        let batches = columns.iter().map(|column| match column {
             None => Ok(Self { presence: Presence::None, all: &[] }),
-            Some(piece) => {
-                let array = piece.array.as_fixed_size_binary_opt();
+            Some(column) => {
+                let array = column.array.as_fixed_size_binary_opt();
                 let array = array.filter(|array| usize::try_from(array.value_length()) == Ok(N));
                 let array = array.ok_or_else(|| {
-                    ArrowError::CastError(format!("column {} holds no ids of {N} bytes", piece.field.name()))
+                    ArrowError::CastError(format!("column {} holds no ids of {N} bytes", column.field.name()))
                 })?;
-                Ok(Self { presence: Presence::of(piece), all: array.value_data().as_chunks().0 })
+                Ok(Self { presence: Presence::of(column), all: array.value_data().as_chunks().0 })
             }
         });
         Ok(Source::new(batches.collect::<Result<_, ArrowError>>()?))
@@ -263,8 +287,12 @@ impl<'a, const N: usize> Values<'a> for Ids<'a, N> {
     }
 
     #[inline]
-    fn each(&self, places: &[Place], visit: &mut impl FnMut(&'a [u8; N])) {
-        places.iter().for_each(|(_, at)| visit(&self.all[*at as usize]));
+    fn value(&self, at: usize) -> &'a [u8; N] {
+        &self.all[at]
+    }
+
+    fn extend(&self, piece: Piece<'_>, out: &mut Vec<&'a [u8; N]>) {
+        piece.extend(out, |at| &self.all[at]);
     }
 }
 
@@ -281,19 +309,20 @@ impl<'a> Bools<'a> {
     ///
     /// # Errors
     /// When it holds none.
-    pub(super) fn of(pieces: &'a Pieces) -> Result<Source<Self>, ArrowError> {
-        let batches = pieces.iter().map(|piece| match piece {
+    pub(super) fn of(columns: &'a Columns) -> Result<Source<Self>, ArrowError> {
+        let batches = columns.iter().map(|column| match column {
             None => Ok(Self { presence: Presence::None, bits: None, same: false }),
-            Some(piece) => match (one_value(&piece.field), piece.array.as_boolean_opt()) {
+            Some(column) => match (one_value(&column.field), column.array.as_boolean_opt()) {
                 (Some(value), _) => {
-                    Ok(Self { presence: Presence::of(piece), bits: None, same: value == "true" })
+                    Ok(Self { presence: Presence::of(column), bits: None, same: value == "true" })
                 }
                 (None, Some(array)) => {
-                    Ok(Self { presence: Presence::of(piece), bits: Some(array.values()), same: false })
+                    Ok(Self { presence: Presence::of(column), bits: Some(array.values()), same: false })
                 }
-                (None, None) => {
-                    Err(ArrowError::CastError(format!("column {} holds no truth values", piece.field.name())))
-                }
+                (None, None) => Err(ArrowError::CastError(format!(
+                    "column {} holds no truth values",
+                    column.field.name()
+                ))),
             },
         });
         Ok(Source::new(batches.collect::<Result<_, ArrowError>>()?))
@@ -308,21 +337,25 @@ impl<'a> Values<'a> for Bools<'a> {
     }
 
     #[inline]
-    fn each(&self, places: &[Place], visit: &mut impl FnMut(bool)) {
+    fn value(&self, at: usize) -> bool {
+        self.bits.map_or(self.same, |bits| bits.value(at))
+    }
+
+    fn extend(&self, piece: Piece<'_>, out: &mut Vec<bool>) {
         match self.bits {
-            None => places.iter().for_each(|_| visit(self.same)),
-            Some(bits) => places.iter().for_each(|(_, at)| visit(bits.value(*at as usize))),
+            None => out.resize(out.len() + piece.len(), self.same),
+            Some(bits) => piece.extend(out, |at| bits.value(at)),
         }
     }
 }
 
 /// The columns of another version of the schema in the type that is wanted.
-pub(super) fn cast_all(pieces: Pieces, to: &DataType) -> Result<Pieces, ArrowError> {
-    let one = |piece: Piece| match piece.array.data_type() {
+pub(super) fn cast_all(columns: Columns, to: &DataType) -> Result<Columns, ArrowError> {
+    let one = |column: Column| match column.array.data_type() {
         // Packed, or a number as it is.
-        DataType::Null => Ok(piece),
-        from if from == to || from.is_unsigned_integer() => Ok(piece),
-        _ => Ok(Piece { array: cast(&piece.array, to)?, field: piece.field }),
+        DataType::Null => Ok(column),
+        from if from == to || from.is_unsigned_integer() => Ok(column),
+        _ => Ok(Column { array: cast(&column.array, to)?, field: column.field }),
     };
-    pieces.into_iter().map(|piece| piece.map(one).transpose()).collect()
+    columns.into_iter().map(|column| column.map(one).transpose()).collect()
 }

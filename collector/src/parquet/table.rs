@@ -1,7 +1,7 @@
 //! The columns of the table, one after the other, from packed batches into a row group.
 
-use super::rows::{Place, Places, columns, members};
-use super::source::{Bools, Ids, Numbers, Pieces, cast_all, is_blank};
+use super::rows::{Places, Row, columns, members};
+use super::source::{Bools, Columns, Ids, Numbers, cast_all, is_blank};
 use super::text::Texts;
 use super::values::{Column, Encoder, Number, no_text};
 use ::parquet::errors::ParquetError;
@@ -26,7 +26,7 @@ pub(super) fn row_group<W: Write + Send>(
     schema: &SchemaRef,
     descr: &SchemaDescriptor,
     batches: &[RecordBatch],
-    rows: &[Place],
+    rows: &[Row],
     bloom_ids: bool,
 ) -> Result<(), ParquetError> {
     let flat = Places::flat(rows, PAGE_ROWS);
@@ -66,7 +66,7 @@ fn column(
     field: &Field,
     rows: usize,
     places: &Places<'_>,
-    columns: Pieces,
+    columns: Columns,
     bloom_ids: bool,
 ) -> Column {
     // Of lists whose items all lack the field, the levels still say how many there are.

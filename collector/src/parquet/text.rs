@@ -8,8 +8,8 @@ use arrow::error::ArrowError;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::rows::{Place, Places};
-use super::source::{Piece, Pieces};
+use super::rows::Places;
+use super::source::{Column, Columns};
 use event::hot::packed::one_value;
 
 /// Texts, each once, in the order of their bytes: codes compare as texts do.
@@ -32,9 +32,9 @@ impl Texts {
     ///
     /// # Errors
     /// When a column cannot be seen as a dictionary of text.
-    pub(super) fn unite(columns: &Pieces) -> Result<Self, ArrowError> {
+    pub(super) fn unite(columns: &Columns) -> Result<Self, ArrowError> {
         let plain = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
-        let batch = |Piece { field, array: column }: &Piece| {
+        let batch = |Column { field, array: column }: &Column| {
             if let Some(value) = one_value(field) {
                 let dictionary = StringArray::from(vec![value]);
                 return Ok(Batch { column: column.clone(), dictionary, codes: Vec::new() });
@@ -155,44 +155,41 @@ impl Codes<'_> {
         }
         valid.clear();
         let mut absent = false;
-        for piece in places.pieces(range) {
-            let batch = piece.first().map_or(0, |(batch, _)| *batch as usize);
-            match &self.batches[batch] {
-                None => {
-                    absent = true;
-                    valid.resize(valid.len() + piece.len(), false);
-                }
-                Some(keys @ Keys { nulls: None, .. }) => {
-                    valid.resize(valid.len() + piece.len(), true);
-                    keys.local.each(piece, |local| codes.push(keys.codes[local]));
-                }
-                Some(keys @ Keys { nulls: Some(nulls), .. }) => {
-                    for place in piece {
-                        let there = nulls.is_valid(place.1 as usize);
-                        valid.push(there);
-                        absent |= !there;
-                        if there {
-                            keys.local
-                                .each(std::slice::from_ref(place), |local| codes.push(keys.codes[local]));
-                        }
-                    }
+        places.pieces(range, |piece| match &self.batches[piece.batch()] {
+            None => {
+                absent = true;
+                valid.resize(valid.len() + piece.len(), false);
+            }
+            Some(Keys { local, nulls: None, codes: all }) => {
+                valid.resize(valid.len() + piece.len(), true);
+                match local {
+                    Local::Zero => codes.resize(codes.len() + piece.len(), all[0]),
+                    Local::One(local) => piece.extend(codes, |at| all[usize::from(local[at])]),
+                    Local::Two(local) => piece.extend(codes, |at| all[usize::from(local[at])]),
+                    Local::Four(local) => piece.extend(codes, |at| all[local[at] as usize]),
                 }
             }
-        }
+            Some(Keys { local, nulls: Some(nulls), codes: all }) => piece.each(|at| {
+                let there = nulls.is_valid(at);
+                valid.push(there);
+                absent |= !there;
+                if there {
+                    codes.push(all[local.at(at)]);
+                }
+            }),
+        });
         absent.then_some(&valid[..])
     }
 }
 
 impl Local<'_> {
-    /// Shows the codes of some places.
     #[inline]
-    fn each(&self, places: &[Place], mut visit: impl FnMut(usize)) {
-        let at = |place: &Place| place.1 as usize;
+    fn at(&self, at: usize) -> usize {
         match self {
-            Self::Zero => places.iter().for_each(|_| visit(0)),
-            Self::One(codes) => places.iter().for_each(|place| visit(usize::from(codes[at(place)]))),
-            Self::Two(codes) => places.iter().for_each(|place| visit(usize::from(codes[at(place)]))),
-            Self::Four(codes) => places.iter().for_each(|place| visit(codes[at(place)] as usize)),
+            Self::Zero => 0,
+            Self::One(codes) => usize::from(codes[at]),
+            Self::Two(codes) => usize::from(codes[at]),
+            Self::Four(codes) => codes[at] as usize,
         }
     }
 }

@@ -171,7 +171,7 @@ impl Encoder {
         let mut there = Vec::new();
         for span in &places.pages {
             there.clear();
-            source.each(places, span.places.clone(), |value| there.push(value));
+            source.extend(places, span.places.clone(), &mut there);
             let valid = source.valid(places, span.places.clone(), valid);
             chunk.page(span, valid, |raw| {
                 raw.extend(there.chunks(8).map(|eight| {
@@ -202,8 +202,7 @@ impl Encoder {
         let Self { codec, compressor, buffers, numbers, valid, .. } = self;
         let gather = |range: Range<usize>, numbers: &mut Vec<u64>| {
             numbers.clear();
-            numbers.reserve(range.len());
-            source.each(places, range, |value| numbers.push(value));
+            source.extend(places, range, numbers);
         };
         let mut few = if kind.rising { None } else { Some(Few::new(places.len())) };
         for span in &places.pages {

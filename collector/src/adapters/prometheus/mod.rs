@@ -143,7 +143,7 @@ struct Seat {
 }
 
 /// The seats of the clients and routes that were met last, each in a place that follows from the two. A power of two.
-const SEATS: usize = 1_024;
+const SEATS: usize = 4_096;
 
 /// A client and a route, and their seat.
 type Taken = ([Shape; 2], Seat);
