@@ -271,8 +271,8 @@ fn sum(path: &Path, entry: &FileEntry) -> Result<(), String> {
 
 /// Least and greatest `time`; all times for a batch that does not say.
 fn time_range(batch: &RecordBatch) -> Option<(i64, i64)> {
-    let times =
-        batch.column_by_name("time").and_then(|time| time.as_primitive_opt::<TimestampMicrosecondType>());
+    let time = event::hot::unpack_column(batch, "time").ok().flatten();
+    let times = time.as_ref().and_then(|time| time.as_primitive_opt::<TimestampMicrosecondType>());
     let known = times.and_then(|times| Some((arrow::compute::min(times)?, arrow::compute::max(times)?)));
     (batch.num_rows() > 0).then(|| known.unwrap_or((i64::MIN, i64::MAX)))
 }

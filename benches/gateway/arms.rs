@@ -2,6 +2,7 @@
 //! keep-alive on both sides.
 
 use crate::measure::{Options, Sample, cpu_so_far, end, free_port, load, rss_kib, wait_for};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -52,6 +53,20 @@ impl Arm {
             Self::NginxLog => "nginx, JSON log",
             Self::Nginx => "nginx, no log",
             Self::Haproxy => "haproxy, no log",
+        }
+    }
+
+    /// Its name on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::TollhouseOn => "on",
+            Self::TollhouseOff => "off",
+            Self::TollhouseAgain => "again",
+            Self::TenRoutes => "ten-routes",
+            Self::ManyRoutes => "many-routes",
+            Self::NginxLog => "nginx-log",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
         }
     }
 
@@ -198,7 +213,7 @@ http {{
     child.map_err(|error| format!("cannot start nginx: {error}"))
 }
 
-fn pinned(cpu: u32, program: &str) -> Command {
+fn pinned(cpu: u32, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("taskset");
     command.arg("-c").arg(cpu.to_string()).arg(program).stdout(Stdio::null()).stderr(Stdio::null());
     command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
@@ -235,7 +250,7 @@ fn tollhouse(
         routes.yaml()
     );
     fs::write(&path, text).map_err(|error| error.to_string())?;
-    let child = pinned(0, env!("CARGO_BIN_EXE_tollhouse"))
+    let child = pinned(0, &options.binary)
         .args(["run", "--config"])
         .arg(&path)
         .arg("--data")

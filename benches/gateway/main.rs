@@ -33,7 +33,8 @@ fn run() -> Result<(), String> {
     let origin = arms::Origin::start()?;
     let mut results: Vec<Vec<measure::Sample>> = vec![Vec::new(); Arm::ALL.len()];
     for round in 0..options.rounds {
-        let mut order: Vec<usize> = (0..Arm::ALL.len()).collect();
+        let mut order: Vec<usize> =
+            (0..Arm::ALL.len()).filter(|index| options.arms.contains(&Arm::ALL[*index])).collect();
         if round % 2 == 1 {
             order.reverse();
         }

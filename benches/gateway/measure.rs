@@ -1,5 +1,6 @@
 //! Running a proxy under load and reading what it cost.
 
+use crate::arms::Arm;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,14 +15,25 @@ pub struct Options {
     pub rounds: usize,
     /// Connections that wrk holds open.
     pub connections: u32,
+    /// What is compared.
+    pub arms: Vec<Arm>,
+    /// The Tollhouse that is measured: the one that was built with the bench, or one that was kept.
+    pub binary: PathBuf,
     /// Where to write the figures as JSON.
     pub json: Option<PathBuf>,
 }
 
 impl Options {
-    /// Reads `--seconds N --rounds N --connections N --json FILE`.
+    /// Reads `--seconds N --rounds N --connections N --arms on,off --binary FILE --json FILE`.
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { seconds: 8, rounds: 4, connections: 64, json: None };
+        let mut options = Self {
+            seconds: 20,
+            rounds: 4,
+            connections: 64,
+            arms: Arm::ALL.to_vec(),
+            binary: env!("CARGO_BIN_EXE_tollhouse").into(),
+            json: None,
+        };
         while let Some(arg) = args.next() {
             if arg == "--bench" {
                 continue;
@@ -32,10 +44,17 @@ impl Options {
                 "--seconds" => options.seconds = number()?.max(1),
                 "--rounds" => options.rounds = number()?.max(1) as usize,
                 "--connections" => options.connections = number()?.max(1),
+                "--arms" => {
+                    let arm = |word: &str| Arm::ALL.into_iter().find(|arm| arm.word() == word);
+                    let arms =
+                        value.split(',').map(|word| arm(word).ok_or_else(|| format!("no arm {word:?}")));
+                    options.arms = arms.collect::<Result<_, String>>()?;
+                }
+                "--binary" => options.binary = value.into(),
                 "--json" => options.json = Some(value.into()),
                 _ => {
                     return Err(format!(
-                        "unknown argument {arg}: --seconds, --rounds, --connections, --json"
+                        "unknown argument {arg}: --seconds, --rounds, --connections, --arms, --binary, --json"
                     ));
                 }
             }

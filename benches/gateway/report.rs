@@ -53,7 +53,7 @@ pub fn print(results: &[Vec<Sample>], json: Option<&Path>) -> Result<(), String>
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
     let mut rows = Vec::new();
-    for (arm, samples) in Arm::ALL.iter().zip(results) {
+    for (arm, samples) in Arm::ALL.iter().zip(results).filter(|(_, samples)| !samples.is_empty()) {
         let all = sorted(samples.iter().map(|sample| Of::All.figure(sample)));
         let hot = sorted(samples.iter().map(|sample| Of::Hot.figure(sample)));
         let rate = sorted(samples.iter().map(|sample| sample.requests as f64 / sample.seconds));
@@ -83,6 +83,9 @@ pub fn print(results: &[Vec<Sample>], json: Option<&Path>) -> Result<(), String>
         };
         let values =
             sorted(samples(ratio.above).zip(samples(ratio.below)).map(|(above, below)| above / below));
+        if values.is_empty() {
+            continue;
+        }
         let goal = ratio.goal.map_or_else(|| "noise".to_owned(), |goal| format!("<= {goal:.2}"));
         println!(
             "| {} / {} | {} | {:.3} | {:.3} - {:.3} | {goal} |",

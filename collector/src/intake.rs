@@ -1,7 +1,7 @@
 //! The thread that reads the spool: every event becomes a row, a count and perhaps a span.
 //!
 //! A round reads what the lanes hold, in turn, shows each event to the adapters and appends it to the batch. A batch
-//! that is full or old enough goes into the table by `store`; once it is on disk too, the lanes release their segments.
+//! that is full, or has all that there is, goes into the table by `store`; once it is on disk too, the lanes release their segments.
 //! While the disk refuses, nothing more is read: events wait in the spool, which is bounded, and the gateway is untouched.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use event::Shapes;
 use event::hot::Watermarks;
 use event::layout::{DataFolder, LedgerRow};
 use event::spool::{Counters, LaneReader, Position, place_of};
@@ -24,8 +25,8 @@ use crate::store::{Store, StoreError};
 
 /// Events that one lane may give before the next lane has its turn.
 const TURN_EVENTS: usize = 1_024;
-/// Rounds in the time of one flush interval, when the lanes are read to their ends: each wakes a core.
-const ROUNDS_PER_FLUSH: u32 = 4;
+/// Shortest pause between two rounds that read a lane to its end.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// How often new lanes and a new life of the gateway are looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// The books are brought up to date with what is stored, at most and at least so often.
@@ -65,6 +66,8 @@ pub(crate) struct Intake {
     spool: PathBuf,
     adapters: Adapters,
     store: Store,
+    /// Texts that repeat, of all lanes.
+    shapes: Shapes,
     rows: Rows,
     first_row: Option<Instant>,
     pending: Option<RecordBatch>,
@@ -98,6 +101,7 @@ impl Intake {
             plan,
             adapters,
             store,
+            shapes: Shapes::new(),
             rows,
             first_row: None,
             pending: None,
@@ -120,8 +124,9 @@ impl Intake {
     /// # Errors
     /// If rows do not fit the schema; nothing of them is acknowledged.
     pub(crate) fn run(mut self, flags: &Flags) -> Result<Done, ColumnsError> {
-        let pace = Duration::from_millis(self.plan.config.flush_interval_ms.into()) / ROUNDS_PER_FLUSH;
+        let pace = Duration::from_millis(self.plan.config.flush_interval_ms.into());
         let drained = loop {
+            let begun = Instant::now();
             if flags.abandon.load(Ordering::Acquire) {
                 break false;
             }
@@ -131,7 +136,9 @@ impl Intake {
             self.look(stopping);
             let reads = self.pending.is_none() && !leaving;
             let (read, more) = if reads { self.read() } else { (0, false) };
-            self.flush(stopping && read == 0)?;
+            // All that there was: it goes into the table at once, and what comes next waits for the next round. A round
+            // wakes a core and takes the gateway's place in its caches, so there is one for each batch.
+            self.flush(!more)?;
             self.adapters.flush();
             let at_end = stopping && read == 0 && self.pending.is_none() && self.rows.len() == 0;
             let kept = self.keep(at_end);
@@ -143,7 +150,7 @@ impl Intake {
                 break true;
             }
             if !more && (read == 0 || !stopping) {
-                std::thread::sleep(pace);
+                std::thread::park_timeout(pace.saturating_sub(begun.elapsed()).max(PAUSE_MIN));
             }
         };
         if !drained && let Err(error) = self.store.rotate() {
@@ -217,7 +224,7 @@ impl Intake {
     /// One round over the lanes; gives the number of events read, and whether a lane may have more at once.
     fn read(&mut self) -> (usize, bool) {
         let (mut total, mut more) = (0, false);
-        let Self { lanes, rows, adapters, plan, counters, spool, .. } = self;
+        let Self { lanes, rows, shapes, adapters, plan, counters, spool, .. } = self;
         let rows_max = plan.config.batch_rows_max as usize;
         for lane in lanes.values_mut() {
             let room = rows_max.saturating_sub(rows.len()).min(TURN_EVENTS);
@@ -227,7 +234,7 @@ impl Intake {
             }
             let key = &mut lane.key;
             let suffix = format!("/{}", lane.reader.core());
-            let read = lane.reader.read(room, |event| {
+            let read = lane.reader.read_shapes(room, Some(shapes), |event| {
                 adapters.observe(event);
                 rows.append(event);
                 let node = key.as_ref().and_then(|key| key.strip_suffix(&suffix));
@@ -257,13 +264,13 @@ impl Intake {
         (total, more)
     }
 
-    /// Puts the batch into the table if it is time.
-    fn flush(&mut self, last: bool) -> Result<(), ColumnsError> {
+    /// Puts the batch into the table if it is time, or if the lanes are at their ends.
+    fn flush(&mut self, at_end: bool) -> Result<(), ColumnsError> {
         let config = &self.plan.config;
         if self.pending.is_none() {
             let interval = Duration::from_millis(config.flush_interval_ms.into());
             let due = self.rows.len() >= config.batch_rows_max as usize
-                || self.first_row.is_some_and(|first| last || first.elapsed() >= interval)
+                || self.first_row.is_some_and(|first| at_end || first.elapsed() >= interval)
                 || self.rows.text_bytes() >= config.batch_bytes_max as usize;
             if !due || self.rows.len() == 0 {
                 return Ok(());

@@ -253,6 +253,7 @@ impl Running {
     async fn end(mut self, flag: impl Fn(&Flags) -> &AtomicBool) -> Report {
         let Some(threads) = self.threads.take() else { return Report::default() };
         flag(&threads.flags).store(true, Ordering::Release);
+        threads.intake.thread().unpark();
         let deadline = tokio::time::Instant::now() + threads.drain;
         let flags = Arc::clone(&threads.flags);
         let queue = threads.queue.clone();
@@ -276,6 +277,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if let Some(threads) = self.threads.take() {
             threads.flags.abandon.store(true, Ordering::Release);
+            threads.intake.thread().unpark();
             threads.queue.close();
             let report = threads.join();
             tracing::debug!(?report, "collector dropped");

@@ -14,16 +14,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::DataType;
-use event::hot::{HotError, HotReader, Watermarks};
+use event::hot::{HotError, HotReader, Watermarks, unpack_column};
 use event::layout::{DataFolder, FileEntry, LayoutError, Manifest};
 
 use crate::config::Plan;
-use crate::parquet::{self, ParquetFileError, Row};
+use crate::parquet::{self, HOUR_US, ParquetFileError};
 use crate::{Flags, merge, retention};
 
-const HOUR_US: i64 = 3_600_000_000;
 /// How often retention looks, and how soon after its grace a file is unlinked.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -188,21 +185,19 @@ impl Sealer {
     ) -> Result<Vec<FileEntry>, SealError> {
         let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
         let stem = format!("{}-{number:010}", file_name(&node(first)));
-        let order = parquet::order(batches);
+        let batches = parquet::bounded(batches).map_err(HotError::from)?;
         let mut files = Vec::new();
-        let mut groups: Vec<&[Row]> = order.chunk_by(|a, b| hour(a.time) == hour(b.time)).collect();
-        groups.sort_by_key(|rows| rows.first().map(|row| row.time));
-        for rows in groups {
+        for (hour, rows) in parquet::order(&batches).map_err(HotError::from)? {
             let (Some(low), Some(high)) = (rows.first(), rows.last()) else { continue };
-            let path = self.folder.requests().join(hour_folder(low.time)).join(format!("{stem}.parquet"));
-            let written = parquet::write(&path, &self.plan.config.parquet, batches, rows)?;
+            let path = self.folder.requests().join(hour_folder(hour)).join(format!("{stem}.parquet"));
+            let written = parquet::write(&path, &self.plan.config.parquet, &batches, &rows)?;
             files.push(FileEntry {
                 path: under(&self.folder, &path),
                 rows: rows.len() as u64,
                 bytes: written.bytes,
                 checksum: written.checksum,
-                time_min_us: low.time,
-                time_max_us: high.time,
+                time_min_us: hour * HOUR_US + low.us(),
+                time_max_us: hour * HOUR_US + high.us(),
                 hot: number,
             });
         }
@@ -279,13 +274,8 @@ fn under(folder: &DataFolder, path: &Path) -> String {
     path.strip_prefix(folder.root()).unwrap_or(path).to_string_lossy().into_owned()
 }
 
-fn hour(time_us: i64) -> i64 {
-    time_us.div_euclid(HOUR_US)
-}
-
-/// `date=YYYY-MM-DD/hour=HH` of a time (UTC, proleptic Gregorian calendar).
-fn hour_folder(time_us: i64) -> String {
-    let hours = hour(time_us);
+/// `date=YYYY-MM-DD/hour=HH` of an hour since 1970 (UTC, proleptic Gregorian calendar).
+fn hour_folder(hours: i64) -> String {
     let (days, hour) = (hours.div_euclid(24), hours.rem_euclid(24));
     // Days since 0000-03-01, in eras of 400 years: a year that begins in March ends with its leap day.
     let shifted = days + 719_468;
@@ -301,9 +291,8 @@ fn hour_folder(time_us: i64) -> String {
 
 /// The node of the first row.
 fn node(batch: &RecordBatch) -> String {
-    let first = batch.column_by_name("node").map(|column| column.slice(0, 1));
-    let first = first.and_then(|column| cast(&column, &DataType::Utf8).ok());
-    let node = first.as_ref().and_then(|column| column.as_string_opt::<i32>());
+    let first = unpack_column(&batch.slice(0, 1), "node").ok().flatten();
+    let node = first.as_ref().and_then(|column| column.as_string_view_opt());
     node.filter(|node| node.is_valid(0)).map_or("", |node| node.value(0)).to_owned()
 }
 
@@ -328,7 +317,7 @@ mod tests {
             (1_709_251_200, "date=2024-03-01/hour=00"),
             (4_107_542_400, "date=2100-03-01/hour=00"),
         ] {
-            assert_eq!(hour_folder(seconds * 1_000_000), folder);
+            assert_eq!(hour_folder((seconds * 1_000_000_i64).div_euclid(HOUR_US)), folder);
         }
     }
 

@@ -1,7 +1,8 @@
 //! What the gateway fills while a request passes: the fixed [`Head`] and short variable parts.
 //!
-//! A draft is recycled. Its variable part is a run of entries `[tag u8][0 u8][length u16][bytes]`, appended when
-//! a value becomes known and copied into the spool in one piece.
+//! A draft is recycled. Its variable part is three runs of entries `[tag u8][0 u8][length u16][bytes]`, appended when a
+//! value becomes known and copied into the spool one behind the other: what requests of one client have in common, what
+//! requests of one route have in common, and what is this request's own. Readers meet the first two again and again.
 
 use crate::{AttemptError, Head};
 
@@ -11,6 +12,8 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 pub const ATTEMPTS_MAX: usize = 16;
 /// Most pairs of `extra`.
 pub const EXTRA_MAX: usize = 16;
+/// Most bytes of one run. Texts that are each set once stay below it; what is set beyond is left out.
+const RUN_BYTES_MAX: usize = 60_000;
 
 pub(crate) const TAG_ATTEMPT: u8 = 254;
 pub(crate) const TAG_EXTRA: u8 = 255;
@@ -47,6 +50,71 @@ pub enum Text {
 impl Text {
     /// How many texts there are.
     pub const COUNT: usize = Self::Error as usize + 1;
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Listener,
+        Self::Workspace,
+        Self::SourceService,
+        Self::Consumer,
+        Self::ConsumerGroups,
+        Self::CredentialId,
+        Self::UserAgent,
+        Self::ForwardedFor,
+        Self::Method,
+        Self::Host,
+        Self::Path,
+        Self::Query,
+        Self::TlsSni,
+        Self::Route,
+        Self::Service,
+        Self::ServiceVersion,
+        Self::Upstream,
+        Self::LimitPolicy,
+        Self::ContentType,
+        Self::UpstreamAddr,
+        Self::Error,
+    ];
+
+    /// With what a text repeats.
+    pub const fn run(self) -> Run {
+        match self {
+            Self::Workspace
+            | Self::SourceService
+            | Self::Consumer
+            | Self::ConsumerGroups
+            | Self::CredentialId
+            | Self::UserAgent
+            | Self::TlsSni => Run::Client,
+            Self::Listener
+            | Self::Method
+            | Self::Host
+            | Self::Route
+            | Self::Service
+            | Self::ServiceVersion
+            | Self::Upstream
+            | Self::LimitPolicy
+            | Self::ContentType
+            | Self::UpstreamAddr => Run::Route,
+            Self::ForwardedFor | Self::Path | Self::Query | Self::Error => Run::Own,
+        }
+    }
+}
+
+/// The runs of the variable part, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Run {
+    /// What requests of one client have in common.
+    Client,
+    /// What requests of one route have in common.
+    Route,
+    /// What a request has for itself: its path, its attempts, its pairs.
+    Own,
+}
+
+impl Run {
+    /// How many runs there are.
+    pub const COUNT: usize = Self::Own as usize + 1;
 }
 
 /// One try at an upstream.
@@ -73,7 +141,7 @@ pub struct Attempt<'a> {
 pub struct Draft {
     /// Fixed fields.
     pub head: Head,
-    parts: Vec<u8>,
+    runs: [Vec<u8>; Run::COUNT],
     attempts: usize,
     extras: usize,
     muted: bool,
@@ -88,18 +156,19 @@ impl Default for Draft {
 impl Draft {
     /// An empty draft, with room for a usual request.
     pub fn new() -> Self {
-        Self { head: Head::new(0), parts: Vec::with_capacity(1024), attempts: 0, extras: 0, muted: false }
+        let runs = [512, 512, 1024].map(Vec::with_capacity);
+        Self { head: Head::new(0), runs, attempts: 0, extras: 0, muted: false }
     }
 
     /// A draft that keeps its [`Head`] only, for a gateway that records nothing.
     pub fn muted() -> Self {
-        Self { parts: Vec::new(), muted: true, ..Self::new() }
+        Self { runs: [const { Vec::new() }; Run::COUNT], muted: true, ..Self::new() }
     }
 
     /// Forgets everything and begins anew at `time_us` (microseconds since 1970, UTC); keeps its memory.
     pub fn reset(&mut self, time_us: i64) {
         self.head = Head::new(time_us);
-        self.parts.clear();
+        self.runs.iter_mut().for_each(Vec::clear);
         self.attempts = 0;
         self.extras = 0;
     }
@@ -107,7 +176,7 @@ impl Draft {
     /// Sets a text, cut at [`TEXT_BYTES_MAX`]. The last value set is the one that counts.
     #[inline]
     pub fn text(&mut self, text: Text, value: &[u8]) {
-        self.entry(text as u8, &[&value[..value.len().min(TEXT_BYTES_MAX)]]);
+        self.entry(text.run(), text as u8, &[&value[..value.len().min(TEXT_BYTES_MAX)]]);
     }
 
     /// Adds a try; past [`ATTEMPTS_MAX`] it is left out.
@@ -123,7 +192,7 @@ impl Draft {
         fixed[10] = attempt.error as u8;
         fixed[11] = u8::from(attempt.reused);
         fixed[12..20].copy_from_slice(&attempt.span_id);
-        self.entry(TAG_ATTEMPT, &[&fixed, &attempt.addr[..attempt.addr.len().min(TEXT_BYTES_MAX)]]);
+        self.entry(Run::Own, TAG_ATTEMPT, &[&fixed, &attempt.addr[..attempt.addr.len().min(TEXT_BYTES_MAX)]]);
     }
 
     /// Adds a pair of the column `extra`; past [`EXTRA_MAX`] it is left out.
@@ -134,35 +203,37 @@ impl Draft {
         self.extras += 1;
         let key = &key[..key.len().min(255)];
         let length = u8::try_from(key.len()).expect("cut at 255 just above");
-        self.entry(TAG_EXTRA, &[&[length], key, &value[..value.len().min(TEXT_BYTES_MAX)]]);
+        self.entry(Run::Own, TAG_EXTRA, &[&[length], key, &value[..value.len().min(TEXT_BYTES_MAX)]]);
     }
 
-    /// The variable part as it stands in the spool.
-    pub(crate) fn parts(&self) -> &[u8] {
-        &self.parts
+    /// The variable part as it stands in the spool, run by run.
+    #[inline]
+    pub(crate) fn runs(&self) -> [&[u8]; Run::COUNT] {
+        self.runs.each_ref().map(Vec::as_slice)
     }
 
     #[inline]
-    fn entry(&mut self, tag: u8, pieces: &[&[u8]]) {
-        if self.muted {
+    fn entry(&mut self, run: Run, tag: u8, pieces: &[&[u8]]) {
+        let run = &mut self.runs[run as usize];
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if self.muted || run.len() + length > RUN_BYTES_MAX {
             return;
         }
-        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         let short = u16::try_from(length).expect("pieces are cut well below 64 KiB");
         let [low, high] = short.to_le_bytes();
-        self.parts.reserve(4 + length);
-        let begin = self.parts.len();
+        run.reserve(4 + length);
+        let begin = run.len();
         // SAFETY: there is room for the four bytes and all pieces just behind the present end, and each of those bytes
         // is written before the length says so.
         unsafe {
-            let mut to = self.parts.as_mut_ptr().add(begin);
+            let mut to = run.as_mut_ptr().add(begin);
             to.cast::<[u8; 4]>().write([tag, 0, low, high]);
             to = to.add(4);
             for piece in pieces {
                 copy(piece, to);
                 to = to.add(piece.len());
             }
-            self.parts.set_len(begin + 4 + length);
+            run.set_len(begin + 4 + length);
         }
     }
 }
@@ -196,6 +267,11 @@ unsafe fn copy(from: &[u8], to: *mut u8) {
 mod tests {
     use super::*;
     use crate::RequestEvent;
+
+    #[test]
+    fn every_text_stands_at_its_number() {
+        assert!(Text::ALL.iter().enumerate().all(|(place, text)| *text as usize == place));
+    }
 
     #[test]
     fn values_of_every_length_are_copied_whole() {

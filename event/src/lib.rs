@@ -12,6 +12,8 @@ mod head;
 
 mod draft;
 
+mod shapes;
+
 mod request;
 
 pub mod spool;
@@ -35,10 +37,11 @@ mod problem;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 
-pub use draft::{ATTEMPTS_MAX, Attempt, Draft, EXTRA_MAX, TEXT_BYTES_MAX, Text};
+pub use draft::{ATTEMPTS_MAX, Attempt, Draft, EXTRA_MAX, Run, TEXT_BYTES_MAX, Text};
 pub use head::{ABSENT_I64, ABSENT_U16, ABSENT_U32, Head, ip_bytes, ip_from_bytes};
 pub use problem::Problem;
 pub use request::RequestEvent;
+pub use shapes::{Shape, Shapes};
 pub use vocabulary::{
     AttemptError, AuthMethod, CacheStatus, Outcome, Protocol, Role, Scheme, Source, TlsVersion,
 };

@@ -1,6 +1,7 @@
 //! One recorded request as its readers see it: borrowed from the mapped spool, nothing copied.
 
-use crate::draft::{ATTEMPT_FIXED_BYTES, Attempt, Draft, TAG_ATTEMPT, TAG_EXTRA, Text};
+use crate::draft::{ATTEMPT_FIXED_BYTES, Attempt, Draft, Run, TAG_ATTEMPT, TAG_EXTRA, Text};
+use crate::shapes::{Shape, Shapes};
 use crate::{
     AttemptError, AuthMethod, CacheStatus, Head, Outcome, Protocol, Role, Scheme, Source, TlsVersion,
 };
@@ -17,42 +18,88 @@ pub struct RequestEvent<'a> {
     pub sequence: u64,
     /// Fixed fields.
     pub head: &'a Head,
-    texts: [Option<&'a [u8]>; Text::COUNT],
-    parts: &'a [u8],
+    runs: [&'a [u8]; Run::COUNT],
+    shapes: [Option<Shape>; 2],
+    /// Where in the own run the first attempt and the first pair begin; its length for none.
+    attempts: usize,
+    extra: usize,
 }
 
 impl<'a> RequestEvent<'a> {
-    /// Reads the variable part beside a head; none when its lengths do not add up.
+    /// Reads the variable part beside a head; none when its lengths do not add up. `shapes` knows again what it met
+    /// before.
     pub(crate) fn decode(
         node: &'a str,
         core: u16,
         sequence: u64,
         head: &'a Head,
-        parts: &'a [u8],
+        runs: [&'a [u8]; Run::COUNT],
+        shapes: Option<&mut Shapes>,
     ) -> Option<Self> {
-        let mut texts = [None; Text::COUNT];
-        let mut entries = Entries { rest: parts };
-        for (tag, value) in &mut entries {
+        let known = match shapes {
+            Some(shapes) => [shapes.find(Run::Client, runs[0])?, shapes.find(Run::Route, runs[1])?],
+            None if is_whole(runs[0]) && is_whole(runs[1]) => [None, None],
+            None => return None,
+        };
+        let own = runs[Run::Own as usize];
+        let (mut attempts, mut extra) = (own.len(), own.len());
+        let mut entries = Entries { rest: own };
+        loop {
+            let at = own.len() - entries.rest.len();
+            let Some((tag, value)) = entries.next() else { break };
             match tag {
                 TAG_ATTEMPT if value.len() < ATTEMPT_FIXED_BYTES => return None,
+                TAG_ATTEMPT => attempts = attempts.min(at),
                 TAG_EXTRA if value.first().is_none_or(|key| usize::from(*key) >= value.len()) => return None,
+                TAG_EXTRA => extra = extra.min(at),
                 _ => {}
             }
-            if let Some(slot) = texts.get_mut(usize::from(tag)) {
-                *slot = Some(value);
-            }
         }
-        entries.rest.is_empty().then_some(Self { node, core, sequence, head, texts, parts })
+        entries.rest.is_empty().then_some(Self {
+            node,
+            core,
+            sequence,
+            head,
+            runs,
+            shapes: known,
+            attempts,
+            extra,
+        })
     }
 
     /// A draft as its reader will see it.
     pub fn of_draft(node: &'a str, core: u16, sequence: u64, draft: &'a Draft) -> Self {
-        Self::decode(node, core, sequence, &draft.head, draft.parts()).expect("a draft encodes whole entries")
+        let event = Self::decode(node, core, sequence, &draft.head, draft.runs(), None);
+        event.expect("a draft encodes whole entries")
     }
 
     /// A text as it came, which may be any bytes.
     pub fn text(&self, text: Text) -> Option<&'a [u8]> {
-        self.texts[text as usize]
+        let entries = Entries { rest: self.runs[text.run() as usize] };
+        entries.filter(|(tag, _)| *tag == text as u8).map(|(_, value)| value).last()
+    }
+
+    /// The texts of one run by their numbers, as they came.
+    pub fn texts(&self, run: Run) -> [Option<&'a [u8]>; Text::COUNT] {
+        let mut texts = [None; Text::COUNT];
+        for (tag, value) in (Entries { rest: self.runs[run as usize] }) {
+            if let Some(slot) = texts.get_mut(usize::from(tag)) {
+                *slot = Some(value);
+            }
+        }
+        texts
+    }
+
+    /// The texts of one run in the order of their coming; of those that come twice the last one counts.
+    pub fn entries(&self, run: Run) -> impl Iterator<Item = (Text, &'a [u8])> + use<'a> {
+        let entries = Entries { rest: self.runs[run as usize] };
+        entries.filter_map(|(tag, value)| Some((*Text::ALL.get(usize::from(tag))?, value)))
+    }
+
+    /// What is known of the texts that it has in common with others of its client, or of its route; none where nothing
+    /// is, and of what is its own.
+    pub fn shape(&self, run: Run) -> Option<Shape> {
+        self.shapes.get(run as usize).copied().flatten()
     }
 
     /// A text as valid UTF-8; bytes that are not become U+FFFD.
@@ -62,12 +109,14 @@ impl<'a> RequestEvent<'a> {
 
     /// The tries at upstreams, in order.
     pub fn attempts(&self) -> impl Iterator<Item = Attempt<'a>> + use<'a> {
-        Entries { rest: self.parts }.filter(|(tag, _)| *tag == TAG_ATTEMPT).map(|(_, value)| attempt(value))
+        let rest = &self.runs[Run::Own as usize][self.attempts..];
+        Entries { rest }.filter(|(tag, _)| *tag == TAG_ATTEMPT).map(|(_, value)| attempt(value))
     }
 
     /// The pairs of `extra`, in order.
     pub fn extra(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        Entries { rest: self.parts }
+        let rest = &self.runs[Run::Own as usize][self.extra..];
+        Entries { rest }
             .filter(|(tag, _)| *tag == TAG_EXTRA)
             .map(|(_, value)| value[1..].split_at(usize::from(value[0])))
     }
@@ -104,6 +153,13 @@ impl<'a> RequestEvent<'a> {
     pub fn tls_version(&self) -> TlsVersion {
         TlsVersion::from_u8(self.head.tls_version)
     }
+}
+
+/// Whether the lengths of a run add up.
+pub(crate) fn is_whole(run: &[u8]) -> bool {
+    let mut entries = Entries { rest: run };
+    while entries.next().is_some() {}
+    entries.rest.is_empty()
 }
 
 struct Entries<'a> {
@@ -174,7 +230,12 @@ mod tests {
     fn lengths_that_do_not_add_up_are_refused() {
         let head = Head::new(0);
         for parts in [&[1, 0, 5, 0, 1][..], &[1, 0], &[TAG_ATTEMPT, 0, 1, 0, 9], &[TAG_EXTRA, 0, 1, 0, 9]] {
-            assert!(RequestEvent::decode("n", 0, 1, &head, parts).is_none(), "{parts:?}");
+            assert!(RequestEvent::decode("n", 0, 1, &head, [b"", b"", parts], None).is_none(), "{parts:?}");
+        }
+        for runs in [[&[1, 0, 5, 0, 1][..], b"", b""], [b"", &[0, 0], b""]] {
+            assert!(RequestEvent::decode("n", 0, 1, &head, runs, None).is_none(), "{runs:?}");
+            let shapes = &mut Shapes::new();
+            assert!(RequestEvent::decode("n", 0, 1, &head, runs, Some(shapes)).is_none(), "{runs:?}");
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Events into Arrow record batches as hot files hold them.
 //!
-//! Intake appends each event to growing columns and takes a batch out at each flush. A batch is packed: text is
-//! dictionary codes, a column without a value is left out, and the schema of each batch says which it has
-//! (`event::hot` gives the full table back). A row costs one push per column that it has; absent numbers keep their
-//! sentinel (`event::ABSENT_*`) and become nulls for the whole column when the batch is finished.
+//! Intake appends each event to growing columns and takes a batch out at each flush. A batch is packed (`event::hot` has
+//! the rules and gives the full table back), and its schema says how. A number costs one store per row; absent ones keep
+//! their sentinel (`event::ABSENT_*`) and become nulls for the whole column when the batch is finished. Of the texts that
+//! a request shares with others of its client or its route, a row notes which combination it has (`groups`): they are
+//! looked at once for each combination in a batch.
 
 mod text;
+
+mod groups;
 
 mod numbers;
 
@@ -14,33 +17,35 @@ mod nested;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{Field, Int64Type, Schema, UInt16Type, UInt32Type, UInt64Type};
+use arrow::array::{ArrayRef, NullArray, RecordBatch};
+use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
 use event::{
     ABSENT_I64, ABSENT_U16, ABSENT_U32, AuthMethod, CacheStatus, Head, Outcome, Protocol, RequestEvent, Role,
-    Scheme, Source, Text, TlsVersion, ip_from_bytes,
+    Run, Scheme, Source, Text, TlsVersion, ip_from_bytes,
 };
 
+use groups::Groups;
 use nested::{Attempts, Extra};
-use numbers::{booleans, ids, numbers, times};
+use numbers::{BLOCK, Values, booleans, ids, numbers};
 use text::{NameColumn, TextColumn};
 
-/// The texts of an event and their columns, in the order of `Text`.
-const TEXTS: [(&str, Text); Text::COUNT] = [
-    ("listener", Text::Listener),
+/// The texts that an event shares with others of its client, and their columns.
+const CLIENT_TEXTS: [(&str, Text); 7] = [
     ("workspace", Text::Workspace),
     ("source_service", Text::SourceService),
     ("consumer", Text::Consumer),
     ("consumer_groups", Text::ConsumerGroups),
     ("credential_id", Text::CredentialId),
     ("user_agent", Text::UserAgent),
-    ("forwarded_for", Text::ForwardedFor),
+    ("tls_sni", Text::TlsSni),
+];
+
+/// Those that it shares with others of its route.
+const ROUTE_TEXTS: [(&str, Text); 10] = [
+    ("listener", Text::Listener),
     ("method", Text::Method),
     ("host", Text::Host),
-    ("path", Text::Path),
-    ("query", Text::Query),
-    ("tls_sni", Text::TlsSni),
     ("route", Text::Route),
     ("service", Text::Service),
     ("service_version", Text::ServiceVersion),
@@ -48,6 +53,13 @@ const TEXTS: [(&str, Text); Text::COUNT] = [
     ("limit_policy", Text::LimitPolicy),
     ("content_type", Text::ContentType),
     ("upstream_addr", Text::UpstreamAddr),
+];
+
+/// Those of its own.
+const OWN_TEXTS: [(&str, Text); 4] = [
+    ("forwarded_for", Text::ForwardedFor),
+    ("path", Text::Path),
+    ("query", Text::Query),
     ("error", Text::Error),
 ];
 
@@ -127,31 +139,49 @@ pub enum ColumnsError {
     Mismatch(#[from] ArrowError),
 }
 
+/// A column of a packed batch.
+#[derive(Debug)]
+struct Packed {
+    field: Field,
+    array: ArrayRef,
+}
+
+impl Packed {
+    /// Of one value, which the field says.
+    fn one(field: Field, rows: usize) -> Self {
+        Self { field, array: Arc::new(NullArray::new(rows)) }
+    }
+}
+
 /// The rows of the batch in the making.
 #[derive(Debug)]
 pub(crate) struct Rows {
+    rows: usize,
     node: TextColumn,
-    core: Vec<u16>,
-    sequence: Vec<u64>,
-    time: Vec<i64>,
-    config_version: Vec<u64>,
-    limit_remaining: Vec<i64>,
-    request_bytes: Vec<u64>,
-    response_bytes: Vec<u64>,
-    status: Vec<u16>,
-    upstream_status: Vec<u16>,
-    grpc_status: Vec<u16>,
-    sampled: Vec<u8>,
-    request_id: Vec<[u8; 16]>,
-    trace_id: Vec<[u8; 16]>,
-    span_id: Vec<[u8; 8]>,
-    parent_span_id: Vec<[u8; 8]>,
-    upstream_span_id: Vec<[u8; 8]>,
+    core: Values<u16>,
+    sequence: Values<u64>,
+    time: Values<i64>,
+    config_version: Values<u64>,
+    limit_remaining: Values<i64>,
+    request_bytes: Values<u64>,
+    response_bytes: Values<u64>,
+    status: Values<u16>,
+    upstream_status: Values<u16>,
+    grpc_status: Values<u16>,
+    sampled: Values<u8>,
+    request_id: Values<[u8; 16]>,
+    trace_id: Values<[u8; 16]>,
+    span_id: Values<[u8; 8]>,
+    parent_span_id: Values<[u8; 8]>,
+    upstream_span_id: Values<[u8; 8]>,
     client_ip: TextColumn,
     peer_ip: TextColumn,
-    durations: [Vec<u32>; DURATIONS.len()],
-    names: [NameColumn; NAMES.len()],
-    texts: [TextColumn; Text::COUNT],
+    durations: [Values<u32>; DURATIONS.len()],
+    names: [Values<u8>; NAMES.len()],
+    vocabularies: [NameColumn; NAMES.len()],
+    clients: Groups<{ CLIENT_TEXTS.len() }>,
+    routes: Groups<{ ROUTE_TEXTS.len() }>,
+    own: [TextColumn; OWN_TEXTS.len()],
     attempts: Attempts,
     extra: Extra,
 }
@@ -159,35 +189,39 @@ pub(crate) struct Rows {
 impl Rows {
     /// No rows.
     pub(crate) fn new() -> Self {
-        let names = std::array::from_fn(|index| {
+        let vocabularies = std::array::from_fn(|index| {
             let (column, name) = NAMES[index];
             // A word that says "nothing of the kind" is null where the column has nulls.
             let absent = is_nullable(column).then_some("none");
             NameColumn::new(|code| Some(name(code)).filter(|name| Some(*name) != absent))
         });
         Self {
+            rows: 0,
             node: TextColumn::new(),
-            core: Vec::new(),
-            sequence: Vec::new(),
-            time: Vec::new(),
-            config_version: Vec::new(),
-            limit_remaining: Vec::new(),
-            request_bytes: Vec::new(),
-            response_bytes: Vec::new(),
-            status: Vec::new(),
-            upstream_status: Vec::new(),
-            grpc_status: Vec::new(),
-            sampled: Vec::new(),
-            request_id: Vec::new(),
-            trace_id: Vec::new(),
-            span_id: Vec::new(),
-            parent_span_id: Vec::new(),
-            upstream_span_id: Vec::new(),
+            core: Values::new(0),
+            sequence: Values::new(0),
+            time: Values::new(0),
+            config_version: Values::new(0),
+            limit_remaining: Values::new(0),
+            request_bytes: Values::new(0),
+            response_bytes: Values::new(0),
+            status: Values::new(0),
+            upstream_status: Values::new(0),
+            grpc_status: Values::new(0),
+            sampled: Values::new(0),
+            request_id: Values::new([0; 16]),
+            trace_id: Values::new([0; 16]),
+            span_id: Values::new([0; 8]),
+            parent_span_id: Values::new([0; 8]),
+            upstream_span_id: Values::new([0; 8]),
             client_ip: TextColumn::new(),
             peer_ip: TextColumn::new(),
-            durations: std::array::from_fn(|_| Vec::new()),
-            names,
-            texts: std::array::from_fn(|_| TextColumn::new()),
+            durations: std::array::from_fn(|_| Values::new(0)),
+            names: std::array::from_fn(|_| Values::new(0)),
+            vocabularies,
+            clients: Groups::new(Run::Client, CLIENT_TEXTS.map(|(_, text)| text)),
+            routes: Groups::new(Run::Route, ROUTE_TEXTS.map(|(_, text)| text)),
+            own: std::array::from_fn(|_| TextColumn::new()),
             attempts: Attempts::new(),
             extra: Extra::new(),
         }
@@ -195,51 +229,83 @@ impl Rows {
 
     /// Rows so far.
     pub(crate) fn len(&self) -> usize {
-        self.time.len()
+        self.rows
     }
 
     /// Bytes of different texts so far.
     pub(crate) fn text_bytes(&self) -> usize {
-        let texts: usize = self.texts.iter().map(TextColumn::dictionary_bytes).sum();
-        texts + self.attempts.dictionary_bytes() + self.extra.dictionary_bytes()
+        let own: usize = self.own.iter().map(TextColumn::dictionary_bytes).sum();
+        let shared = self.clients.dictionary_bytes() + self.routes.dictionary_bytes();
+        own + shared + self.attempts.dictionary_bytes() + self.extra.dictionary_bytes()
     }
 
     /// Appends one event as one row.
     #[inline]
     pub(crate) fn append(&mut self, event: &RequestEvent<'_>) {
-        let (head, row) = (event.head, self.time.len());
+        let (head, row) = (event.head, self.rows);
         self.node.push(row, event.node.as_bytes());
-        self.core.push(event.core);
-        self.sequence.push(event.sequence);
-        self.time.push(head.time_us);
-        self.config_version.push(head.config_version);
-        self.limit_remaining.push(head.limit_remaining);
-        self.request_bytes.push(head.request_bytes);
-        self.response_bytes.push(head.response_bytes);
-        self.status.push(head.status);
-        self.upstream_status.push(head.upstream_status);
-        self.grpc_status.push(head.grpc_status);
-        self.sampled.push(head.sampled);
-        self.request_id.push(head.request_id);
-        self.trace_id.push(head.trace_id);
-        self.span_id.push(head.span_id);
-        self.parent_span_id.push(head.parent_span_id);
-        self.upstream_span_id.push(head.upstream_span_id);
+        self.core.put(row, event.core);
+        self.sequence.put(row, event.sequence);
+        self.time.put(row, head.time_us);
+        self.config_version.put(row, head.config_version);
+        self.limit_remaining.put(row, head.limit_remaining);
+        self.request_bytes.put(row, head.request_bytes);
+        self.response_bytes.put(row, head.response_bytes);
+        self.status.put(row, head.status);
+        self.upstream_status.put(row, head.upstream_status);
+        self.grpc_status.put(row, head.grpc_status);
+        self.sampled.put(row, head.sampled);
+        self.request_id.put(row, head.request_id);
+        self.trace_id.put(row, head.trace_id);
+        self.span_id.put(row, head.span_id);
+        self.parent_span_id.put(row, head.parent_span_id);
+        self.upstream_span_id.put(row, head.upstream_span_id);
         push_address(&mut self.client_ip, row, head.client_ip);
         push_address(&mut self.peer_ip, row, head.peer_ip);
         for (column, value) in self.durations.iter_mut().zip(durations(head)) {
-            column.push(value);
+            column.put(row, value);
         }
         for (column, code) in self.names.iter_mut().zip(names(head)) {
-            column.push(code);
+            column.put(row, code);
         }
-        for (column, (_, text)) in self.texts.iter_mut().zip(TEXTS) {
-            if let Some(value) = event.text(text) {
-                column.push(row, value);
+        self.clients.push(row, event);
+        self.routes.push(row, event);
+        for (text, value) in event.entries(Run::Own) {
+            if let Some(place) = OWN_TEXTS.iter().position(|(_, own)| *own == text) {
+                self.own[place].push(row, value);
             }
         }
         self.attempts.push(event);
-        self.extra.push(event);
+        self.extra.push(row, event);
+        self.rows += 1;
+        if self.rows.is_multiple_of(BLOCK) {
+            self.spill();
+        }
+    }
+
+    /// Takes the last block over into the columns.
+    fn spill(&mut self) {
+        let rows = self.rows;
+        self.core.spill(rows);
+        self.sequence.spill(rows);
+        self.time.spill(rows);
+        self.config_version.spill(rows);
+        self.limit_remaining.spill(rows);
+        self.request_bytes.spill(rows);
+        self.response_bytes.spill(rows);
+        self.status.spill(rows);
+        self.upstream_status.spill(rows);
+        self.grpc_status.spill(rows);
+        self.sampled.spill(rows);
+        self.request_id.spill(rows);
+        self.trace_id.spill(rows);
+        self.span_id.spill(rows);
+        self.parent_span_id.spill(rows);
+        self.upstream_span_id.spill(rows);
+        self.durations.iter_mut().for_each(|column| column.spill(rows));
+        self.names.iter_mut().for_each(|column| column.spill(rows));
+        self.clients.spill(rows);
+        self.routes.spill(rows);
     }
 
     /// Takes all rows out as a packed batch and starts anew.
@@ -247,50 +313,62 @@ impl Rows {
     /// # Errors
     /// If the schema has a column that this builder does not know.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ColumnsError> {
-        let rows = self.len();
+        self.spill();
         let (mut fields, mut columns) = (Vec::new(), Vec::new());
         for known in event::columns::COLUMNS {
-            if let Some(column) = self.take(known.name, known.nullable, rows)? {
-                fields.push(field(known.name, known.nullable, &column));
-                columns.push(column);
+            if let Some(packed) = self.take(known.name, known.nullable)? {
+                fields.push(packed.field);
+                columns.push(packed.array);
             }
         }
+        self.rows = 0;
+        self.clients.clear();
+        self.routes.clear();
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
     }
 
     /// Takes one column out; none if no row has a value.
-    fn take(&mut self, name: &str, null: bool, rows: usize) -> Result<Option<ArrayRef>, ColumnsError> {
+    fn take(&mut self, name: &str, null: bool) -> Result<Option<Packed>, ColumnsError> {
+        let rows = self.rows;
         if let Some(index) = DURATIONS.iter().position(|known| *known == name) {
-            return Ok(numbers::<UInt32Type>(&mut self.durations[index], null.then_some(ABSENT_U32)));
+            return Ok(numbers(name, &mut self.durations[index], null.then_some(ABSENT_U32)));
         }
         if let Some(index) = NAMES.iter().position(|(known, _)| *known == name) {
-            return Ok(self.names[index].finish());
+            let packed = self.vocabularies[index].finish(name, null, self.names[index].all());
+            self.names[index].clear();
+            return Ok(packed);
         }
-        if let Some(index) = TEXTS.iter().position(|(known, _)| *known == name) {
-            return Ok(self.texts[index].finish(rows, null));
+        if let Some(index) = CLIENT_TEXTS.iter().position(|(known, _)| *known == name) {
+            return Ok(self.clients.finish(name, index, null));
+        }
+        if let Some(index) = ROUTE_TEXTS.iter().position(|(known, _)| *known == name) {
+            return Ok(self.routes.finish(name, index, null));
+        }
+        if let Some(index) = OWN_TEXTS.iter().position(|(known, _)| *known == name) {
+            return Ok(self.own[index].finish(name, rows, null));
         }
         Ok(match name {
-            "node" => self.node.finish(rows, null),
-            "core" => numbers::<UInt16Type>(&mut self.core, None),
-            "sequence" => numbers::<UInt64Type>(&mut self.sequence, None),
-            "time" => Some(times(&mut self.time)),
-            "config_version" => numbers::<UInt64Type>(&mut self.config_version, None),
-            "limit_remaining" => numbers::<Int64Type>(&mut self.limit_remaining, Some(ABSENT_I64)),
-            "request_bytes" => numbers::<UInt64Type>(&mut self.request_bytes, None),
-            "response_bytes" => numbers::<UInt64Type>(&mut self.response_bytes, None),
-            "status" => numbers::<UInt16Type>(&mut self.status, Some(ABSENT_U16)),
-            "upstream_status" => numbers::<UInt16Type>(&mut self.upstream_status, Some(ABSENT_U16)),
-            "grpc_status" => numbers::<UInt16Type>(&mut self.grpc_status, Some(ABSENT_U16)),
-            "sampled" => Some(booleans(&mut self.sampled)),
-            "request_id" => ids(&mut self.request_id)?,
-            "trace_id" => ids(&mut self.trace_id)?,
-            "span_id" => ids(&mut self.span_id)?,
-            "parent_span_id" => ids(&mut self.parent_span_id)?,
-            "upstream_span_id" => ids(&mut self.upstream_span_id)?,
-            "client_ip" => self.client_ip.finish(rows, null),
-            "peer_ip" => self.peer_ip.finish(rows, null),
-            "attempts" => self.attempts.finish()?,
-            "extra" => self.extra.finish()?,
+            "node" => self.node.finish(name, rows, null),
+            "core" => numbers(name, &mut self.core, None),
+            "sequence" => numbers(name, &mut self.sequence, None),
+            "time" => numbers(name, &mut self.time, None),
+            "config_version" => numbers(name, &mut self.config_version, None),
+            "limit_remaining" => numbers(name, &mut self.limit_remaining, Some(ABSENT_I64)),
+            "request_bytes" => numbers(name, &mut self.request_bytes, None),
+            "response_bytes" => numbers(name, &mut self.response_bytes, None),
+            "status" => numbers(name, &mut self.status, Some(ABSENT_U16)),
+            "upstream_status" => numbers(name, &mut self.upstream_status, Some(ABSENT_U16)),
+            "grpc_status" => numbers(name, &mut self.grpc_status, Some(ABSENT_U16)),
+            "sampled" => booleans(name, &mut self.sampled),
+            "request_id" => ids(name, &mut self.request_id)?,
+            "trace_id" => ids(name, &mut self.trace_id)?,
+            "span_id" => ids(name, &mut self.span_id)?,
+            "parent_span_id" => ids(name, &mut self.parent_span_id)?,
+            "upstream_span_id" => ids(name, &mut self.upstream_span_id)?,
+            "client_ip" => self.client_ip.finish(name, rows, null),
+            "peer_ip" => self.peer_ip.finish(name, rows, null),
+            "attempts" => self.attempts.finish(name)?,
+            "extra" => self.extra.finish(name, rows)?,
             other => return Err(ColumnsError::Unknown(other.to_owned())),
         })
     }
@@ -304,11 +382,6 @@ fn push_address(column: &mut TextColumn, row: usize, address: [u8; 16]) {
             ip_from_bytes(address).map_or(Cow::Borrowed(""), |ip| Cow::Owned(ip.to_string()))
         });
     }
-}
-
-/// The field of a column in a packed batch.
-fn field(name: &str, nullable: bool, column: &ArrayRef) -> Field {
-    Field::new(name, column.data_type().clone(), nullable)
 }
 
 fn is_nullable(name: &str) -> bool {

@@ -2,42 +2,49 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListArray, MapArray, StructArray};
+use arrow::array::{Array, ArrayRef, FixedSizeListArray, ListArray, MapArray, StructArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, Fields, UInt16Type, UInt32Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use event::{ABSENT_U16, AttemptError, RequestEvent};
 
-use super::numbers::{booleans, ids, numbers};
+use super::numbers::{BLOCK, Values, booleans, ids, numbers};
 use super::text::{NameColumn, TextColumn};
-use super::{ColumnsError, field};
+use super::{ColumnsError, Packed};
 
 /// The tries at upstreams: a list of structs.
 #[derive(Debug)]
 pub(super) struct Attempts {
+    /// Rows so far that have exactly one try each; from the first that has not, `ends` says where the tries of a row end.
+    single: usize,
     ends: Vec<i32>,
+    tries: usize,
     addr: TextColumn,
-    status: Vec<u16>,
-    error: NameColumn,
-    start_us: Vec<u32>,
-    duration_us: Vec<u32>,
-    reused: Vec<u8>,
-    span_id: Vec<[u8; 8]>,
+    status: Values<u16>,
+    errors: NameColumn,
+    error: Values<u8>,
+    start_us: Values<u32>,
+    duration_us: Values<u32>,
+    reused: Values<u8>,
+    span_id: Values<[u8; 8]>,
 }
 
 impl Attempts {
     pub(super) fn new() -> Self {
         Self {
-            ends: vec![0],
+            single: 0,
+            ends: Vec::new(),
+            tries: 0,
             addr: TextColumn::new(),
-            status: Vec::new(),
-            error: NameColumn::new(|code| {
+            status: Values::new(0),
+            errors: NameColumn::new(|code| {
                 let error = AttemptError::from_u8(code);
                 (error != AttemptError::None).then_some(error.as_str())
             }),
-            start_us: Vec::new(),
-            duration_us: Vec::new(),
-            reused: Vec::new(),
-            span_id: Vec::new(),
+            error: Values::new(0),
+            start_us: Values::new(0),
+            duration_us: Values::new(0),
+            reused: Values::new(0),
+            span_id: Values::new([0; 8]),
         }
     }
 
@@ -48,50 +55,78 @@ impl Attempts {
 
     #[inline]
     pub(super) fn push(&mut self, event: &RequestEvent<'_>) {
+        let before = self.tries;
         for attempt in event.attempts() {
-            self.addr.push(self.status.len(), attempt.addr);
-            self.status.push(attempt.status);
-            self.error.push(attempt.error as u8);
-            self.start_us.push(attempt.start_us);
-            self.duration_us.push(attempt.duration_us);
-            self.reused.push(u8::from(attempt.reused));
-            self.span_id.push(attempt.span_id);
+            let at = self.tries;
+            self.addr.push(at, attempt.addr);
+            self.status.put(at, attempt.status);
+            self.error.put(at, attempt.error as u8);
+            self.start_us.put(at, attempt.start_us);
+            self.duration_us.put(at, attempt.duration_us);
+            self.reused.put(at, u8::from(attempt.reused));
+            self.span_id.put(at, attempt.span_id);
+            self.tries += 1;
+            if self.tries.is_multiple_of(BLOCK) {
+                self.spill();
+            }
         }
-        self.ends.push(end(self.status.len()));
+        if self.ends.is_empty() && self.tries == before + 1 {
+            self.single += 1;
+            return;
+        }
+        if self.ends.is_empty() {
+            self.ends.extend(0..=end(self.single));
+        }
+        self.ends.push(end(self.tries));
     }
 
-    /// Takes the values out; none if no row has a try.
-    pub(super) fn finish(&mut self) -> Result<Option<ArrayRef>, ColumnsError> {
-        let tries = self.status.len();
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.ends, vec![0])));
+    fn spill(&mut self) {
+        self.status.spill(self.tries);
+        self.error.spill(self.tries);
+        self.start_us.spill(self.tries);
+        self.duration_us.spill(self.tries);
+        self.reused.spill(self.tries);
+        self.span_id.spill(self.tries);
+    }
+
+    /// Takes the values out; none if no row has a try. Where each row has one the list has a fixed size.
+    pub(super) fn finish(&mut self, name: &str) -> Result<Option<Packed>, ColumnsError> {
+        self.spill();
+        let (tries, ends) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.ends));
+        self.single = 0;
         if tries == 0 {
             return Ok(None);
         }
+        let error = self.errors.finish("error", true, self.error.all());
+        self.error.clear();
         let columns = [
-            ("addr", false, self.addr.finish(tries, false)),
-            ("status", true, numbers::<UInt16Type>(&mut self.status, Some(ABSENT_U16))),
-            ("error", true, self.error.finish()),
-            ("start_us", false, numbers::<UInt32Type>(&mut self.start_us, None)),
-            ("duration_us", false, numbers::<UInt32Type>(&mut self.duration_us, None)),
-            ("connection_reused", false, Some(booleans(&mut self.reused))),
-            ("span_id", true, ids(&mut self.span_id)?),
+            self.addr.finish("addr", tries, false),
+            numbers("status", &mut self.status, Some(ABSENT_U16)),
+            error,
+            numbers("start_us", &mut self.start_us, None),
+            numbers("duration_us", &mut self.duration_us, None),
+            booleans("connection_reused", &mut self.reused),
+            ids("span_id", &mut self.span_id)?,
         ];
-        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns
-            .into_iter()
-            .filter_map(|(name, nullable, column)| {
-                column.map(|column| (field(name, nullable, &column), column))
-            })
-            .unzip();
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) =
+            columns.into_iter().flatten().map(|packed| (packed.field, packed.array)).unzip();
         let fields = Fields::from(fields);
-        let item = Field::new("item", DataType::Struct(fields.clone()), false);
-        let tries = StructArray::try_new(fields, columns, None)?;
-        Ok(Some(Arc::new(ListArray::try_new(Arc::new(item), offsets, Arc::new(tries), None)?)))
+        let item: FieldRef = Arc::new(Field::new("item", DataType::Struct(fields.clone()), false));
+        let tries = Arc::new(StructArray::try_new(fields, columns, None)?);
+        let array: ArrayRef = if ends.is_empty() {
+            Arc::new(FixedSizeListArray::try_new(item, 1, tries, None)?)
+        } else {
+            let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+            Arc::new(ListArray::try_new(item, offsets, tries, None)?)
+        };
+        Ok(Some(Packed { field: Field::new(name, array.data_type().clone(), true), array }))
     }
 }
 
 /// Pairs that the configuration names: a map of text to text.
 #[derive(Debug)]
 pub(super) struct Extra {
+    /// Where the pairs of a row begin, and those of the last that has some end.
     ends: Vec<i32>,
     keys: TextColumn,
     values: TextColumn,
@@ -100,7 +135,7 @@ pub(super) struct Extra {
 
 impl Extra {
     pub(super) fn new() -> Self {
-        Self { ends: vec![0], keys: TextColumn::new(), values: TextColumn::new(), pairs: 0 }
+        Self { ends: Vec::new(), keys: TextColumn::new(), values: TextColumn::new(), pairs: 0 }
     }
 
     /// Bytes of dictionaries.
@@ -109,29 +144,40 @@ impl Extra {
     }
 
     #[inline]
-    pub(super) fn push(&mut self, event: &RequestEvent<'_>) {
+    pub(super) fn push(&mut self, row: usize, event: &RequestEvent<'_>) {
+        let before = self.pairs;
         for (key, value) in event.extra() {
             self.keys.push(self.pairs, key);
             self.values.push(self.pairs, value);
             self.pairs += 1;
         }
-        self.ends.push(end(self.pairs));
+        if self.pairs > before {
+            // The rows before that have none end where the last one that has ended.
+            self.ends.resize(row + 1, end(before));
+            self.ends.push(end(self.pairs));
+        }
     }
 
     /// Takes the values out; none if no row has a pair.
-    pub(super) fn finish(&mut self) -> Result<Option<ArrayRef>, ColumnsError> {
+    pub(super) fn finish(&mut self, name: &str, rows: usize) -> Result<Option<Packed>, ColumnsError> {
         let pairs = std::mem::take(&mut self.pairs);
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.ends, vec![0])));
+        let mut ends = std::mem::take(&mut self.ends);
         let (Some(keys), Some(values)) = (
-            self.keys.finish(pairs, true).filter(|_| pairs > 0),
-            self.values.finish(pairs, true).filter(|_| pairs > 0),
+            self.keys.finish_written(pairs, true, None).filter(|_| pairs > 0),
+            self.values.finish_written(pairs, true, None).filter(|_| pairs > 0),
         ) else {
             return Ok(None);
         };
-        let fields = Fields::from(vec![field("keys", false, &keys), field("values", true, &values)]);
+        ends.resize(rows + 1, end(pairs));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+        let fields = Fields::from(vec![
+            Field::new("keys", keys.data_type().clone(), false),
+            Field::new("values", values.data_type().clone(), true),
+        ]);
         let entries = Field::new("entries", DataType::Struct(fields.clone()), false);
         let pairs = StructArray::try_new(fields, vec![keys, values], None)?;
-        Ok(Some(Arc::new(MapArray::try_new(Arc::new(entries), offsets, pairs, None, false)?)))
+        let array = Arc::new(MapArray::try_new(Arc::new(entries), offsets, pairs, None, false)?);
+        Ok(Some(Packed { field: Field::new(name, array.data_type().clone(), true), array }))
     }
 }
 

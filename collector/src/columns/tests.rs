@@ -1,7 +1,7 @@
 use std::time::Instant;
 
-use arrow::array::AsArray;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
 use event::{Attempt, AttemptError, Draft};
 
 use super::*;

@@ -9,11 +9,12 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, PrimitiveArray, StringArray};
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{ArrowDictionaryKeyType, UInt8Type, UInt16Type, UInt32Type};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{ArrowDictionaryKeyType, Field, UInt8Type, UInt16Type, UInt32Type};
+use event::hot::packed::field_of_one;
 use foldhash::fast::RandomState;
 
-use super::numbers;
+use super::{Packed, numbers};
 use crate::compare::is_same;
 
 /// Code of an absent value until the batch is finished.
@@ -79,7 +80,7 @@ impl TextColumn {
         self.dictionary_bytes
     }
 
-    /// Sets the value of a row; the rows between the last one set and this one have none.
+    /// Sets the value of a row, the last one set or one behind it; the rows between have none.
     #[inline]
     pub(crate) fn push(&mut self, row: usize, value: &[u8]) {
         self.push_as(row, value, String::from_utf8_lossy);
@@ -89,6 +90,10 @@ impl TextColumn {
     #[inline]
     pub(crate) fn push_as(&mut self, row: usize, value: &[u8], text: impl FnOnce(&[u8]) -> Cow<'_, str>) {
         let code = self.code(value, text);
+        if let Some(before) = self.codes.get_mut(row) {
+            *before = code;
+            return;
+        }
         if self.codes.len() < row {
             self.codes.resize(row, ABSENT);
         }
@@ -168,31 +173,77 @@ impl TextColumn {
 
     /// Takes the values of `rows` rows out and starts anew; none if no row has a value and `nullable`. Otherwise an
     /// absent value is null, or, where the column has no nulls, empty text.
-    pub(crate) fn finish(&mut self, rows: usize, nullable: bool) -> Option<ArrayRef> {
+    pub(crate) fn finish(&mut self, name: &str, rows: usize, nullable: bool) -> Option<Packed> {
+        self.finish_groups(name, rows, nullable, None)
+    }
+
+    /// The same where the values were not set by row: `groups` has the place at which each row's value was.
+    pub(crate) fn finish_groups(
+        &mut self,
+        name: &str,
+        set: usize,
+        nullable: bool,
+        groups: Option<&[u32]>,
+    ) -> Option<Packed> {
+        let rows = groups.map_or(set, <[u32]>::len);
+        if self.present == set && self.dictionary.len() == 1 {
+            let (begin, end) = self.known[self.dictionary[0] as usize].text;
+            // SAFETY: each piece is the whole of a `Cow<str>`.
+            let text = unsafe { str::from_utf8_unchecked(&self.bytes[begin as usize..end as usize]) };
+            let packed = Packed::one(field_of_one(name, text), rows);
+            self.begin_batch();
+            return Some(packed);
+        }
+        let array = self.finish_written(set, nullable, groups)?;
+        Some(Packed { field: Field::new(name, array.data_type().clone(), nullable), array })
+    }
+
+    /// The same, always with each row's code written out.
+    pub(crate) fn finish_written(
+        &mut self,
+        set: usize,
+        nullable: bool,
+        groups: Option<&[u32]>,
+    ) -> Option<ArrayRef> {
         if self.present == 0 && nullable {
             return None;
         }
-        if self.present < rows && !nullable {
+        if self.present < set && !nullable {
             let empty = self.code(b"", |_| Cow::Borrowed(""));
             self.codes.iter_mut().filter(|code| **code == ABSENT).for_each(|code| *code = empty);
-            self.codes.resize(rows, empty);
-            self.present = rows;
+            self.codes.resize(set, empty);
+            self.present = set;
         }
-        self.codes.resize(rows, ABSENT);
-        let nulls = (self.present < rows).then(|| numbers::present(&self.codes, ABSENT));
+        self.codes.resize(set, ABSENT);
+        let is_there = |place: usize| self.codes[place] != ABSENT;
+        let nulls = (self.present < set).then(|| match groups {
+            None => numbers::present(&self.codes, ABSENT),
+            Some(groups) => {
+                let bit = |row: usize| is_there(groups[row] as usize);
+                NullBuffer::new(BooleanBuffer::collect_bool(groups.len(), bit))
+            }
+        });
         if nulls.is_some() {
             // The code of a null says nothing, but has to exist.
             self.codes.iter_mut().filter(|code| **code == ABSENT).for_each(|code| *code = 0);
         }
         let values = self.values();
-        let codes = self.codes.iter();
         let array = match self.dictionary.len() {
-            0..=0x100 => coded::<UInt8Type>(codes.map(|code| *code as u8).collect(), nulls, values),
-            0x101..=0x1_0000 => coded::<UInt16Type>(codes.map(|code| *code as u16).collect(), nulls, values),
-            _ => coded::<UInt32Type>(codes.copied().collect(), nulls, values),
+            0..=0x100 => coded::<UInt8Type>(self.spread(groups, |code| code as u8), nulls, values),
+            0x101..=0x1_0000 => coded::<UInt16Type>(self.spread(groups, |code| code as u16), nulls, values),
+            _ => coded::<UInt32Type>(self.spread(groups, |code| code), nulls, values),
         };
         self.begin_batch();
         Some(array)
+    }
+
+    /// The code of each row.
+    fn spread<C: Copy>(&self, groups: Option<&[u32]>, narrow: impl Fn(u32) -> C) -> Vec<C> {
+        let codes: Vec<C> = self.codes.iter().map(|code| narrow(*code)).collect();
+        match groups {
+            None => codes,
+            Some(groups) => groups.iter().map(|group| codes[*group as usize]).collect(),
+        }
     }
 
     fn values(&self) -> StringArray {
@@ -244,14 +295,13 @@ fn small(count: usize) -> u32 {
 /// A column of the names of a closed vocabulary: one byte per row, which the dictionary turns into names.
 #[derive(Debug)]
 pub(crate) struct NameColumn {
-    codes: Vec<u8>,
     /// The code in the array, by the code in the event; none for null.
     places: Box<[Option<u8>; 256]>,
     names: StringArray,
 }
 
 impl NameColumn {
-    /// A column without values. `name` gives the name of a code, `None` for a code that is stored as null.
+    /// A vocabulary. `name` gives the name of a code, `None` for a code that is stored as null.
     pub(crate) fn new(name: impl Fn(u8) -> Option<&'static str>) -> Self {
         let mut names: Vec<&'static str> = Vec::new();
         let mut places = Box::new([None; 256]);
@@ -263,26 +313,25 @@ impl NameColumn {
             });
             places[usize::from(code)] = u8::try_from(place).ok();
         }
-        Self { codes: Vec::new(), places, names: StringArray::from(names) }
+        Self { places, names: StringArray::from(names) }
     }
 
-    /// Appends the name of a code.
-    #[inline]
-    pub(crate) fn push(&mut self, code: u8) {
-        self.codes.push(code);
-    }
-
-    /// Takes the values out and starts anew; none if all are null.
-    pub(crate) fn finish(&mut self) -> Option<ArrayRef> {
+    /// The names of codes; none if all are null.
+    pub(crate) fn finish(&self, name: &str, nullable: bool, codes: &[u8]) -> Option<Packed> {
         let place = |code: &u8| self.places[usize::from(*code)];
-        let nulls = NullBuffer::from_iter(self.codes.iter().map(|code| place(code).is_some()));
-        let codes: Vec<u8> = self.codes.iter().map(|code| place(code).unwrap_or_default()).collect();
-        self.codes.clear();
+        if numbers::is_uniform(codes) {
+            let only = codes.first().and_then(place)?;
+            let only = self.names.value(usize::from(only));
+            return Some(Packed::one(field_of_one(name, only), codes.len()));
+        }
+        let nulls = NullBuffer::from_iter(codes.iter().map(|code| place(code).is_some()));
         if nulls.null_count() == nulls.len() {
             return None;
         }
+        let codes: Vec<u8> = codes.iter().map(|code| place(code).unwrap_or_default()).collect();
         let nulls = (nulls.null_count() > 0).then_some(nulls);
-        Some(coded::<UInt8Type>(codes, nulls, self.names.clone()))
+        let array = coded::<UInt8Type>(codes, nulls, self.names.clone());
+        Some(Packed { field: Field::new(name, array.data_type().clone(), nullable), array })
     }
 }
 
@@ -309,7 +358,7 @@ mod tests {
         for few in [1001, 7, 1001] {
             let rows = values[..few].iter().chain(&values[..few]);
             rows.enumerate().for_each(|(row, value)| column.push(2 * row, value.as_bytes()));
-            let array = column.finish(4 * few, true).unwrap();
+            let array = column.finish_written(4 * few, true, None).unwrap();
             let read = texts(&array);
             assert_eq!(read.len(), 4 * few);
             for (row, value) in values[..few].iter().chain(&values[..few]).enumerate() {
@@ -324,10 +373,13 @@ mod tests {
     #[test]
     fn a_column_without_a_value_is_left_out_or_filled_with_empty_text() {
         let mut column = TextColumn::new();
-        assert!(column.finish(3, true).is_none());
-        assert_eq!(texts(&column.finish(2, false).unwrap()), [Some(String::new()), Some(String::new())]);
+        assert!(column.finish("c", 3, true).is_none());
+        assert_eq!(
+            texts(&column.finish_written(2, false, None).unwrap()),
+            [Some(String::new()), Some(String::new())]
+        );
         column.push(1, b"x");
-        let read = texts(&column.finish(3, false).unwrap());
+        let read = texts(&column.finish_written(3, false, None).unwrap());
         assert_eq!(read, ["", "x", ""].map(|value| Some(value.to_owned())));
     }
 
@@ -346,7 +398,7 @@ mod tests {
         for (row, value) in hostile.iter().flat_map(|value| [value, value]).enumerate() {
             column.push(row, value);
         }
-        let read = texts(&column.finish(14, true).unwrap());
+        let read = texts(&column.finish_written(14, true, None).unwrap());
         for (index, value) in hostile.iter().enumerate() {
             assert_eq!(read[2 * index].as_deref(), Some(&*String::from_utf8_lossy(value)));
             assert_eq!(read[2 * index + 1], read[2 * index]);
@@ -360,7 +412,7 @@ mod tests {
             for row in 0..70_000 {
                 column.push(row, format!("{batch}-{row}").as_bytes());
             }
-            let read = texts(&column.finish(70_000, true).unwrap());
+            let read = texts(&column.finish_written(70_000, true, None).unwrap());
             assert_eq!(read[12_345].as_deref(), Some(&*format!("{batch}-12345")));
             assert!(column.known.len() <= KNOWN_MAX);
         }
@@ -369,13 +421,27 @@ mod tests {
     #[test]
     fn names_of_a_vocabulary_and_absent_ones() {
         let name = |code| [Some("gateway"), Some("sidecar"), None].get(usize::from(code)).copied().flatten();
-        let mut column = NameColumn::new(name);
-        for _ in 0..2 {
-            [0, 1, 2, 9].into_iter().for_each(|code| column.push(code));
-            let read = texts(&column.finish().unwrap());
-            assert_eq!(read, [Some("gateway".to_owned()), Some("sidecar".to_owned()), None, None]);
-        }
-        column.push(2);
-        assert!(column.finish().is_none());
+        let column = NameColumn::new(name);
+        let read = texts(&column.finish("c", true, &[0, 1, 2, 9]).unwrap().array);
+        assert_eq!(read, [Some("gateway".to_owned()), Some("sidecar".to_owned()), None, None]);
+        let one = column.finish("c", true, &[1, 1]).unwrap();
+        assert_eq!(event::hot::packed::one_value(&one.field), Some("sidecar"));
+        assert!(column.finish("c", true, &[2, 2]).is_none() && column.finish("c", true, &[2, 9]).is_none());
+    }
+
+    #[test]
+    fn rows_of_groups_have_the_values_of_their_groups() {
+        let mut column = TextColumn::new();
+        column.push(0, b"first");
+        column.push(2, b"not this");
+        column.push(2, b"third");
+        let read = texts(&column.finish_written(4, true, Some(&[2, 0, 0, 1, 3, 2])).unwrap());
+        let (first, third) = (Some("first".to_owned()), Some("third".to_owned()));
+        assert_eq!(read, [third.clone(), first.clone(), first, None, None, third]);
+        column.push(0, b"same");
+        column.push(1, b"same");
+        let one = column.finish_groups("c", 2, true, Some(&[1, 0, 1])).unwrap();
+        assert_eq!(event::hot::packed::one_value(&one.field), Some("same"));
+        assert_eq!(one.array.len(), 3);
     }
 }

@@ -21,10 +21,30 @@ pub(super) fn hybrid<T: Copy + PartialEq + Into<u32>>(values: &[T], width: u8, o
         Some(_) => {
             let groups = values.len().div_ceil(8);
             varint((groups as u64) << 1 | 1, out);
+            if width <= 8 {
+                pack_eights(values, width, out);
+                return;
+            }
             let end = out.len() + groups * usize::from(width);
             pack(values.iter().map(|value| u64::from((*value).into())), width, out);
             out.resize(end, 0);
         }
+    }
+}
+
+/// Values of at most eight bits one behind the other, eight at a time: together they have as many bytes as one has bits.
+fn pack_eights<T: Copy + Into<u32>>(values: &[T], width: u8, out: &mut Vec<u8>) {
+    let bytes = usize::from(width);
+    let word = |eight: &[T]| {
+        (0..).zip(eight).fold(0_u64, |word, (place, value)| {
+            word | u64::from((*value).into()) << (place * u32::from(width))
+        })
+    };
+    let (eights, rest) = values.as_chunks::<8>();
+    out.reserve((eights.len() + 1) * bytes);
+    eights.iter().for_each(|eight| out.extend_from_slice(&word(eight).to_le_bytes()[..bytes]));
+    if !rest.is_empty() {
+        out.extend_from_slice(&word(rest).to_le_bytes()[..bytes]);
     }
 }
 

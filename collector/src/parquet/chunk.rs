@@ -245,6 +245,17 @@ fn levels(descr: &ColumnDescPtr, span: &Span, valid: Option<&[bool]>, raw: &mut 
         }
         return (span.rows, absent);
     };
+    if lists.single {
+        prefixed(raw, |raw| run(0, span.rows, 1, raw));
+        match valid {
+            Some(valid) => {
+                let levels: Vec<u8> = valid.iter().map(|valid| 2 + u8::from(*valid)).collect();
+                prefixed(raw, |raw| hybrid(&levels, bits, raw));
+            }
+            None => prefixed(raw, |raw| run(max, span.rows, bits, raw)),
+        }
+        return (span.rows, absent);
+    }
     prefixed(raw, |raw| hybrid(&lists.repetition, 1, raw));
     if max == 2 {
         prefixed(raw, |raw| hybrid(&lists.definition, bits, raw));

@@ -4,11 +4,13 @@
 //! on the way. It names no Arrow type: any reader finds plain strings, unsigned integers and UTC microseconds.
 //!
 //! Hot batches hold text as codes already, so the columns are encoded here and not by the crate's Arrow writer, which
-//! would hash every value of every row anew: `rows` puts rows in order, `text` unites the batches' dictionaries, `values`
+//! would hash every value of every row anew: `rows` puts rows in order, `source` reads packed columns, `text` unites the batches' dictionaries, `values`
 //! chooses an encoding for each kind of column, `chunk` lays out its pages, `table` goes through the schema. Pages,
 //! footer, page index and bloom filters are serialised by the crate.
 
 mod rows;
+
+mod source;
 
 mod text;
 
@@ -40,7 +42,7 @@ use event::layout::sync_folder;
 use twox_hash::XxHash3_64;
 
 use crate::config::ParquetConfig;
-pub(crate) use rows::{Row, order};
+pub(crate) use rows::{HOUR_US, Row, bounded, order};
 use values::Encoder;
 
 /// Ends the name of a file that is being written.
@@ -93,7 +95,7 @@ fn properties(codec: Compression, schema: &SchemaRef) -> WriterProperties {
         .build()
 }
 
-/// Writes rows of packed batches, which are in order of time, as the file `path`.
+/// Writes rows of packed batches, which are [`bounded`] and in order of time, as the file `path`.
 ///
 /// # Errors
 /// When the disk refuses; nothing is left then of what was begun.

@@ -1,36 +1,104 @@
 //! Which rows a file gets, and in which order: packed batches, and the places of their rows sorted by time.
 
+use super::source::{Column, Columns};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use event::hot::{unpack, unpack_column};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
-/// Where a row stands in the batches.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Row {
-    pub(crate) time: i64,
-    pub(crate) batch: u32,
-    pub(crate) row: u32,
+/// Microseconds of an hour: the rows of one go into one file.
+pub(crate) const HOUR_US: i64 = 3_600_000_000;
+/// Most batches of a file, and most rows of a batch: a place has two bytes for each.
+const BATCHES_MAX: usize = 1 << 16;
+
+/// Where a row stands in the batches, and when in its hour it was: `[microsecond u32][batch u16][row u16]`, the row in the
+/// low bits. In order of these numbers rows are in order of their times, and those of one time in that of their arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Row(u64);
+
+impl Row {
+    /// Microseconds since its hour began.
+    pub(crate) fn us(self) -> i64 {
+        (self.0 >> 32).cast_signed()
+    }
+
+    /// The index of its batch.
+    #[inline]
+    pub(super) fn batch(self) -> usize {
+        usize::from((self.0 >> 16) as u16)
+    }
+
+    /// Its index in the batch.
+    #[inline]
+    pub(super) fn at(self) -> usize {
+        usize::from(self.0 as u16)
+    }
 }
 
-/// All rows by time; rows of the same time stay in the order of their arrival.
-pub(crate) fn order(batches: &[RecordBatch]) -> Vec<Row> {
-    let mut rows = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
-    for (batch, columns) in (0_u32..).zip(batches) {
-        let Some(time) = columns.column_by_name("time") else { continue };
-        let time = time.as_primitive::<TimestampMicrosecondType>().values();
-        rows.extend((0_u32..).zip(time.iter()).map(|(row, time)| Row { time: *time, batch, row }));
+/// The rows of each hour by time; hours since 1970 (UTC).
+///
+/// # Errors
+/// When a batch has no times.
+pub(crate) fn order(batches: &[RecordBatch]) -> Result<BTreeMap<i64, Vec<Row>>, ArrowError> {
+    let all = batches.iter().map(RecordBatch::num_rows).sum();
+    let mut hours: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
+    for (batch, columns) in (0_u64..).zip(batches) {
+        let Some(time) = unpack_column(columns, "time")? else { continue };
+        let mut times = (0_u64..).zip(time.as_primitive::<TimestampMicrosecondType>().values()).peekable();
+        while let Some((_, first)) = times.peek() {
+            let hour = first.div_euclid(HOUR_US);
+            let (begin, end) = (hour * HOUR_US, hour.saturating_add(1).saturating_mul(HOUR_US));
+            // Nearly always there is one hour.
+            let room = if hours.is_empty() { all } else { 0 };
+            let rows = hours.entry(hour).or_insert_with(|| Vec::with_capacity(room));
+            while let Some((row, time)) = times.next_if(|(_, time)| (begin..end).contains(*time)) {
+                let us = (time - begin).cast_unsigned();
+                rows.push(Row(us << 32 | batch << 16 | row));
+            }
+        }
     }
-    if !rows.is_sorted_by_key(|row| row.time) {
-        rows.sort_by_key(|row| row.time);
+    for rows in hours.values_mut() {
+        if !rows.is_sorted() {
+            rows.sort_unstable();
+        }
     }
-    rows
+    Ok(hours)
 }
 
-/// Where a value stands: batch, and place in its array there.
-pub(super) type Place = (u32, u32);
+/// Batches of which there are not too many, and none has too many rows: of a file of very many small ones each is made of
+/// several.
+///
+/// # Errors
+/// When they cannot be unpacked.
+pub(crate) fn bounded(batches: &[RecordBatch]) -> Result<Cow<'_, [RecordBatch]>, ArrowError> {
+    bounded_by(batches, BATCHES_MAX)
+}
+
+/// The same for another bound of both.
+pub(super) fn bounded_by(batches: &[RecordBatch], max: usize) -> Result<Cow<'_, [RecordBatch]>, ArrowError> {
+    if batches.len() <= max && batches.iter().all(|batch| batch.num_rows() <= max) {
+        return Ok(Cow::Borrowed(batches));
+    }
+    let (mut bounded, mut few, mut rows) = (Vec::new(), Vec::new(), 0);
+    for batch in batches {
+        for begin in (0..batch.num_rows()).step_by(max) {
+            let piece = batch.slice(begin, max.min(batch.num_rows() - begin));
+            if rows + piece.num_rows() > max {
+                bounded.push(concat_batches(&event::columns::schema(), &few)?);
+                (few, rows) = (Vec::new(), 0);
+            }
+            rows += piece.num_rows();
+            few.push(unpack(&piece, None)?);
+        }
+    }
+    bounded.push(concat_batches(&event::columns::schema(), &few)?);
+    Ok(Cow::Owned(bounded))
+}
 
 /// One data page: whole rows, and the places of their values.
 pub(super) struct Span {
@@ -42,6 +110,8 @@ pub(super) struct Span {
 
 /// Levels of the entries of a page, before what the column itself adds.
 pub(super) struct Lists {
+    /// Whether each row has one item: the levels say nothing else then, and are left out.
+    pub(super) single: bool,
     /// 0 where a row begins, 1 where it goes on.
     pub(super) repetition: Vec<u8>,
     /// 0 for no list, 1 for an empty one, 2 for an item.
@@ -54,10 +124,53 @@ pub(super) struct Places<'a> {
     pub(super) pages: Vec<Span>,
 }
 
-/// Of one value per row, or of the items of lists.
+/// Of one value per row, or of the items of lists: batch, and place in its array there.
 enum All<'a> {
     Rows(&'a [Row]),
-    Items(Vec<Place>),
+    Items(Vec<(u32, u32)>),
+}
+
+/// Places that are all in one batch.
+#[derive(Clone, Copy)]
+pub(super) enum Piece<'a> {
+    Rows(&'a [Row]),
+    Items(&'a [(u32, u32)]),
+}
+
+impl Piece<'_> {
+    /// The batch.
+    pub(super) fn batch(self) -> usize {
+        match self {
+            Self::Rows(rows) => rows.first().map_or(0, |row| row.batch()),
+            Self::Items(items) => items.first().map_or(0, |(batch, _)| *batch as usize),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Rows(rows) => rows.len(),
+            Self::Items(items) => items.len(),
+        }
+    }
+
+    /// Appends what is made of each place.
+    #[inline]
+    pub(super) fn extend<V>(self, out: &mut Vec<V>, value: impl Fn(usize) -> V) {
+        match self {
+            Self::Rows(rows) => out.extend(rows.iter().map(|row| value(row.at()))),
+            Self::Items(items) => out.extend(items.iter().map(|(_, at)| value(*at as usize))),
+        }
+    }
+
+    /// Shows each place.
+    #[inline]
+    pub(super) fn each(self, mut visit: impl FnMut(usize)) {
+        match self {
+            Self::Rows(rows) => rows.iter().for_each(|row| visit(row.at())),
+            Self::Items(items) => items.iter().for_each(|(_, at)| visit(*at as usize)),
+        }
+    }
 }
 
 impl<'a> Places<'a> {
@@ -71,23 +184,33 @@ impl<'a> Places<'a> {
     }
 
     /// Of the items of a column of lists or maps, of which some batches have none.
-    pub(super) fn items(rows: &[Row], page_rows: usize, lists: &[Option<ArrayRef>]) -> Self {
-        let offsets: Vec<Option<&[i32]>> =
-            lists.iter().map(|list| list.as_ref().and_then(|list| offsets(list))).collect();
+    pub(super) fn items(rows: &'a [Row], page_rows: usize, lists: &Columns) -> Self {
+        let is_single = |list: &Option<Column>| list.as_ref().is_some_and(Column::is_list_of_one);
+        if lists.iter().all(is_single) {
+            // An item stands where its row does.
+            let mut flat = Self::flat(rows, page_rows);
+            for page in &mut flat.pages {
+                page.lists = Some(Lists { single: true, repetition: Vec::new(), definition: Vec::new() });
+            }
+            return flat;
+        }
         let (mut all, mut pages) = (Vec::with_capacity(rows.len()), Vec::new());
         for rows in rows.chunks(page_rows) {
             let begin = all.len();
             let mut repetition = Vec::with_capacity(rows.len());
             let mut definition = Vec::with_capacity(rows.len());
             for row in rows {
-                let list = lists[row.batch as usize].as_ref().zip(offsets[row.batch as usize]);
-                let (from, to) = match list {
-                    Some((list, _)) if list.is_null(row.row as usize) => {
+                let (batch, at) = (row.batch() as u32, row.at());
+                let (from, to) = match &lists[row.batch()] {
+                    Some(list) if list.array.is_null(at) => {
                         repetition.push(0);
                         definition.push(0);
                         continue;
                     }
-                    Some((_, offsets)) => (offsets[row.row as usize], offsets[row.row as usize + 1]),
+                    Some(list) if list.is_list_of_one() => (at as i32, at as i32 + 1),
+                    Some(list) => {
+                        offsets(&list.array).map_or((0, 0), |offsets| (offsets[at], offsets[at + 1]))
+                    }
                     None => (0, 0),
                 };
                 if from == to {
@@ -97,10 +220,10 @@ impl<'a> Places<'a> {
                 for item in from..to {
                     repetition.push(u8::from(item > from));
                     definition.push(2);
-                    all.push((row.batch, item.cast_unsigned()));
+                    all.push((batch, item.cast_unsigned()));
                 }
             }
-            let lists = Some(Lists { repetition, definition });
+            let lists = Some(Lists { single: false, repetition, definition });
             pages.push(Span { rows: rows.len(), places: begin..all.len(), lists });
         }
         Self { all: All::Items(all), pages }
@@ -114,12 +237,16 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Shows some of them in their order.
-    #[inline]
-    pub(super) fn each(&self, range: Range<usize>, mut visit: impl FnMut(Place)) {
+    /// Shows some of them, as pieces of one batch each, in their order.
+    pub(super) fn pieces(&self, range: Range<usize>, mut visit: impl FnMut(Piece<'_>)) {
         match &self.all {
-            All::Rows(rows) => rows[range].iter().for_each(|row| visit((row.batch, row.row))),
-            All::Items(items) => items[range].iter().for_each(|place| visit(*place)),
+            All::Rows(rows) => {
+                let pieces = rows[range].chunk_by(|a, b| a.batch() == b.batch());
+                pieces.for_each(|rows| visit(Piece::Rows(rows)));
+            }
+            All::Items(items) => {
+                items[range].chunk_by(|a, b| a.0 == b.0).for_each(|items| visit(Piece::Items(items)));
+            }
         }
     }
 }
@@ -132,103 +259,30 @@ fn offsets(list: &ArrayRef) -> Option<&[i32]> {
 }
 
 /// A column of each batch, if it has it.
-pub(super) fn columns(batches: &[RecordBatch], name: &str) -> Vec<Option<ArrayRef>> {
-    batches.iter().map(|batch| batch.column_by_name(name).cloned()).collect()
+pub(super) fn columns(batches: &[RecordBatch], name: &str) -> Columns {
+    let column = |batch: &RecordBatch| {
+        let schema = batch.schema_ref();
+        let (index, field) = schema.fields().find(name)?;
+        Some(Column { field: Arc::clone(field), array: Arc::clone(batch.column(index)) })
+    };
+    batches.iter().map(column).collect()
 }
 
 /// A field of the items of each list, if it has it.
-pub(super) fn members(lists: &[Option<ArrayRef>], name: &str) -> Vec<Option<ArrayRef>> {
-    let member = |list: &ArrayRef| match list.data_type() {
-        DataType::Map(..) => list.as_map().entries().column_by_name(name).cloned(),
-        _ => list.as_list_opt::<i32>()?.values().as_struct_opt()?.column_by_name(name).cloned(),
+pub(super) fn members(lists: &Columns, name: &str) -> Columns {
+    let member = |list: &Column| {
+        let items: &ArrayRef = match list.array.data_type() {
+            DataType::Map(..) => {
+                let entries = list.array.as_map().entries();
+                let (index, field) = entries.fields().find(name)?;
+                return Some(Column { field: Arc::clone(field), array: Arc::clone(entries.column(index)) });
+            }
+            DataType::FixedSizeList(..) => list.array.as_fixed_size_list().values(),
+            _ => list.array.as_list_opt::<i32>()?.values(),
+        };
+        let items = items.as_struct_opt()?;
+        let (index, field) = items.fields().find(name)?;
+        Some(Column { field: Arc::clone(field), array: Arc::clone(items.column(index)) })
     };
     lists.iter().map(|list| list.as_ref().and_then(member)).collect()
-}
-
-/// Columns in the type that is wanted; a cast is needed only for files of another version.
-pub(super) fn cast_all(
-    columns: Vec<Option<ArrayRef>>,
-    to: &DataType,
-) -> Result<Vec<Option<ArrayRef>>, ArrowError> {
-    let one = |column: ArrayRef| match column.data_type() == to {
-        true => Ok(column),
-        false => cast(&column, to),
-    };
-    columns.into_iter().map(|column| column.map(one).transpose()).collect()
-}
-
-/// The values of a column where they stand: the plain values of each batch, and which of them are there. What is taken
-/// out of it is taken page by page, so that it stays in the processor's cache and no memory is needed for a whole column.
-pub(super) struct Source<'a, T> {
-    batches: Vec<(&'a [T], Presence<'a>)>,
-    /// Whether all are there.
-    whole: bool,
-}
-
-/// Which values of a batch are there.
-#[derive(Clone, Copy)]
-enum Presence<'a> {
-    All,
-    Some(&'a NullBuffer),
-    None,
-}
-
-impl<'a, T: Copy> Source<'a, T> {
-    /// Of arrays, of which `slice` gives the plain values.
-    pub(super) fn new(columns: &'a [Option<ArrayRef>], slice: impl Fn(&'a ArrayRef) -> &'a [T]) -> Self {
-        let batch = |column: &'a Option<ArrayRef>| match column {
-            None => (&[][..], Presence::None),
-            Some(column) => match column.nulls().filter(|nulls| nulls.null_count() > 0) {
-                Some(nulls) => (slice(column), Presence::Some(nulls)),
-                None => (slice(column), Presence::All),
-            },
-        };
-        let batches: Vec<_> = columns.iter().map(batch).collect();
-        let whole = batches.iter().all(|(_, presence)| matches!(presence, Presence::All));
-        Self { batches, whole }
-    }
-
-    /// Which values of some places are there; none if all are. `valid` is memory to use.
-    pub(super) fn valid<'m>(
-        &self,
-        places: &Places<'_>,
-        range: Range<usize>,
-        valid: &'m mut Vec<bool>,
-    ) -> Option<&'m [bool]> {
-        if self.whole {
-            return None;
-        }
-        valid.clear();
-        valid.reserve(range.len());
-        places.each(range, |place| valid.push(self.is_there(place)));
-        valid.contains(&false).then_some(&valid[..])
-    }
-
-    /// Shows the values of some places in their order, without those that are not there.
-    #[inline]
-    pub(super) fn each(&self, places: &Places<'_>, range: Range<usize>, mut visit: impl FnMut(T)) {
-        if self.whole {
-            places.each(range, |(batch, at)| visit(self.batches[batch as usize].0[at as usize]));
-        } else {
-            places.each(range, |(batch, at)| {
-                if self.is_there((batch, at)) {
-                    visit(self.batches[batch as usize].0[at as usize]);
-                }
-            });
-        }
-    }
-
-    #[inline]
-    fn is_there(&self, (batch, at): Place) -> bool {
-        match self.batches[batch as usize].1 {
-            Presence::All => true,
-            Presence::Some(nulls) => nulls.is_valid(at as usize),
-            Presence::None => false,
-        }
-    }
-}
-
-/// Whether no batch has a value of a column.
-pub(super) fn is_blank(columns: &[Option<ArrayRef>]) -> bool {
-    columns.iter().flatten().all(|column| column.null_count() == column.len())
 }

@@ -1,17 +1,15 @@
 //! The columns of the table, one after the other, from packed batches into a row group.
 
-use super::rows::{Places, Row, Source, cast_all, columns, is_blank, members};
+use super::rows::{Places, Row, columns, members};
+use super::source::{Bools, Columns, Ids, Numbers, cast_all, is_blank};
 use super::text::Texts;
 use super::values::{Column, Encoder, Number, no_text};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::statistics::Statistics;
 use ::parquet::file::writer::SerializedRowGroupWriter;
 use ::parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Field, Int64Type, SchemaRef, TimestampMicrosecondType, UInt16Type,
-    UInt32Type, UInt64Type,
-};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use std::io::Write;
 
 /// Most rows of one data page; a page is the smallest thing that a query skips.
@@ -68,7 +66,7 @@ fn column(
     field: &Field,
     rows: usize,
     places: &Places<'_>,
-    columns: Vec<Option<ArrayRef>>,
+    columns: Columns,
     bloom_ids: bool,
 ) -> Column {
     // Of lists whose items all lack the field, the levels still say how many there are.
@@ -83,13 +81,13 @@ fn column(
         }
         DataType::FixedSizeBinary(16) => {
             let bloom = bloom_ids && LOOKED_UP.contains(&field.name().as_str());
-            encoder.ids::<16>(leaf, places, &Source::new(&columns, ids), bloom)
+            encoder.ids::<16>(leaf, places, &Ids::of(&columns)?, bloom)
         }
-        DataType::FixedSizeBinary(8) => encoder.ids::<8>(leaf, places, &Source::new(&columns, ids), false),
+        DataType::FixedSizeBinary(8) => encoder.ids::<8>(leaf, places, &Ids::of(&columns)?, false),
         DataType::Boolean if blank => {
             encoder.blank(leaf, rows, Statistics::boolean(None, None, None, nulls, false))
         }
-        DataType::Boolean => encoder.bools(leaf, places, &columns),
+        DataType::Boolean => encoder.bools(leaf, places, &Bools::of(&columns)?),
         data_type => {
             let kind = Number {
                 bytes: if matches!(data_type, DataType::UInt16 | DataType::UInt32) { 4 } else { 8 },
@@ -100,33 +98,7 @@ fn column(
                 return encoder.blank(leaf, rows, kind.statistics(None, nulls));
             }
             let columns = cast_all(columns, data_type)?;
-            match data_type {
-                DataType::UInt16 => {
-                    encoder.numbers(leaf, places, &numbers::<UInt16Type>(&columns), u64::from, kind)
-                }
-                DataType::UInt32 => {
-                    encoder.numbers(leaf, places, &numbers::<UInt32Type>(&columns), u64::from, kind)
-                }
-                DataType::UInt64 => {
-                    encoder.numbers(leaf, places, &numbers::<UInt64Type>(&columns), |value| value, kind)
-                }
-                DataType::Int64 => {
-                    encoder.numbers(leaf, places, &numbers::<Int64Type>(&columns), i64::cast_unsigned, kind)
-                }
-                DataType::Timestamp(..) => {
-                    let times = numbers::<TimestampMicrosecondType>(&columns);
-                    encoder.numbers(leaf, places, &times, i64::cast_unsigned, kind)
-                }
-                other => Err(ParquetError::NYI(format!("column {} of {other}", field.name()))),
-            }
+            encoder.numbers(leaf, places, &Numbers::of(&columns)?, kind)
         }
     }
-}
-
-fn numbers<T: ArrowPrimitiveType>(columns: &[Option<ArrayRef>]) -> Source<'_, T::Native> {
-    Source::new(columns, |column| column.as_primitive::<T>().values())
-}
-
-fn ids<const N: usize>(column: &ArrayRef) -> &[[u8; N]] {
-    column.as_fixed_size_binary().value_data().as_chunks().0
 }

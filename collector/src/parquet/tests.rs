@@ -8,7 +8,8 @@ use ::parquet::file::properties::ReaderProperties;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::file::serialized_reader::ReadOptionsBuilder;
 use arrow::array::{Array, AsArray, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::{cast, concat_batches, take_record_batch};
+use arrow::datatypes::{DataType, Field, Schema};
 use event::{Attempt, AttemptError, Draft, RequestEvent, Text};
 
 /// Spread without a generator's state.
@@ -22,7 +23,7 @@ fn mix(number: u64) -> u64 {
 fn fill(draft: &mut Draft, number: u64) {
     let random = mix(number);
     let one_of = |shift: u32, among: u64| (random >> shift) % among;
-    draft.reset(1_000_000 * number as i64 - one_of(3, 9_000_000) as i64);
+    draft.reset(10_000_000 + 1_000 * number as i64 - one_of(3, 9_000_000) as i64);
     let head = &mut draft.head;
     if one_of(5, 3) > 0 {
         head.request_id[..8].copy_from_slice(&random.to_le_bytes());
@@ -79,7 +80,8 @@ fn batches(sizes: &[u64], mut first: u64, fill: impl Fn(&mut Draft, u64)) -> Vec
 fn round_trip(batches: &[RecordBatch], config: &ParquetConfig) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("day/hour/file.parquet");
-    let rows = order(batches);
+    let (hour, rows) = order(batches).unwrap().pop_first().unwrap();
+    assert_eq!((hour, rows.len()), (0, batches.iter().map(RecordBatch::num_rows).sum()));
     let written = write(&path, config, batches, &rows).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!((written.bytes, written.checksum), (bytes.len() as u64, event::layout::checksum(&bytes)));
@@ -90,7 +92,7 @@ fn round_trip(batches: &[RecordBatch], config: &ParquetConfig) -> (tempfile::Tem
         .iter()
         .scan(0, |begin, batch| Some(std::mem::replace(begin, *begin + batch.num_rows() as u32)))
         .collect();
-    let places: UInt32Array = rows.iter().map(|row| begins[row.batch as usize] + row.row).collect();
+    let places: UInt32Array = rows.iter().map(|row| begins[row.batch()] + row.at() as u32).collect();
     let expected = take_record_batch(&concat_batches(&schema, &unpacked).unwrap(), &places).unwrap();
     let options = ArrowReaderOptions::new()
         .with_schema(schema.clone())
@@ -167,4 +169,42 @@ fn batches_that_are_not_packed_are_taken_too() {
     let unpacked: Vec<_> =
         batches(&[500], 0, fill).iter().map(|batch| event::hot::unpack(batch, None).unwrap()).collect();
     round_trip(&unpacked, &ParquetConfig::default());
+}
+
+#[test]
+fn too_many_batches_and_too_large_ones_are_made_bounded() {
+    let few = batches(&[3, 5], 0, fill);
+    assert!(matches!(rows::bounded_by(&few, 5).unwrap(), std::borrow::Cow::Borrowed(_)));
+    let many = batches(&[1, 2, 3, 40, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], 0, fill);
+    let bounded = rows::bounded_by(&many, 16).unwrap();
+    assert!(bounded.len() <= 16 && bounded.iter().all(|batch| batch.num_rows() <= 16));
+    let unpack = |batches: &[RecordBatch]| {
+        let all: Vec<_> = batches.iter().map(|batch| event::hot::unpack(batch, None).unwrap()).collect();
+        concat_batches(&event::columns::schema(), &all).unwrap()
+    };
+    assert_eq!(unpack(&bounded), unpack(&many));
+    round_trip(&bounded, &ParquetConfig::default());
+}
+
+/// Text as codes, numbers as wide as in the table, columns without a value left out: as hot files were packed before.
+#[test]
+fn batches_of_the_version_before_are_taken() {
+    let old = |batch: &RecordBatch| {
+        let batch = event::hot::unpack(batch, None).unwrap();
+        let coded = DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8));
+        let (fields, columns): (Vec<Field>, Vec<_>) = (batch.schema().fields().iter().zip(batch.columns()))
+            .filter(|(_, column)| column.null_count() < column.len())
+            .map(|(field, column)| {
+                let column = match column.data_type() {
+                    DataType::Utf8View => cast(column, &coded).unwrap(),
+                    _ => Arc::clone(column),
+                };
+                (Field::new(field.name(), column.data_type().clone(), field.is_nullable()), column)
+            })
+            .unzip();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+    };
+    let mut mixed: Vec<_> = batches(&[500, 3], 0, fill).iter().map(old).collect();
+    mixed.extend(batches(&[400], 503, fill));
+    round_trip(&mixed, &ParquetConfig::default());
 }

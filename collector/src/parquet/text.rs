@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::rows::Places;
+use super::source::{Column, Columns};
+use event::hot::packed::one_value;
 
 /// Texts, each once, in the order of their bytes: codes compare as texts do.
 pub(super) struct Texts {
@@ -30,9 +32,13 @@ impl Texts {
     ///
     /// # Errors
     /// When a column cannot be seen as a dictionary of text.
-    pub(super) fn unite(columns: &[Option<ArrayRef>]) -> Result<Self, ArrowError> {
+    pub(super) fn unite(columns: &Columns) -> Result<Self, ArrowError> {
         let plain = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
-        let batch = |column: &ArrayRef| {
+        let batch = |Column { field, array: column }: &Column| {
+            if let Some(value) = one_value(field) {
+                let dictionary = StringArray::from(vec![value]);
+                return Ok(Batch { column: column.clone(), dictionary, codes: Vec::new() });
+            }
             let column = match column.data_type() {
                 DataType::Dictionary(key, value)
                     if **value == DataType::Utf8
@@ -120,12 +126,19 @@ struct Keys<'a> {
 
 #[derive(Clone, Copy)]
 enum Local<'a> {
+    /// All have the one text that there is.
+    Zero,
     One(&'a [u8]),
     Two(&'a [u16]),
     Four(&'a [u32]),
 }
 
 impl Codes<'_> {
+    /// Whether every value is the same text.
+    pub(super) fn is_one(&self) -> bool {
+        self.same
+    }
+
     /// The codes of some places, without those that have no text, and which have one; none if all have. `codes` and
     /// `valid` are memory to use.
     pub(super) fn page<'m>(
@@ -142,19 +155,28 @@ impl Codes<'_> {
         }
         valid.clear();
         let mut absent = false;
-        places.each(range, |(batch, at)| {
-            let at = at as usize;
-            let keys = self.batches[batch as usize].as_ref();
-            match keys.filter(|keys| keys.nulls.is_none_or(|nulls| nulls.is_valid(at))) {
-                Some(keys) => {
-                    codes.push(keys.codes[keys.local.at(at)]);
-                    valid.push(true);
-                }
-                None => {
-                    absent = true;
-                    valid.push(false);
+        places.pieces(range, |piece| match &self.batches[piece.batch()] {
+            None => {
+                absent = true;
+                valid.resize(valid.len() + piece.len(), false);
+            }
+            Some(Keys { local, nulls: None, codes: all }) => {
+                valid.resize(valid.len() + piece.len(), true);
+                match local {
+                    Local::Zero => codes.resize(codes.len() + piece.len(), all[0]),
+                    Local::One(local) => piece.extend(codes, |at| all[usize::from(local[at])]),
+                    Local::Two(local) => piece.extend(codes, |at| all[usize::from(local[at])]),
+                    Local::Four(local) => piece.extend(codes, |at| all[local[at] as usize]),
                 }
             }
+            Some(Keys { local, nulls: Some(nulls), codes: all }) => piece.each(|at| {
+                let there = nulls.is_valid(at);
+                valid.push(there);
+                absent |= !there;
+                if there {
+                    codes.push(all[local.at(at)]);
+                }
+            }),
         });
         absent.then_some(&valid[..])
     }
@@ -164,6 +186,7 @@ impl Local<'_> {
     #[inline]
     fn at(&self, at: usize) -> usize {
         match self {
+            Self::Zero => 0,
             Self::One(codes) => usize::from(codes[at]),
             Self::Two(codes) => usize::from(codes[at]),
             Self::Four(codes) => codes[at] as usize,
@@ -174,6 +197,7 @@ impl Local<'_> {
 impl Batch {
     fn keys(&self) -> Keys<'_> {
         let local = match self.column.data_type() {
+            DataType::Null => Local::Zero,
             DataType::Dictionary(key, _) if **key == DataType::UInt8 => {
                 Local::One(self.column.as_dictionary::<UInt8Type>().keys().values())
             }

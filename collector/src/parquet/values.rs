@@ -1,9 +1,10 @@
 //! The values of each kind of column as chunks: which encoding, which statistics.
 
-use super::bits::{deltas, hybrid, width};
+use super::bits::{deltas, hybrid, run, width};
 use super::chunk::{Buffers, Chunk};
 use super::few::Few;
-use super::rows::{Places, Source};
+use super::rows::Places;
+use super::source::{Bools, Ids, Numbers, Source};
 use super::text::Texts;
 use ::parquet::basic::{Compression, Encoding};
 use ::parquet::bloom_filter::Sbbf;
@@ -12,7 +13,6 @@ use ::parquet::data_type::ByteArray;
 use ::parquet::errors::ParquetError;
 use ::parquet::file::statistics::Statistics;
 use ::parquet::schema::types::ColumnDescPtr;
-use arrow::array::{Array, ArrayRef, AsArray};
 use bytes::Bytes;
 use std::ops::Range;
 use zstd::bulk::Compressor;
@@ -93,6 +93,16 @@ impl Encoder {
         let all_codes = texts.codes();
         let mut all: Option<(u32, u32)> = None;
         for span in &places.pages {
+            if all_codes.is_one() && few {
+                let bounds = || Some((lower(texts.text(0)).into(), upper(texts.text(0)).into()));
+                chunk.page(span, None, |raw| {
+                    raw.push(bits);
+                    run(0, span.places.len(), bits, raw);
+                    bounds().filter(|_| !span.places.is_empty())
+                })?;
+                all = Some((0, 0));
+                continue;
+            }
             let valid = all_codes.page(places, span.places.clone(), codes, valid);
             chunk.page(span, valid, |raw| {
                 match few {
@@ -119,7 +129,7 @@ impl Encoder {
         &mut self,
         descr: &ColumnDescPtr,
         places: &Places<'_>,
-        ids: &Source<'_, [u8; N]>,
+        ids: &Source<Ids<'_, N>>,
         bloom: bool,
     ) -> Column {
         let mut filter = None;
@@ -133,7 +143,7 @@ impl Encoder {
             chunk.page(span, valid, |raw| {
                 raw.reserve(N * span.places.len());
                 ids.each(places, span.places.clone(), |id| {
-                    raw.extend_from_slice(&id);
+                    raw.extend_from_slice(id);
                     if let Some(filter) = &mut filter {
                         filter.insert(&id[..]);
                     }
@@ -153,23 +163,16 @@ impl Encoder {
         &mut self,
         descr: &ColumnDescPtr,
         places: &Places<'_>,
-        columns: &[Option<ArrayRef>],
+        source: &Source<Bools<'_>>,
     ) -> Column {
-        let arrays: Vec<_> =
-            columns.iter().map(|column| column.as_ref().map(|column| column.as_boolean())).collect();
-        let mut chunk =
-            Chunk::new(descr, Encoding::PLAIN, self.codec, Some(&mut self.compressor), &mut self.buffers);
+        let Self { codec, compressor, buffers, valid, .. } = self;
+        let mut chunk = Chunk::new(descr, Encoding::PLAIN, *codec, Some(compressor), buffers);
         let mut all: Option<(bool, bool)> = None;
         let mut there = Vec::new();
         for span in &places.pages {
             there.clear();
-            self.valid.clear();
-            places.each(span.places.clone(), |(batch, at)| {
-                let array = arrays[batch as usize].filter(|array| array.is_valid(at as usize));
-                self.valid.push(array.is_some());
-                there.extend(array.map(|array| array.value(at as usize)));
-            });
-            let valid = (there.len() < self.valid.len()).then_some(&self.valid[..]);
+            source.extend(places, span.places.clone(), &mut there);
+            let valid = source.valid(places, span.places.clone(), valid);
             chunk.page(span, valid, |raw| {
                 raw.extend(there.chunks(8).map(|eight| {
                     (0..).zip(eight).fold(0_u8, |byte, (bit, value)| byte | u8::from(*value) << bit)
@@ -185,20 +188,21 @@ impl Encoder {
     }
 
     /// Numbers: a dictionary where they are few, deltas where they rise, else their bytes of like weight beside each
-    /// other, of which compression drops the high ones. `to` makes 64 bits of each.
-    pub(super) fn numbers<T: Copy>(
+    /// other, of which compression drops the high ones.
+    pub(super) fn numbers(
         &mut self,
         descr: &ColumnDescPtr,
         places: &Places<'_>,
-        source: &Source<'_, T>,
-        to: impl Fn(T) -> u64,
+        source: &Source<Numbers<'_>>,
         kind: Number,
     ) -> Column {
+        if let Some(only) = source.only().filter(|_| places.len() > 0 && !kind.rising) {
+            return self.one_number(descr, places, only, kind);
+        }
         let Self { codec, compressor, buffers, numbers, valid, .. } = self;
         let gather = |range: Range<usize>, numbers: &mut Vec<u64>| {
             numbers.clear();
-            numbers.reserve(range.len());
-            source.each(places, range, |value| numbers.push(to(value)));
+            source.extend(places, range, numbers);
         };
         let mut few = if kind.rising { None } else { Some(Few::new(places.len())) };
         for span in &places.pages {
@@ -247,6 +251,23 @@ impl Encoder {
         }
         let nulls = Some(chunk.nulls());
         chunk.close(kind.statistics(all, nulls), None)
+    }
+
+    /// The same number everywhere: a dictionary of one, and codes of no bits.
+    fn one_number(&mut self, descr: &ColumnDescPtr, places: &Places<'_>, only: u64, kind: Number) -> Column {
+        let Self { codec, compressor, buffers, .. } = self;
+        let mut chunk = Chunk::new(descr, Encoding::RLE_DICTIONARY, *codec, Some(compressor), buffers);
+        let plain = || only.to_le_bytes()[..kind.bytes].to_vec();
+        chunk.dictionary(1, |raw| raw.extend(plain()))?;
+        for span in &places.pages {
+            chunk.page(span, None, |raw| {
+                raw.push(0);
+                run(0, span.places.len(), 0, raw);
+                (!span.places.is_empty()).then(|| (plain(), plain()))
+            })?;
+        }
+        let nulls = Some(chunk.nulls());
+        chunk.close(kind.statistics(Some((only, only)), nulls), None)
     }
 }
 

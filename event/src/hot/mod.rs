@@ -1,7 +1,8 @@
 //! Hot files: the newest rows, readable while they are written.
 //!
 //! A hot file is a run of Arrow IPC streams, one per batch, each with a schema of its own: text is dictionary codes of
-//! one or two bytes, and a column without a value in the batch is left out ([`unpack`] gives the full table back).
+//! one or two bytes, numbers are as narrow as their spread, a column of one value says it in the schema, and one without
+//! a value in the batch is left out ([`packed`] has the rules, [`unpack`] gives the full table back).
 //! Beside the file stands its commit log, a JSON line per batch with where the batch ends, its checksum, how far each
 //! lane is stored with it, and how much of the file was durable by then. A batch counts once its line is whole; whatever
 //! lies behind the last whole line was being written when the process died, and is not part of the table.
@@ -12,6 +13,8 @@ mod reader;
 
 mod torn;
 
+pub mod packed;
+
 mod unpack;
 
 use crate::layout::LayoutError;
@@ -21,7 +24,7 @@ use std::collections::BTreeMap;
 
 pub use reader::HotReader;
 pub use torn::cut_torn_tail;
-pub use unpack::unpack;
+pub use unpack::{unpack, unpack_column};
 pub use writer::HotWriter;
 
 /// How far each lane is stored, by `node/core`.

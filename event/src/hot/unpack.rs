@@ -1,13 +1,13 @@
 //! A packed batch as columns of the table `requests`.
 
+use super::packed::unfold;
 use crate::columns::schema;
 use arrow::array::{
     Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray,
     new_empty_array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
@@ -25,17 +25,28 @@ pub fn unpack(packed: &RecordBatch, projection: Option<&[usize]>) -> Result<Reco
     if packed.schema_ref() == &schema {
         return Ok(packed.clone());
     }
-    let columns = schema.fields().iter().map(|field| match packed.column_by_name(field.name()) {
-        Some(column) => widen(column, field.data_type()),
-        None => Ok(blank(field.data_type(), packed.num_rows())),
-    });
+    let columns =
+        schema.fields().iter().map(|field| match packed.schema_ref().column_with_name(field.name()) {
+            Some((index, from)) => widen(from, packed.column(index), field.data_type()),
+            None => Ok(blank(field.data_type(), packed.num_rows())),
+        });
     let columns = columns.collect::<Result<Vec<ArrayRef>, ArrowError>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(packed.num_rows()));
     RecordBatch::try_new_with_options(schema, columns, &options)
 }
 
-fn widen(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    if column.data_type() == to {
+/// One column of a packed batch as the table has it; none if it was left out.
+///
+/// # Errors
+/// When it has a type that the table's cannot be made of.
+pub fn unpack_column(packed: &RecordBatch, name: &str) -> Result<Option<ArrayRef>, ArrowError> {
+    let Some((index, from)) = packed.schema_ref().column_with_name(name) else { return Ok(None) };
+    let schema = schema();
+    widen(from, packed.column(index), schema.field_with_name(name)?.data_type()).map(Some)
+}
+
+fn widen(from: &Field, column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    if column.data_type() == to && from.metadata().is_empty() {
         return Ok(Arc::clone(column));
     }
     match (column.data_type(), to) {
@@ -45,13 +56,20 @@ fn widen(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
             let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
             Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, Arc::new(items), nulls)?))
         }
+        (DataType::FixedSizeList(_, size), DataType::List(item)) => {
+            let list = column.as_fixed_size_list();
+            let items = members(list.values().as_struct_opt(), item)?;
+            let lengths = std::iter::repeat_n(usize::try_from(*size).unwrap_or_default(), list.len());
+            let (offsets, nulls) = (OffsetBuffer::from_lengths(lengths), list.nulls().cloned());
+            Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, Arc::new(items), nulls)?))
+        }
         (DataType::Map(..), DataType::Map(entry, sorted)) => {
             let map = column.as_map();
             let entries = members(Some(map.entries()), entry)?;
             let (offsets, nulls) = (map.offsets().clone(), map.nulls().cloned());
             Ok(Arc::new(MapArray::try_new(Arc::clone(entry), offsets, entries, nulls, *sorted)?))
         }
-        _ => cast(column, to),
+        _ => unfold(from, column, to),
     }
 }
 
@@ -60,8 +78,8 @@ fn members(packed: Option<&StructArray>, field: &FieldRef) -> Result<StructArray
     let (Some(packed), DataType::Struct(fields)) = (packed, field.data_type()) else {
         return Err(ArrowError::CastError(format!("column {} holds no structs", field.name())));
     };
-    let columns = fields.iter().map(|field| match packed.column_by_name(field.name()) {
-        Some(column) => widen(column, field.data_type()),
+    let columns = fields.iter().map(|field| match packed.fields().find(field.name()) {
+        Some((index, from)) => widen(from, packed.column(index), field.data_type()),
         None => Ok(blank(field.data_type(), packed.len())),
     });
     StructArray::try_new(fields.clone(), columns.collect::<Result<_, _>>()?, packed.nulls().cloned())

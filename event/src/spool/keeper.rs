@@ -16,8 +16,10 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How often the keeper looks for a core that took its spare.
-const SPARE_INTERVAL: Duration = Duration::from_millis(10);
+/// How often the keeper looks for a core that took its spare: the bigger the segments, the longer the spares at hand last.
+/// A core fills a MiB in no less than ten milliseconds.
+const SPARE_INTERVAL_PER_MIB: Duration = Duration::from_millis(5);
+const SPARE_INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(40));
 /// Spares at hand for each core, besides one in the making: making one takes as long as a busy disk takes for a sync,
 /// and the gateway fills those at hand meanwhile.
 pub(super) const SPARES: usize = 2;
@@ -135,7 +137,9 @@ impl Spool {
                 .map_err(SpoolError::io("start a thread of", folder))
         };
         let keeper_stop = Arc::clone(&stop);
-        start("spool-keeper", Box::new(move || keep(lanes, others, &keeper_stop)))?;
+        let mib = u32::try_from(config.segment_bytes >> 20).unwrap_or(u32::MAX);
+        let interval = SPARE_INTERVAL_PER_MIB.saturating_mul(mib).clamp(SPARE_INTERVALS.0, SPARE_INTERVALS.1);
+        start("spool-keeper", Box::new(move || keep(lanes, others, interval, &keeper_stop)))?;
         let sync_interval = Duration::from_millis(config.sync_interval_ms);
         start("spool-sync", Box::new(move || syncer::run(unsynced, &counters, sync_interval, &stop)))?;
         Ok((spool, writers))
@@ -278,7 +282,7 @@ impl Lane {
     }
 }
 
-fn keep(mut lanes: Vec<Lane>, mut others: Others, stop: &AtomicBool) {
+fn keep(mut lanes: Vec<Lane>, mut others: Others, interval: Duration, stop: &AtomicBool) {
     let cores = lanes.len().max(1);
     while !stop.load(Ordering::Acquire) {
         let foreign = others.segments().div_ceil(cores);
@@ -287,7 +291,7 @@ fn keep(mut lanes: Vec<Lane>, mut others: Others, stop: &AtomicBool) {
             // A failure is told by its counter, `disk_error`, and tried again at the next round.
             drop(lane.lay_spares());
         }
-        std::thread::park_timeout(SPARE_INTERVAL);
+        std::thread::park_timeout(interval);
     }
 }
 

@@ -24,6 +24,8 @@ mod syncer;
 
 mod segment;
 
+mod record;
+
 mod reader;
 
 mod counters;

@@ -3,7 +3,7 @@
 use super::keeper::SPARES;
 use super::lane_folder;
 use super::segment::{self, FIRST_RECORD, INDEX_BITS, Segment, Slot};
-use crate::{Head, RequestEvent};
+use crate::{RequestEvent, Shapes};
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -109,7 +109,20 @@ impl LaneReader {
     ///
     /// # Errors
     /// When a segment cannot be opened; what was given before stands.
-    pub fn read(&mut self, max: usize, mut each: impl FnMut(&RequestEvent<'_>)) -> Result<usize, ReadError> {
+    pub fn read(&mut self, max: usize, each: impl FnMut(&RequestEvent<'_>)) -> Result<usize, ReadError> {
+        self.read_shapes(max, None, each)
+    }
+
+    /// The same with the shapes of what was met before: for who reads many.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub fn read_shapes(
+        &mut self,
+        max: usize,
+        mut shapes: Option<&mut Shapes>,
+        mut each: impl FnMut(&RequestEvent<'_>),
+    ) -> Result<usize, ReadError> {
         let mut given = 0;
         while given < max {
             let Some(segment) = self.current.as_ref() else {
@@ -131,10 +144,11 @@ impl LaneReader {
                     }
                 }
                 Slot::Record { body, next } => {
-                    let (head, parts) = body.split_at(size_of::<Head>());
                     if self.skip_through.is_none_or(|through| sequence > through) {
-                        let head = bytemuck::from_bytes(head);
-                        match RequestEvent::decode(&segment.node, self.core, sequence, head, parts) {
+                        let head = bytemuck::from_bytes(body.head);
+                        let shapes = shapes.as_deref_mut().filter(|_| body.apart);
+                        let (node, core) = (&segment.node, self.core);
+                        match RequestEvent::decode(node, core, sequence, head, body.runs, shapes) {
                             Some(event) => {
                                 each(&event);
                                 given += 1;

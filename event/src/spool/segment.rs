@@ -1,7 +1,9 @@
-//! One segment: a header of 128 bytes, then records, each `[commit u64][hash u64][length u32][0 u32][body]` at a
-//! multiple of 8 bytes. A commit mark is the record's sequence + 1; zeros mean that nothing is there yet.
+//! One segment: a header of 128 bytes, then records, each `[commit u64][hash u64][lengths u64][body]` at a multiple of 8
+//! bytes. A commit mark is the record's sequence + 1; zeros mean that nothing is there yet. Segments of the version before,
+//! whose bodies are others, are read as well.
 
-use crate::Head;
+use super::record::{self, Body};
+use crate::{Head, Run};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use twox_hash::XxHash3_64;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"TOLLSPL2");
+const MAGIC: u64 = u64::from_le_bytes(*b"TOLLSPL3");
+/// Of the version before.
+const MAGIC_OF_ONE_RUN: u64 = u64::from_le_bytes(*b"TOLLSPL2");
 const HEADER_BYTES: usize = 128;
 pub(super) const FIRST_RECORD: usize = HEADER_BYTES;
 pub(super) const RECORD_FIXED_BYTES: usize = 24;
@@ -43,6 +47,8 @@ pub(super) struct Segment {
     pub number: u64,
     pub life_us: i64,
     pub node: String,
+    /// Whether its records are those of the version before.
+    of_one_run: bool,
     /// Set when fdatasync failed on it: nothing more may be written here.
     pub failed: AtomicBool,
 }
@@ -55,7 +61,7 @@ pub(super) enum Slot<'a> {
     /// The writer has left for the next segment.
     End,
     /// A whole record, and where the next begins.
-    Record { body: &'a [u8], next: usize },
+    Record { body: Body<'a>, next: usize },
     /// Bytes that no writer committed.
     Corrupt,
 }
@@ -119,7 +125,7 @@ impl Segment {
             map.advise(Advice::WillNeed)?;
         }
         let path = path.to_owned();
-        Ok(Self { map, file, path, number, life_us, node, failed: AtomicBool::new(false) })
+        Ok(Self { map, file, path, number, life_us, node, of_one_run: false, failed: AtomicBool::new(false) })
     }
 
     /// Takes a segment into use again, under another name and number: its memory and its blocks are there already, which
@@ -166,7 +172,9 @@ impl Segment {
         let bad = || io::Error::new(io::ErrorKind::InvalidData, "not a spool segment");
         // A file that was taken into use again may, after a power loss, still have the header of its time before.
         let named = number_of(path).is_none_or(|named| named == u64_at(AT_NUMBER));
-        if u64_at(AT_MAGIC) != MAGIC || u64_at(AT_HASH) != header_hash(header) || !named {
+        let of_one_run = u64_at(AT_MAGIC) == MAGIC_OF_ONE_RUN;
+        let known = of_one_run || u64_at(AT_MAGIC) == MAGIC;
+        if !known || u64_at(AT_HASH) != header_hash(header) || !named {
             return Err(bad());
         }
         let node = header[AT_NODE + 1..].get(..usize::from(header[AT_NODE])).ok_or_else(bad)?;
@@ -181,6 +189,7 @@ impl Segment {
             map,
             file,
             path: path.to_owned(),
+            of_one_run,
             failed: AtomicBool::new(false),
         })
     }
@@ -218,22 +227,27 @@ impl Segment {
 
     /// Commits one record and says where the next begins. Only the segment's one writer may call it, and only where
     /// [`Self::fits`] said yes.
-    pub fn write(&self, offset: usize, sequence: u64, head: &Head, parts: &[u8]) -> usize {
-        let body_bytes = size_of::<Head>() + parts.len();
-        debug_assert!(self.fits(offset, body_bytes));
+    pub fn write(&self, offset: usize, sequence: u64, head: &Head, runs: [&[u8]; Run::COUNT]) -> usize {
+        let [client, route, own] = runs;
+        let body_bytes = size_of::<Head>() + client.len() + route.len() + own.len();
+        debug_assert!(self.fits(offset, body_bytes) && !self.of_one_run);
         // SAFETY: the room was checked; until the commit mark below nobody else looks at it.
         let body = unsafe {
             std::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(offset + RECORD_FIXED_BYTES), body_bytes)
         };
         let head = bytemuck::bytes_of(head);
-        body[..size_of::<Head>()].copy_from_slice(head);
-        body[size_of::<Head>()..].copy_from_slice(parts);
+        let mut to = body;
+        for piece in [head, client, route, own] {
+            let (here, rest) = to.split_at_mut(piece.len());
+            here.copy_from_slice(piece);
+            to = rest;
+        }
         // Of where they came from: what was written this moment is slow to read.
-        let hash = record_hash(sequence, head, parts);
-        let length = u64::try_from(body_bytes).expect("usize fits in u64");
+        let body = Body { head, runs, apart: true };
+        let (hash, lengths) = (body.hash(sequence), body.lengths());
         let next = offset + record_bytes(body_bytes);
         self.word(offset + 8).store(hash, Ordering::Relaxed);
-        self.word(offset + 16).store(length, Ordering::Relaxed);
+        self.word(offset + 16).store(lengths, Ordering::Relaxed);
         // Nothing comes next yet, whatever an earlier use of the file left there.
         self.word(next).store(0, Ordering::Relaxed);
         self.word(offset).store(sequence + 1, Ordering::Release);
@@ -268,26 +282,27 @@ impl Segment {
         }
         let commit = self.word(offset).load(Ordering::Acquire);
         let hash = self.word(offset + 8).load(Ordering::Relaxed);
-        let length = self.word(offset + 16).load(Ordering::Relaxed);
+        let lengths = self.word(offset + 16).load(Ordering::Relaxed);
         match commit {
             0 => return Slot::Empty,
-            END if length == index && hash == self.end_hash(index) => return Slot::End,
+            END if lengths == index && hash == self.end_hash(index) => return Slot::End,
             _ if commit != self.sequence(index) + 1 => return Slot::Corrupt,
             _ => {}
         }
-        let Some(length) = usize::try_from(length).ok().filter(|length| {
-            *length >= size_of::<Head>()
-                && length.checked_add(offset).is_some_and(|_| self.fits(offset, *length))
-        }) else {
-            return Slot::Corrupt;
-        };
-        // SAFETY: inside the map, and a committed record is never written again.
-        let body =
-            unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset + RECORD_FIXED_BYTES), length) };
-        let (head, parts) = body.split_at(size_of::<Head>());
-        if record_hash(self.sequence(index), head, parts) != hash {
+        let length = record::body_bytes(lengths);
+        if !self.fits(offset, length) {
             return Slot::Corrupt;
         }
+        // SAFETY: inside the map, and a committed record is never written again.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset + RECORD_FIXED_BYTES), length) };
+        let body = match self.of_one_run {
+            true => Body::of_one_run(bytes),
+            false => Body::of_runs(bytes, lengths),
+        };
+        let Some(body) = body.filter(|body| body.hash(self.sequence(index)) == hash) else {
+            return Slot::Corrupt;
+        };
         Slot::Record { body, next: offset + record_bytes(length) }
     }
 
@@ -330,14 +345,6 @@ impl Segment {
     fn end_hash(&self, index: u64) -> u64 {
         XxHash3_64::oneshot_with_seed(self.number, &index.to_le_bytes())
     }
-}
-
-/// Hash of a record in its place. The sequence is mixed in afterwards: XXH3 with a seed first makes a secret of it,
-/// which takes as long as the hash of a usual record. The two parts are hashed each by itself, since they lie apart when
-/// they are written; XXH3 is quickest at up to 240 bytes.
-fn record_hash(sequence: u64, head: &[u8], parts: &[u8]) -> u64 {
-    let (head, parts) = (XxHash3_64::oneshot(head), XxHash3_64::oneshot(parts));
-    head ^ parts.rotate_left(29) ^ sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// Bytes that a record takes, with its fixed part and rounded up to 8.

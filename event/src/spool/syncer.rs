@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often the lanes are looked at.
-pub(super) const ROUND: Duration = Duration::from_millis(10);
+/// How often the lanes are looked at, at most: an eighth of the interval, so that what the collector stores in time is not
+/// written twice.
+const ROUND_MAX: Duration = Duration::from_millis(25);
 
 /// Segments of one lane that may hold records which are not durable yet, oldest first. Held for moments only.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +96,8 @@ impl Lane {
 /// The thread.
 pub(super) fn run(mut lanes: Vec<Lane>, counters: &Counters, sync_interval: Duration, stop: &AtomicBool) {
     // A round and the sync itself are part of what a record may wait.
-    let patience = sync_interval.saturating_sub(2 * ROUND).max(ROUND);
+    let round = (sync_interval / 8).clamp(Duration::from_millis(1), ROUND_MAX);
+    let patience = sync_interval.saturating_sub(2 * round).max(round);
     loop {
         let stopping = stop.load(Ordering::Acquire);
         for lane in &mut lanes {
@@ -107,6 +109,6 @@ pub(super) fn run(mut lanes: Vec<Lane>, counters: &Counters, sync_interval: Dura
         if stopping {
             return;
         }
-        std::thread::park_timeout(ROUND);
+        std::thread::park_timeout(round);
     }
 }

@@ -43,7 +43,8 @@ impl Writer {
     }
 
     fn try_append(&mut self, draft: &Draft) -> Result<u64, DropReason> {
-        let body_bytes = size_of::<Head>() + draft.parts().len();
+        let runs = draft.runs();
+        let body_bytes = size_of::<Head>() + runs.iter().map(|run| run.len()).sum::<usize>();
         if FIRST_RECORD + body_bytes + 8 + 2 * RECORD_FIXED_BYTES > self.segment_bytes {
             return Err(DropReason::TooLarge);
         }
@@ -52,7 +53,7 @@ impl Writer {
             _ => self.next_segment()?,
         };
         let sequence = open.segment.sequence(open.index);
-        open.offset = open.segment.write(open.offset, sequence, &draft.head, draft.parts());
+        open.offset = open.segment.write(open.offset, sequence, &draft.head, runs);
         open.index += 1;
         self.ordinal += 1;
         self.counters.wrote(self.core, self.ordinal);

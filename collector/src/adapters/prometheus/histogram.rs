@@ -44,7 +44,8 @@ impl Histogram {
     /// Counts one value and returns its bucket.
     pub(super) fn observe(&mut self, value_us: u32) -> usize {
         // Comparing with every bound is branch-free and vectorises: faster than a search at this length.
-        let bucket = self.bounds_us.iter().map(|bound| usize::from(*bound < value_us)).sum::<usize>();
+        let below = self.bounds_us.iter().map(|bound| u32::from(*bound < value_us)).sum::<u32>();
+        let bucket = below as usize;
         self.buckets[bucket] += 1;
         self.sum_us = self.sum_us.wrapping_add(u64::from(value_us));
         bucket

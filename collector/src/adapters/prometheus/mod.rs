@@ -20,7 +20,7 @@ mod text;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 
-use event::{ABSENT_U32, RequestEvent, Text};
+use event::{ABSENT_U32, RequestEvent, Run, Shape, Text};
 
 pub use config::MetricsConfig;
 pub(super) use exposition::{Context, render};
@@ -132,12 +132,21 @@ impl Published {
 /// [`Published`], shared between intake and scrapes.
 pub(super) type Shared = Arc<Mutex<Published>>;
 
-/// Which rows of the other families the events of a traffic row went to last.
-#[derive(Clone, Copy, Debug)]
-struct Links {
+/// The rows of the families that an event goes to, and what else follows from its texts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seat {
+    traffic: usize,
+    /// [`OVERFLOW_ROW`] as long as it is not known, like the next.
     gateway: usize,
     upstream: usize,
+    method: u8,
 }
+
+/// The seats of the clients and routes that were met last, each in a place that follows from the two. A power of two.
+const SEATS: usize = 4_096;
+
+/// A client and a route, and their seat.
+type Taken = ([Shape; 2], Seat);
 
 /// The intake side.
 #[derive(Debug)]
@@ -145,7 +154,7 @@ pub(super) struct Recorder {
     since_us: i64,
     observed: u64,
     traffic: Family<3, Traffic>,
-    links: Vec<Links>,
+    seats: Box<[Option<Taken>]>,
     gateway: Family<2, GatewayTime>,
     upstreams: Family<2, Upstream>,
     requests: Budget,
@@ -179,7 +188,7 @@ impl Recorder {
             since_us,
             observed: 0,
             traffic: Family::new(series_max, traffic),
-            links: Vec::new(),
+            seats: vec![None; SEATS].into_boxed_slice(),
             gateway: Family::new(series_max, GatewayTime(histogram.clone())),
             upstreams: Family::new(series_max, Upstream { duration: histogram, attempts: Vec::new() }),
             requests: budget,
@@ -205,31 +214,72 @@ impl Recorder {
             return;
         }
         self.observed += 1;
-        let service = event.text(Text::Service).unwrap_or_default();
-        let route = event.text(Text::Route).unwrap_or_default();
-        let consumer = event.text(Text::Consumer).unwrap_or_default();
         let exemplar = (head.sampled != 0 && head.trace_id != [0; 16]).then(|| Exemplar {
             trace_id: head.trace_id,
             value_us: head.duration_us,
             time_us: head.time_us.saturating_add(i64::from(head.duration_us)),
         });
+        let (shapes, mut seat) = self.seat(event);
+        self.observe_traffic(seat, event, exemplar);
+        let before = (seat.gateway, seat.upstream);
+        if head.gateway_us != ABSENT_U32 {
+            if seat.gateway == OVERFLOW_ROW {
+                seat.gateway = self.gateway.row_of([service(event), route(event)]);
+            }
+            self.gateway.touch(seat.gateway).0.observe(head.gateway_us);
+        }
+        // A service with a plain URL has an upstream without a name; its attempts count all the same.
+        let attempted = event.attempts().next().is_some();
+        if attempted || event.text(Text::Upstream).is_some() {
+            if seat.upstream == OVERFLOW_ROW {
+                let upstream = event.text(Text::Upstream).unwrap_or_default();
+                seat.upstream = self.upstreams.row_of([service(event), upstream]);
+            }
+            self.observe_upstream(seat.upstream, event, exemplar);
+        }
+        if let Some(shapes) = shapes.filter(|_| before != (seat.gateway, seat.upstream)) {
+            self.seats[place(shapes)] = Some((shapes, seat));
+        }
+    }
 
-        let row = self.traffic.row_of([service, route, consumer]);
-        let traffic = self.traffic.touch(row);
+    /// Where an event goes: as the last one of its client and its route, or by its texts.
+    #[inline]
+    fn seat(&mut self, event: &RequestEvent<'_>) -> (Option<[Shape; 2]>, Seat) {
+        let shapes =
+            event.shape(Run::Client).zip(event.shape(Run::Route)).map(|(client, route)| [client, route]);
+        if let Some(shapes) = shapes
+            && let Some((_, seat)) = self.seats[place(shapes)].filter(|(taken, _)| *taken == shapes)
+        {
+            return (Some(shapes), seat);
+        }
+        let consumer = event.text(Text::Consumer).unwrap_or_default();
+        let traffic = self.traffic.row_of([service(event), route(event), consumer]);
+        let method = method_index(event.text(Text::Method).unwrap_or_default());
+        let seat = Seat { traffic, method, ..Seat::default() };
+        // Each event of the overflow row is counted by the look for its row, so that has no seat.
+        let shapes = shapes.filter(|_| traffic != OVERFLOW_ROW);
+        if let Some(shapes) = shapes {
+            self.seats[place(shapes)] = Some((shapes, seat));
+        }
+        (shapes, seat)
+    }
+
+    fn observe_traffic(&mut self, seat: Seat, event: &RequestEvent<'_>, exemplar: Option<Exemplar>) {
+        let head = event.head;
+        let traffic = self.traffic.touch(seat.traffic);
         let bucket = traffic.duration.observe(head.duration_us);
         if let Some(exemplar) = exemplar {
             traffic.duration.exemplify(bucket, exemplar);
         }
         traffic.request_bytes = traffic.request_bytes.wrapping_add(head.request_bytes);
         traffic.response_bytes = traffic.response_bytes.wrapping_add(head.response_bytes);
-        let method = method_index(event.text(Text::Method).unwrap_or_default());
-        let status_class = status_class_index(head.status);
+        let (method, status_class) = (seat.method, status_class_index(head.status));
         let known = traffic.requests.iter_mut().find(|known| {
             known.method == method && known.status_class == status_class && known.source_code == head.source
         });
         match known {
             Some(known) => known.count += 1,
-            None if row == OVERFLOW_ROW => self.requests.overflowed += 1,
+            None if seat.traffic == OVERFLOW_ROW => self.requests.overflowed += 1,
             None if self.requests.admit() => traffic.requests.push(RequestCount {
                 method,
                 status_class,
@@ -239,43 +289,11 @@ impl Recorder {
             }),
             None => {}
         }
-
-        if row >= self.links.len() {
-            self.links.resize(row + 1, Links { gateway: OVERFLOW_ROW, upstream: OVERFLOW_ROW });
-        }
-        if head.gateway_us != ABSENT_U32 {
-            self.observe_gateway(row, [service, route], head.gateway_us);
-        }
-        // A service with a plain URL has an upstream without a name; its attempts count all the same.
-        let upstream = event.text(Text::Upstream);
-        if upstream.is_some() || event.attempts().next().is_some() {
-            self.observe_upstream(row, [service, upstream.unwrap_or_default()], event, exemplar);
-        }
     }
 
-    fn observe_gateway(&mut self, row: usize, key: [&[u8]; 2], gateway_us: u32) {
-        let mut gateway = self.links[row].gateway;
-        if !self.gateway.is(gateway, key) {
-            gateway = self.gateway.row_of(key);
-            self.links[row].gateway = gateway;
-        }
-        self.gateway.touch(gateway).0.observe(gateway_us);
-    }
-
-    fn observe_upstream(
-        &mut self,
-        row: usize,
-        key: [&[u8]; 2],
-        event: &RequestEvent<'_>,
-        exemplar: Option<Exemplar>,
-    ) {
-        let mut upstream = self.links[row].upstream;
-        if !self.upstreams.is(upstream, key) {
-            upstream = self.upstreams.row_of(key);
-            self.links[row].upstream = upstream;
-        }
-        let overflow = upstream == OVERFLOW_ROW;
-        let upstream = self.upstreams.touch(upstream);
+    fn observe_upstream(&mut self, row: usize, event: &RequestEvent<'_>, exemplar: Option<Exemplar>) {
+        let overflow = row == OVERFLOW_ROW;
+        let upstream = self.upstreams.touch(row);
         let upstream_us = event.head.upstream_us;
         let mut attempted = false;
         for attempt in event.attempts() {
@@ -325,6 +343,19 @@ impl Recorder {
         published.attempts = self.attempts;
         published.round = Some(Instant::now());
     }
+}
+
+fn service<'a>(event: &RequestEvent<'a>) -> &'a [u8] {
+    event.text(Text::Service).unwrap_or_default()
+}
+
+fn route<'a>(event: &RequestEvent<'a>) -> &'a [u8] {
+    event.text(Text::Route).unwrap_or_default()
+}
+
+/// Where the seat of a client and a route is.
+fn place([client, route]: [Shape; 2]) -> usize {
+    client.index.wrapping_mul(0x9e37_79b1).wrapping_add(route.index) as usize % SEATS
 }
 
 /// Index into [`METHODS`]; methods are case-sensitive (RFC 9110, section 9.1).
