@@ -222,8 +222,7 @@ fn open_calls_count_at_their_own_target() {
 #[test]
 fn calls_that_reach_nobody_go_to_the_next_target() {
     run(async {
-        // Nobody listens there any more.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free_addr();
         let (addr, connections) = server().await;
         let gateway = Gateway::start(group("round-robin", &[free, addr]), json!({}));
         let mut client = client(gateway.addr).await;
@@ -271,8 +270,7 @@ fn a_client_that_leaves_ends_the_call() {
 #[test]
 fn the_gateways_own_errors_are_trailers_alone() {
     run(async {
-        // Nobody listens there any more.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free_addr();
         let gateway = Gateway::start(service(free), json!({}));
         let mut client = client(gateway.addr).await;
         let (sender, request) = call("/greeter/0");

@@ -56,7 +56,7 @@ fn five_failures_in_a_row_take_an_address_out_whatever_the_algorithm() {
 #[test]
 fn tries_without_an_answer_are_failures_too() {
     run(async {
-        let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let refusing = free_addr();
         let silent = origin(|_, mut stream| async move {
             let mut got = Vec::new();
             while stream.read_buf(&mut got).await.is_ok_and(|read| read > 0) {}

@@ -78,7 +78,7 @@ pub async fn always(status: u16) -> SocketAddr {
 fn requests_failures_and_reasons_are_those_that_happened() {
     run(async {
         let (good, bad) = (always(200).await, always(503).await);
-        let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let refusing = free_addr();
         let targets: Vec<_> =
             [good, bad, refusing].iter().map(|addr| json!({"target": addr.to_string()})).collect();
         let checks = json!({"passive": {"unhealthy": {"http_failures": 2}}});

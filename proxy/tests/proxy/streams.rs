@@ -133,7 +133,7 @@ fn bytes_go_both_ways_and_each_side_ends_by_itself() {
 #[test]
 fn the_next_target_is_tried_and_who_answers_no_more_is_left_out() {
     run(async {
-        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let dead = free_addr();
         let alive = patient().await;
         let entities = json!({
             "services": [{"name": "db", "protocol": "tcp", "host": "pool", "routes": [
@@ -194,7 +194,7 @@ fn what_breaks_on_one_side_breaks_on_the_other() {
 #[test]
 fn silence_has_its_bound_and_refusals_their_events() {
     run(async {
-        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let dead = free_addr();
         let entities = json!({"services": [
             {"name": "db", "protocol": "tcp", "host": "127.0.0.1", "port": patient().await.port(), "routes": [
                 {"name": "near", "protocols": ["tcp"], "sources": [{"ip": "127.0.0.2"}]}]},
