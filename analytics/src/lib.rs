@@ -26,6 +26,8 @@ mod upstreams;
 
 mod connections;
 
+mod unreadable;
+
 mod session;
 
 pub mod guard;

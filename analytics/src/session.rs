@@ -25,6 +25,7 @@ use crate::config::Plan;
 use crate::ids::IdsInText;
 use crate::system::{self, History};
 use crate::table::Requests;
+use crate::unreadable::table_or;
 use crate::{connections, functions, upstreams, views};
 
 /// Footers and page indexes that stay parsed, in bytes.
@@ -102,20 +103,17 @@ impl Sessions {
             named.everything || named.tables.contains(&(schema.to_owned(), table.to_owned()))
         };
         if wants("system", "ledger") {
-            let ledger = Ledger::load(self.catalog.folder())
-                .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
-            system.register_table("ledger".into(), Arc::new(system::ledger(&ledger)?))?;
+            let ledger = Ledger::load(self.catalog.folder()).map_err(Arc::new);
+            system.register_table("ledger".into(), table_or(&ledger, system::ledger)?)?;
         }
         if wants("system", "upstreams") || wants("system", "circuits") {
-            let states = UpstreamStates::load(self.catalog.folder())
-                .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
-            system.register_table("upstreams".into(), Arc::new(upstreams::table(&states)?))?;
-            system.register_table("circuits".into(), Arc::new(upstreams::circuits(&states)?))?;
+            let states = UpstreamStates::load(self.catalog.folder()).map_err(Arc::new);
+            system.register_table("upstreams".into(), table_or(&states, upstreams::table)?)?;
+            system.register_table("circuits".into(), table_or(&states, upstreams::circuits)?)?;
         }
         if wants("system", "connections") {
-            let states = ConnectionStates::load(self.catalog.folder())
-                .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
-            system.register_table("connections".into(), Arc::new(connections::table(&states)?))?;
+            let states = ConnectionStates::load(self.catalog.folder()).map_err(Arc::new);
+            system.register_table("connections".into(), table_or(&states, connections::table)?)?;
         }
         if wants("system", "files") {
             system.register_table("files".into(), Arc::new(system::files(&snapshot)?))?;
