@@ -90,6 +90,14 @@ fn drop_nulls(node: &mut Node) {
     }
 }
 
+/// What begins a note on something: its line, where it has one.
+fn line(origin: &Origin) -> String {
+    match origin {
+        Origin::File(mark) => format!("line {}: ", mark.line),
+        Origin::Variable(_) | Origin::Flag(_) | Origin::Nowhere => String::new(),
+    }
+}
+
 /// Takes an entry out of a map.
 fn take(node: &mut Node, key: &str) -> Option<Entry> {
     let Kind::Map(entries) = &mut node.kind else { return None };
