@@ -23,7 +23,7 @@ fn problems(text: &str) -> String {
     read(text, BTreeMap::new()).err().map(|report| report.lines()).unwrap_or_default()
 }
 
-const WHOLE: &str = r#"
+pub(crate) const WHOLE: &str = r#"
 _format_version: "3.0"
 _transform: true
 _workspace: default
@@ -117,7 +117,7 @@ fn a_converted_file_is_the_same_and_holds_no_secret() {
     }
 }
 
-const OLD: &str = r#"
+pub(crate) const OLD: &str = r#"
 _format_version: "2.1"
 services:
 - name: s
