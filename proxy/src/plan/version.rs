@@ -1,7 +1,11 @@
 //! The identity of a configuration, which each event names.
 
+use super::pem::FILE_BYTES_MAX;
 use crate::config::{Entities, GatewayConfig, files};
 use ring::digest::{Context, SHA256};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 /// The first bytes of a SHA-256 over the configuration as JSON and over what the files hold that it names: the same is
 /// the same version in every process, and a certificate that is renewed is another. The hash is one from which nothing
@@ -10,11 +14,20 @@ pub(super) fn of(gateway: &GatewayConfig, entities: &Entities) -> u64 {
     let mut hash = Context::new(&SHA256);
     add(&mut hash, &serde_json::to_vec(&(gateway, entities)).unwrap_or_default());
     for file in files(gateway, entities) {
-        // One that cannot be read is refused where it is needed.
-        add(&mut hash, &std::fs::read(file).unwrap_or_default());
+        // One that cannot be read, or is none, is refused where it is needed.
+        add(&mut hash, &read(&file).unwrap_or_default());
     }
     let digest = hash.finish();
     digest.as_ref().iter().take(8).fold(0, |version, byte| version << 8 | u64::from(*byte))
+}
+
+/// What a file holds. What flows is left to who needs it: it can be read but once.
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if std::fs::metadata(file)?.is_file() {
+        File::open(file)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// With its length before it, so that nothing of one part could be taken for another's.
