@@ -317,7 +317,7 @@ mod tests {
         assert!(matches!(findings[0].origin, Origin::File(mark) if mark.line == 2));
 
         let vars = BTreeMap::from([("LONG".to_owned(), "x".repeat(1 << 20))]);
-        let mut root = parse(&format!("list: [{}]", ["${LONG}"; 40].join(","))).unwrap();
+        let mut root = parse(&format!("list: [{}]", ["'${LONG}'"; 40].join(","))).unwrap();
         let mut findings = Vec::new();
         fill_in(&mut root, &vars, &mut findings);
         assert_eq!((findings.len(), findings[0].path.as_str()), (24, "list[16]"), "the first 16 are 16 MiB");
