@@ -184,8 +184,10 @@ fn a_damaged_file_is_the_error_of_who_asks_for_its_rows_and_of_nobody_else() {
     let folder = house(root.path());
     let running = serve(&folder, |_| {});
     let paths = [UpstreamStates::path(&folder), ConnectionStates::path(&folder), Ledger::path(&folder)];
-    let whole =
-        sql(running.addr, "SELECT table_name, column_name, data_type FROM information_schema.columns");
+    let whole = sql(
+        running.addr,
+        "SELECT table_name, column_name, data_type FROM information_schema.columns ORDER BY 1, 2",
+    );
     for path in &paths {
         std::fs::write(path, b"no picture").unwrap();
     }
@@ -213,8 +215,10 @@ fn a_damaged_file_is_the_error_of_who_asks_for_its_rows_and_of_nobody_else() {
         let tables = sql(running.addr, "SHOW TABLES").to_string();
         assert!(tables.contains(&format!("\"{table}\"")), "{tables}");
     }
-    let shown =
-        sql(running.addr, "SELECT table_name, column_name, data_type FROM information_schema.columns");
+    let shown = sql(
+        running.addr,
+        "SELECT table_name, column_name, data_type FROM information_schema.columns ORDER BY 1, 2",
+    );
     assert_eq!(shown, whole);
     assert_eq!(sql(running.addr, "SELECT count(*) > 0 AS some FROM requests")[0]["some"], true);
     UpstreamStates::default().store(&folder).unwrap();
