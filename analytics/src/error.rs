@@ -166,6 +166,9 @@ pub(crate) fn message(error: &DataFusionError) -> String {
             };
             text.split(" at Line: ").next().unwrap_or(text).to_owned()
         }
+        DataFusionError::ResourcesExhausted(text) if text.contains("text_bytes_max") => {
+            text.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned()
+        }
         DataFusionError::ResourcesExhausted(_) => {
             "the query needs more memory than `memory_bytes_max` leaves for it, and cannot spill".to_owned()
         }

@@ -22,6 +22,7 @@ use event::upstreams::UpstreamStates;
 
 use crate::catalog::{Catalog, Snapshot};
 use crate::config::Plan;
+use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
 use crate::system::{self, History};
 use crate::table::Requests;
@@ -73,7 +74,7 @@ impl Sessions {
         options.sql_parser.map_string_types_to_utf8view = true;
         options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         Ok(Self {
-            base: base(config, runtime)?,
+            base: base(config, runtime, plan.config.text_bytes_max)?,
             settings: plan.config.clone(),
             catalog: Arc::new(Catalog::new(folder.clone())),
             history: Arc::new(History::new(plan.config.history_max as usize)),
@@ -138,10 +139,12 @@ impl Sessions {
 const LEFT_OUT: [&str; 7] =
     ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
-fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<SessionState> {
+fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>, text_bytes_max: u64) -> Result<SessionState> {
     let mut rules = Analyzer::new().rules;
-    // Before types are coerced.
+    // Before types are coerced, and after.
     rules.insert(0, Arc::new(IdsInText));
+    let bytes_max = usize::try_from(text_bytes_max).unwrap_or(usize::MAX);
+    rules.push(Arc::new(BoundGrowth { bytes_max }));
     let mut state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_runtime_env(runtime)
