@@ -1,6 +1,9 @@
 //! The command line from outside: exit codes, what stands on which stream, messages that help.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/port.rs"]
+mod port;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -138,10 +141,8 @@ fn completions_are_printed_for_each_shell() {
 
 #[test]
 fn a_query_without_a_server_exits_3_and_says_what_to_do() {
-    // Bound and never accepting is no help here: a port that was free a moment ago refuses.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let empty = tempfile::tempdir().unwrap();
-    let url = format!("http://127.0.0.1:{port}");
+    let url = format!("http://{}", port::free_addr());
     let (code, out, errors) = tollhouse(empty.path(), &["query", "SELECT 1", "--url", &url], &[]);
     assert_eq!((code, out.as_str()), (3, ""));
     assert!(errors.contains("tollhouse run"), "{errors}");

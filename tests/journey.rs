@@ -116,7 +116,7 @@ fn response_row_metric_and_span_agree() {
 #[test]
 fn every_kind_of_answer_is_recorded_with_its_reason() {
     let origin = Origin::start();
-    let dead = support::tool::free_addr();
+    let dead = support::port::free_addr();
     let site = Site::new(origin.addr);
     let site = site.set(
         &["services"],

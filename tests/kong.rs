@@ -40,7 +40,7 @@ services:
     https_redirect_status_code: 308
   plugins:
   - name: key-auth
-    protocols: [grpc, grpcs, http, https]
+    protocols: [https]
     config: {{key_names: [x-api-key]}}
 routes:
 - name: canary
@@ -122,7 +122,11 @@ fn a_kong_file_runs_and_its_conversion_decides_the_same() {
     let reply = house.get("/nowhere", &[]);
     assert!(reply.header("x-kong-response-latency").unwrap().parse::<u32>().is_ok());
     assert!(reply.header("x-kong-request-id").is_some() && reply.header("server").is_some());
-    assert!(house.log().contains("is a regular expression in format 2.1"), "{}", house.log());
+    for note in
+        ["is a regular expression in format 2.1", "services[2].plugins[0].protocols: restricts nothing"]
+    {
+        assert!(house.log().contains(note), "{note} is missing in\n{}", house.log());
+    }
     drop(house);
 
     let mut convert = Command::new(env!("CARGO_BIN_EXE_tollhouse"));

@@ -175,6 +175,50 @@ fn the_command_says_how_it_went_and_what_needs_a_restart() {
 }
 
 #[test]
+fn a_renewed_certificate_alone_is_another_version() {
+    let origin = Origin::start();
+    let site = Site::new(origin.addr);
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| site.folder().join(name));
+    let site = site
+        .set(&["reload"], json!({"watch_interval_ms": 10}))
+        .set(&["certificates"], json!([{"cert_file": cert, "key_file": key, "snis": ["a.test"]}]));
+    let put = |made: &rcgen::CertifiedKey<rcgen::KeyPair>| {
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+    };
+    let [first, renewed] =
+        [(), ()].map(|()| rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap());
+    put(&first);
+    let house = site.run();
+    assert_eq!(house.get("/open/echo/first", &[]).status, 200);
+    let before = state(&site);
+    put(&renewed);
+    // A look may fall between the two files, and is right to refuse what it sees.
+    let other = eventually("the other version", || {
+        let now = state(&site);
+        if now["version"] != before["version"] { Ok(now) } else { Err(now.to_string()) }
+    });
+    assert_eq!(other["successful"], true, "{other}");
+    assert_eq!(house.get("/open/echo/renewed", &[]).status, 200);
+    put(&first);
+    eventually("the version of before", || {
+        let now = state(&site);
+        if now["version"] == before["version"] { Ok(()) } else { Err(now.to_string()) }
+    });
+    assert_eq!(house.get("/open/echo/again", &[]).status, 200);
+    house.rows(3);
+    let of = |last: &str| {
+        let asked = format!("SELECT config_version AS n FROM requests WHERE path = '/open/echo/{last}'");
+        house.number(&asked) as u64
+    };
+    assert_eq!(
+        ["first", "renewed", "again"].map(of),
+        [&before, &other, &before].map(|state| state["version"].as_u64().unwrap())
+    );
+    assert!(house.terminate().success());
+}
+
+#[test]
 fn ten_thousand_routes_are_in_force_within_a_second() {
     let origin = Origin::start();
     let site = Site::new(origin.addr).set(&["reload"], json!({"watch_interval_ms": 100}));

@@ -7,8 +7,8 @@ mod support;
 use serde_json::{Value, json};
 use support::jaeger::{Jaeger, of_kind, tag};
 use support::origin::Origin;
+use support::port::free_addr;
 use support::site::Site;
-use support::tool::free_addr;
 
 const TRACE: &str = "7c5a1f0de2b94d36a1c8e07f5b6d2e91";
 const CLIENT_SPAN: &str = "1122334455667788";

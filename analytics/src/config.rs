@@ -16,6 +16,9 @@ pub struct AnalyticsConfig {
     pub threads: u16,
     /// Memory that all queries together may hold, in bytes. A query that needs more spills or fails by itself.
     pub memory_bytes_max: u64,
+    /// Most that one function may make of one batch of rows (8192), in bytes: texts and lists that grow (`x || x`) are
+    /// outside of that memory.
+    pub text_bytes_max: u64,
     /// Disk that spilled intermediate results may take, in bytes.
     pub spill_bytes_max: u64,
     /// Longest time a query may take, its answer's delivery included, in milliseconds.
@@ -45,6 +48,7 @@ impl Default for AnalyticsConfig {
             listen: "127.0.0.1:8200".into(),
             threads: 0,
             memory_bytes_max: 1 << 30,
+            text_bytes_max: 32 << 20,
             spill_bytes_max: 4 << 30,
             timeout_ms: 60_000,
             rows_max: 20_000_000,
@@ -91,9 +95,10 @@ pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
             "write it as 127.0.0.1:8200",
         );
     }
-    let least: [(&str, u64, u64); 9] = [
+    let least: [(&str, u64, u64); 10] = [
         ("connections_max", config.connections_max.into(), 1),
         ("memory_bytes_max", config.memory_bytes_max, 16 << 20),
+        ("text_bytes_max", config.text_bytes_max, 1 << 20),
         ("timeout_ms", config.timeout_ms, 1),
         ("rows_max", config.rows_max, 1),
         ("concurrency_max", config.concurrency_max.into(), 1),

@@ -1,11 +1,13 @@
 //! What can go wrong with a question, and the HTTP status, code and position that the client sees for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
+use event::layout::LayoutError;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -77,6 +79,8 @@ impl QueryError {
         let Self::Engine(error) = self else { return matches!(self, Self::Panicked) };
         match error.find_root() {
             full if spill_is_full(full) => false,
+            // One that is no part of the table.
+            state if is_of_state(state) => false,
             DataFusionError::ArrowError(error, _) => matches!(
                 error.as_ref(),
                 ArrowError::ParquetError(_)
@@ -119,6 +123,11 @@ fn spill_is_full(root: &DataFusionError) -> bool {
     io && root.to_string().contains("max_temp_directory_size")
 }
 
+/// Whether a file of the schema `system` cannot be read.
+fn is_of_state(root: &DataFusionError) -> bool {
+    matches!(root, DataFusionError::External(error) if error.is::<Arc<LayoutError>>())
+}
+
 fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
     match root {
         full if spill_is_full(full) => (StatusCode::INSUFFICIENT_STORAGE, "out_of_memory"),
@@ -131,6 +140,7 @@ fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
         DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "storage")
         }
+        state if is_of_state(state) => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),
         DataFusionError::ArrowError(error, _) if matches!(error.as_ref(), ArrowError::ParquetError(_)) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "storage")
         }
@@ -155,6 +165,9 @@ pub(crate) fn message(error: &DataFusionError) -> String {
                 return "the statement is nested too deeply".to_owned();
             };
             text.split(" at Line: ").next().unwrap_or(text).to_owned()
+        }
+        DataFusionError::ResourcesExhausted(text) if text.contains("text_bytes_max") => {
+            text.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned()
         }
         DataFusionError::ResourcesExhausted(_) => {
             "the query needs more memory than `memory_bytes_max` leaves for it, and cannot spill".to_owned()

@@ -22,9 +22,11 @@ use event::upstreams::UpstreamStates;
 
 use crate::catalog::{Catalog, Snapshot};
 use crate::config::Plan;
+use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
 use crate::system::{self, History};
 use crate::table::Requests;
+use crate::unreadable::table_or;
 use crate::{connections, functions, upstreams, views};
 
 /// Footers and page indexes that stay parsed, in bytes.
@@ -72,7 +74,7 @@ impl Sessions {
         options.sql_parser.map_string_types_to_utf8view = true;
         options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         Ok(Self {
-            base: base(config, runtime)?,
+            base: base(config, runtime, plan.config.text_bytes_max)?,
             settings: plan.config.clone(),
             catalog: Arc::new(Catalog::new(folder.clone())),
             history: Arc::new(History::new(plan.config.history_max as usize)),
@@ -102,20 +104,17 @@ impl Sessions {
             named.everything || named.tables.contains(&(schema.to_owned(), table.to_owned()))
         };
         if wants("system", "ledger") {
-            let ledger = Ledger::load(self.catalog.folder())
-                .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
-            system.register_table("ledger".into(), Arc::new(system::ledger(&ledger)?))?;
+            let ledger = Ledger::load(self.catalog.folder()).map_err(Arc::new);
+            system.register_table("ledger".into(), table_or(&ledger, system::ledger)?)?;
         }
         if wants("system", "upstreams") || wants("system", "circuits") {
-            let states = UpstreamStates::load(self.catalog.folder())
-                .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
-            system.register_table("upstreams".into(), Arc::new(upstreams::table(&states)?))?;
-            system.register_table("circuits".into(), Arc::new(upstreams::circuits(&states)?))?;
+            let states = UpstreamStates::load(self.catalog.folder()).map_err(Arc::new);
+            system.register_table("upstreams".into(), table_or(&states, upstreams::table)?)?;
+            system.register_table("circuits".into(), table_or(&states, upstreams::circuits)?)?;
         }
         if wants("system", "connections") {
-            let states = ConnectionStates::load(self.catalog.folder())
-                .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
-            system.register_table("connections".into(), Arc::new(connections::table(&states)?))?;
+            let states = ConnectionStates::load(self.catalog.folder()).map_err(Arc::new);
+            system.register_table("connections".into(), table_or(&states, connections::table)?)?;
         }
         if wants("system", "files") {
             system.register_table("files".into(), Arc::new(system::files(&snapshot)?))?;
@@ -140,10 +139,12 @@ impl Sessions {
 const LEFT_OUT: [&str; 7] =
     ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
-fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<SessionState> {
+fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>, text_bytes_max: u64) -> Result<SessionState> {
     let mut rules = Analyzer::new().rules;
-    // Before types are coerced.
+    // Before types are coerced, and after.
     rules.insert(0, Arc::new(IdsInText));
+    let bytes_max = usize::try_from(text_bytes_max).unwrap_or(usize::MAX);
+    rules.push(Arc::new(BoundGrowth { bytes_max }));
     let mut state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_runtime_env(runtime)

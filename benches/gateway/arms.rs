@@ -1,7 +1,8 @@
 //! The proxies that are compared, each with the least configuration that does the same work: one path to one origin, with
 //! keep-alive on both sides.
 
-use crate::measure::{Options, Sample, cpu_so_far, end, free_port, load, rss_kib, wait_for};
+use crate::measure::{Options, Sample, cpu_so_far, end, load, rss_kib, wait_for};
+use crate::port::free_addr;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
@@ -73,7 +74,7 @@ impl Arm {
     /// Starts it on CPU 0, loads it, ends it, and says what it cost.
     pub fn run(self, origin: &Origin, options: &Options) -> Result<Sample, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let port = free_port()?;
+        let port = free_addr().port();
         match self {
             Self::TollhouseOn | Self::TollhouseAgain => {
                 tollhouse(folder.path(), port, origin, options, true, &Routes::One)
@@ -175,7 +176,7 @@ impl Origin {
     /// Starts it.
     pub fn start() -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let port = free_port()?;
+        let port = free_addr().port();
         let server = format!(
             "access_log off; keepalive_requests 100000000;
     server {{ listen 127.0.0.1:{port}; location / {{ default_type text/plain; return 200 \"{}\"; }} }}",
@@ -237,7 +238,7 @@ fn tollhouse(
     on: bool,
     routes: &Routes,
 ) -> Result<Sample, String> {
-    let sql = free_port()?;
+    let sql = free_addr().port();
     let path = folder.join("tollhouse.yaml");
     let script = folder.join("requests.lua");
     let script = routes.script().map(|text| fs::write(&script, text).map(|()| script)).transpose();

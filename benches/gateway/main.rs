@@ -12,6 +12,9 @@ mod arms;
 
 mod measure;
 
+#[path = "../../tests/support/port.rs"]
+mod port;
+
 mod report;
 
 use arms::Arm;

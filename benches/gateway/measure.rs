@@ -205,9 +205,3 @@ pub fn wait_for(port: u16) -> Result<(), String> {
     }
     Ok(())
 }
-
-/// A port that is free now.
-pub fn free_port() -> Result<u16, String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    listener.local_addr().map(|addr| addr.port()).map_err(|error| error.to_string())
-}

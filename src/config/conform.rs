@@ -4,6 +4,11 @@
 //! part of JSON Schema 2020-12 that schemars writes. It reports all unknown keys, wrong types, unknown words, missing
 //! keys and numbers out of range in one go, where serde would stop at the first.
 
+mod wording;
+
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
@@ -11,11 +16,15 @@ use serde_json::{Map, Value};
 use super::locate::{Kind, Node, Origin, Scalar, join};
 use super::report::Finding;
 use super::suggest::nearest;
+use wording::{mismatch, quoted, unknown_key};
 
 /// `$ref` chains longer than this are a loop.
 const REFERENCES_MAX: usize = 32;
 
-/// Everything in `node` that `schema` refuses.
+/// Most complaints of one file: whoever has more has another kind of file.
+const FINDINGS_MAX: usize = 10_000;
+
+/// Everything in `node` that `schema` refuses, or as much as a person could ever read of it.
 pub(crate) fn conform(schema: &Value, node: &Node) -> Vec<Finding> {
     let mut findings = Vec::new();
     Checker { root: schema }.check(schema, node, "", &node.origin, &mut findings);
@@ -68,6 +77,9 @@ struct Checker<'s> {
 
 impl<'s> Checker<'s> {
     fn check(&self, schema: &'s Value, node: &Node, path: &str, at: &Origin, findings: &mut Vec<Finding>) {
+        if findings.len() >= FINDINGS_MAX {
+            return;
+        }
         let schema = self.follow(schema);
         if schema == &Value::Bool(false) {
             findings.push(Finding::at(node.origin.clone(), path, "no value is allowed here"));
@@ -224,6 +236,9 @@ impl<'s> Checker<'s> {
         let mut known = Vec::new();
         self.known_keys(schema, &mut known);
         for entry in entries {
+            if findings.len() >= FINDINGS_MAX {
+                return;
+            }
             let here = join(path, &entry.key);
             let own = rules.get("properties").and_then(|keys| keys.get(&entry.key));
             match own.or_else(|| rules.get("additionalProperties").filter(|more| more.is_object())) {
@@ -282,16 +297,6 @@ impl<'s> Checker<'s> {
             }
         }
         schema
-    }
-}
-
-/// A complaint about a key that does not exist here.
-fn unknown_key(key: &str, origin: &Origin, path: &str, known: &[&str]) -> Finding {
-    let finding = Finding::at(origin.clone(), path, format!("unknown key `{key}`"));
-    match nearest(key, known.iter().copied()) {
-        Some(near) => finding.hint(format!("did you mean `{near}`?")),
-        None if known.is_empty() => finding,
-        None => finding.hint(format!("known here: {}", known.join(", "))),
     }
 }
 
@@ -369,66 +374,3 @@ fn fits(node: &Node, name: &str) -> bool {
         (_, Some(Scalar::Text(_)) | None) => name == "string",
     }
 }
-
-fn mismatch(expected: &[&str], node: &Node, path: &str) -> Finding {
-    let mut names: Vec<&str> = Vec::new();
-    for name in expected.iter().filter(|name| **name != "null") {
-        let word = match *name {
-            "boolean" => "true or false",
-            "integer" => "a whole number",
-            "number" => "a number",
-            "string" => "text",
-            "array" => "a list",
-            _ => "a map of keys",
-        };
-        if !names.contains(&word) {
-            names.push(word);
-        }
-    }
-    let finding = Finding::at(
-        node.origin.clone(),
-        path,
-        format!("expected {}, found {}", names.join(" or "), described(node)),
-    );
-    match node.scalar() {
-        Some(Scalar::Text("yes" | "on" | "Yes" | "On")) if expected.contains(&"boolean") => {
-            finding.hint("YAML 1.2 writes it `true`")
-        }
-        Some(Scalar::Text("no" | "off" | "No" | "Off")) if expected.contains(&"boolean") => {
-            finding.hint("YAML 1.2 writes it `false`")
-        }
-        Some(Scalar::Text(text))
-            if expected.contains(&"integer") && text.parse::<i64>().is_ok() && !node.veiled =>
-        {
-            finding.hint(format!("leave the quotes away: {text}"))
-        }
-        Some(Scalar::Null) => finding.hint("write something under this key, or leave the key away"),
-        _ => finding,
-    }
-}
-
-fn described(node: &Node) -> String {
-    match (&node.kind, node.scalar()) {
-        (Kind::List(_), _) => "a list".to_owned(),
-        (Kind::Map(_), _) => "a map of keys".to_owned(),
-        (_, Some(Scalar::Null)) => "nothing".to_owned(),
-        (_, Some(Scalar::Bool(_))) => quoted(node),
-        (_, Some(Scalar::Int(_) | Scalar::Float(_))) => format!("the number {}", quoted(node)),
-        _ => format!("the text {}", quoted(node)),
-    }
-}
-
-/// The value as written, cut short; not repeated when it came from the environment.
-fn quoted(node: &Node) -> String {
-    match &node.kind {
-        Kind::Scalar { .. } if node.veiled => "(not shown)".to_owned(),
-        Kind::Scalar { text, .. } => {
-            let short: String = text.chars().take(60).collect();
-            format!("`{short}`")
-        }
-        Kind::List(_) | Kind::Map(_) => described(node),
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::conform::{descend, takes};
-use super::locate::{Entry, Kind, Node, Origin, parse};
+use super::load::FILE_BYTES_MAX;
+use super::locate::{Entry, Kind, Node, Origin, join, parse};
 use super::report::Finding;
 use super::suggest::nearest;
 
@@ -16,16 +17,26 @@ pub const PREFIX: &str = "TOLLHOUSE_";
 /// Names with the prefix that are read elsewhere: `--config` on the command line.
 const RESERVED: [&str; 1] = ["TOLLHOUSE_CONFIG"];
 
+/// Most text that references may become, of all values together: one may name a long variable many times.
+const FILLED_BYTES_MAX: usize = FILE_BYTES_MAX as usize;
+
 /// Replaces `${NAME}` and `${NAME:-fallback}` in all values of the file; `$${` stands for a literal `${`.
-pub(crate) fn fill_in(
+pub(crate) fn fill_in(root: &mut Node, vars: &BTreeMap<String, String>, findings: &mut Vec<Finding>) {
+    let mut room = FILLED_BYTES_MAX;
+    fill_in_below(root, "", vars, &mut room, findings);
+}
+
+fn fill_in_below(
     node: &mut Node,
     path: &str,
     vars: &BTreeMap<String, String>,
+    room: &mut usize,
     findings: &mut Vec<Finding>,
 ) {
     match &mut node.kind {
-        Kind::Scalar { text, .. } if text.contains("${") => match expand(text, vars) {
+        Kind::Scalar { text, .. } if text.contains("${") => match expand(text, vars, *room) {
             Ok(filled) => {
+                *room -= filled.len();
                 *text = filled;
                 node.veiled = true;
             }
@@ -34,18 +45,19 @@ pub(crate) fn fill_in(
         Kind::Scalar { .. } => {}
         Kind::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                fill_in(item, &format!("{path}[{index}]"), vars, findings);
+                fill_in_below(item, &format!("{path}[{index}]"), vars, room, findings);
             }
         }
         Kind::Map(entries) => {
             for entry in entries {
-                fill_in(&mut entry.value, &super::locate::join(path, &entry.key), vars, findings);
+                fill_in_below(&mut entry.value, &join(path, &entry.key), vars, room, findings);
             }
         }
     }
 }
 
-fn expand(text: &str, vars: &BTreeMap<String, String>) -> Result<String, String> {
+/// The text with its references filled in, of at most so many bytes.
+fn expand(text: &str, vars: &BTreeMap<String, String>, room: usize) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -73,8 +85,14 @@ fn expand(text: &str, vars: &BTreeMap<String, String>) -> Result<String, String>
             _ => return Err(format!("the environment variable {name} is not set")),
         }
         rest = &inside[end + 1..];
+        if out.len() > room {
+            break;
+        }
     }
     out.push_str(rest);
+    if out.len() > room {
+        return Err(format!("all `${{...}}` of the file become more than {FILLED_BYTES_MAX} bytes"));
+    }
     Ok(out)
 }
 
@@ -284,16 +302,24 @@ mod tests {
     #[test]
     fn references_are_filled_in_and_missing_ones_named() {
         let vars = vars(&[("KEY", "s3cret"), ("EMPTY", "")]);
-        assert_eq!(expand("a-${KEY}-b", &vars), Ok("a-s3cret-b".into()));
-        assert_eq!(expand("${NONE:-x}${EMPTY:-y}${EMPTY}", &vars), Ok("xy".into()));
-        assert_eq!(expand("$${KEY} costs $5", &vars), Ok("${KEY} costs $5".into()));
-        assert!(expand("${NONE}", &vars).unwrap_err().contains("NONE"));
-        assert!(expand("${oops", &vars).is_err());
+        assert_eq!(expand("a-${KEY}-b", &vars, 100), Ok("a-s3cret-b".into()));
+        assert_eq!(expand("${NONE:-x}${EMPTY:-y}${EMPTY}", &vars, 100), Ok("xy".into()));
+        assert_eq!(expand("$${KEY} costs $5", &vars, 100), Ok("${KEY} costs $5".into()));
+        assert!(expand("${NONE}", &vars, 100).unwrap_err().contains("NONE"));
+        assert!(expand("${oops", &vars, 100).is_err());
+        assert_eq!(expand("${KEY}${KEY}", &vars, 12).map(|text| text.len()), Ok(12));
+        assert!(expand("${KEY}${KEY}", &vars, 11).unwrap_err().contains("more than"));
 
         let mut root = parse("list:\n  - ${NONE}\n").unwrap();
         let mut findings = Vec::new();
-        fill_in(&mut root, "", &vars, &mut findings);
+        fill_in(&mut root, &vars, &mut findings);
         assert_eq!(findings[0].path, "list[0]");
         assert!(matches!(findings[0].origin, Origin::File(mark) if mark.line == 2));
+
+        let vars = BTreeMap::from([("LONG".to_owned(), "x".repeat(1 << 20))]);
+        let mut root = parse(&format!("list: [{}]", ["'${LONG}'"; 40].join(","))).unwrap();
+        let mut findings = Vec::new();
+        fill_in(&mut root, &vars, &mut findings);
+        assert_eq!((findings.len(), findings[0].path.as_str()), (24, "list[16]"), "the first 16 are 16 MiB");
     }
 }

@@ -154,7 +154,7 @@ pub fn load<T: DeserializeOwned + JsonSchema>(sources: Sources) -> Result<Loaded
         }
         findings
     };
-    env::fill_in(&mut tree, "", &sources.vars, &mut findings);
+    env::fill_in(&mut tree, &sources.vars, &mut findings);
     env::overlay(&mut tree, &schema, &sources.vars, &mut findings);
     for (flag, path, value) in sources.flags {
         let origin = Origin::Flag(flag);

@@ -24,6 +24,9 @@ mod report;
 pub mod reference;
 
 #[cfg(test)]
+mod holds;
+
+#[cfg(test)]
 mod mutations;
 
 pub use env::PREFIX;

@@ -1,11 +1,13 @@
-//! Thousands of slightly broken files: none makes the reader panic, and what it says points into the file.
+//! Thousands of slightly broken files and those that the fuzzer has found worth keeping: what must hold of any text holds
+//! of them.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::locate::Origin;
+use super::holds::hold;
+use super::kong::tests::{OLD, WHOLE};
 use super::{Config, Role, Sources, load, validate};
 
 const ROUNDS: usize = 4000;
@@ -66,42 +68,58 @@ fn broken(text: &str, random: &mut StdRng) -> String {
     letters.into_iter().collect()
 }
 
+/// What the gateway says of it.
+fn judge(config: &Config) -> Result<u64, Vec<event::Problem>> {
+    proxy::validate(&config.gateway, &config.entities()).map(|plan| plan.version())
+}
+
 #[test]
-fn no_broken_file_makes_the_reader_panic_or_point_nowhere() {
+fn what_must_hold_holds_of_broken_files() {
+    for (good, own) in [
+        (include_str!("../../tollhouse.example.yaml"), 0),
+        (&*WHOLE.replace("${{ env \"SECRET_KEY\" }}2", "$${literal}"), 1),
+        (OLD, 1),
+    ] {
+        let mut random = StdRng::seed_from_u64(7);
+        let mut taken = [0, 0];
+        for _ in 0..ROUNDS {
+            let text = broken(good, &mut random);
+            let taken_as = hold::<Config>(&text, judge);
+            taken.iter_mut().zip(taken_as).for_each(|(count, is)| *count += usize::from(is));
+        }
+        let refused = ROUNDS - taken[own];
+        assert!(
+            refused > ROUNDS / 4 && taken[own] > ROUNDS / 20,
+            "{refused} refused, {taken:?} taken: too tame or too wild"
+        );
+    }
+}
+
+/// The other parts, too, say where it is wrong.
+#[test]
+fn what_all_parts_say_points_into_the_file() {
     let good = include_str!("../../tollhouse.example.yaml");
-    let mut random = StdRng::seed_from_u64(7);
-    let (mut refused, mut taken) = (0, 0);
-    for round in 0..ROUNDS {
-        let text = broken(good, &mut random);
-        let sources = Sources {
-            file: Some(("t.yaml".into(), text.clone())),
-            vars: BTreeMap::new(),
-            ..Sources::default()
-        };
-        let report = match load::<Config>(sources) {
-            Ok(loaded) => match validate(&loaded, Role::All) {
-                Ok(_) => {
-                    taken += 1;
-                    continue;
-                }
-                Err(report) => report,
-            },
-            Err(report) => report,
-        };
-        refused += 1;
-        assert!(report.count() > 0, "round {round}: refused for nothing:\n{text}");
-        // Rendered too: a caret beyond its line would show here.
-        assert!(!report.lines().is_empty() && !report.snippets().is_empty());
-        let lines = text.split('\n').count();
-        for finding in &report.findings {
-            assert!(!finding.message.is_empty());
-            if let Origin::File(mark) = finding.origin {
-                assert!(mark.line >= 1 && mark.line <= lines + 1, "round {round}: {finding:?}\n{text}");
-            }
+    let mut random = StdRng::seed_from_u64(8);
+    for _ in 0..ROUNDS {
+        let file = Some(("t.yaml".into(), broken(good, &mut random)));
+        if let Ok(loaded) = load::<Config>(Sources { file, ..Sources::default() })
+            && let Err(report) = validate(&loaded, Role::All)
+        {
+            assert!(report.count() > 0 && !report.snippets().is_empty());
         }
     }
-    assert!(
-        refused > ROUNDS / 4 && taken > ROUNDS / 20,
-        "{refused} refused, {taken} taken: too tame or too wild"
-    );
+}
+
+#[test]
+fn what_must_hold_holds_of_the_corpus() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/configuration");
+    let (mut files, mut taken) = (0, [0, 0]);
+    for file in std::fs::read_dir(&folder).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let Ok(text) = std::str::from_utf8(&bytes) else { continue };
+        let taken_as = hold::<Config>(text, judge);
+        taken.iter_mut().zip(taken_as).for_each(|(count, is)| *count += usize::from(is));
+        files += 1;
+    }
+    assert!(files > 20 && taken[0] > 0 && taken[1] > 0, "{files} files, {taken:?} taken");
 }

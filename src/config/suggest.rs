@@ -1,7 +1,13 @@
 //! The nearest known name to one that was mistyped.
 
+/// Whatever is longer was not meant to be a name.
+const GIVEN_BYTES_MAX: usize = 64;
+
 /// The known name most like `given`, if one is so near that it was probably meant.
 pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if given.len() > GIVEN_BYTES_MAX {
+        return None;
+    }
     let flat = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
     let wanted = flat(given);
     known
@@ -31,5 +37,6 @@ mod tests {
         assert_eq!(nearest("Upstream-Timeout-Ms", known), Some("upstream_timeout_ms"));
         assert_eq!(nearest("ulr", ["id", "name", "url"]), Some("url"));
         assert_eq!(nearest("colour", known), None);
+        assert_eq!(nearest(&"services".repeat(1 << 20), known), None, "which would take hours to compare");
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::support::eventually;
-use super::support::tool::{Running, free_addr};
+use super::support::port::free_addr;
+use super::support::tool::Running;
 
 /// The address and log of a service.
 pub struct Origin {

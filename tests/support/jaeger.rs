@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::tool::{self, Running, free_addr};
+use super::port::free_addr;
+use super::tool::{self, Running};
 use super::{client, eventually};
 
 /// A running Jaeger, which keeps spans in memory.

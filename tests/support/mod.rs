@@ -13,6 +13,8 @@ pub mod load;
 
 pub mod origin;
 
+pub mod port;
+
 pub mod site;
 
 pub mod terminal;

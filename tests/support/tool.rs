@@ -3,13 +3,13 @@
 //! nothing.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
-use super::{client, eventually};
+use super::{client, eventually, port::free_addr};
 
 /// Where `tests/run` puts a tool: the variable's value, or `~/.cache/tollhouse-tests/<place>`.
 pub fn find(variable: &str, place: &str) -> PathBuf {
@@ -48,11 +48,6 @@ pub fn output(command: &mut Command) -> String {
     let text = String::from_utf8_lossy(&stdout).into_owned();
     assert!(status.success(), "{command:?}: {status}\n{text}\n{}", String::from_utf8_lossy(&stderr));
     text
-}
-
-/// An address nobody listens on, for programs that cannot say which port they were given.
-pub fn free_addr() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A program that runs until it is dropped.

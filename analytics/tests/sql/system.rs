@@ -176,10 +176,57 @@ fn the_addresses_of_upstreams_are_shown_as_the_gateway_left_them() {
     let rows = sql(running.addr, "SELECT upstream, resource, used, most, overflows FROM system.circuits");
     let bound = json!({"upstream": "pool", "resource": "max_requests", "used": 3, "most": 4, "overflows": 5});
     assert_eq!(rows, json!([bound]));
-    std::fs::write(UpstreamStates::path(&folder), b"no picture").unwrap();
-    let answer = ask(running.addr, "/sql", &[], "SELECT * FROM system.upstreams");
-    let said = answer.json().to_string();
-    assert!(answer.status >= 400 && said.contains("upstreams.json is damaged"), "{said}");
+}
+
+#[test]
+fn a_damaged_file_is_the_error_of_who_asks_for_its_rows_and_of_nobody_else() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = house(root.path());
+    let running = serve(&folder, |_| {});
+    let paths = [UpstreamStates::path(&folder), ConnectionStates::path(&folder), Ledger::path(&folder)];
+    let whole = sql(
+        running.addr,
+        "SELECT table_name, column_name, data_type FROM information_schema.columns ORDER BY 1, 2",
+    );
+    for path in &paths {
+        std::fs::write(path, b"no picture").unwrap();
+    }
+    for (table, file) in [
+        ("upstreams", "upstreams.json"),
+        ("circuits", "upstreams.json"),
+        ("connections", "connections.json"),
+        ("ledger", "ledger.json"),
+    ] {
+        for asked in [
+            format!("SELECT * FROM system.{table}"),
+            format!("SELECT count(*) FROM system.{table}"),
+            format!("SELECT r.path FROM requests r, system.{table} t"),
+        ] {
+            let answer = ask(running.addr, "/sql", &[], &asked);
+            let said = answer.json()["error"].clone();
+            assert_eq!((answer.status, &said["code"]), (500, &"storage".into()), "{asked}: {said}");
+            assert!(
+                said["message"].as_str().unwrap().contains(&format!("{file} is damaged")),
+                "{asked}: {said}"
+            );
+        }
+        let columns = sql(running.addr, &format!("DESCRIBE system.{table}"));
+        assert!(columns.as_array().unwrap().len() > 4, "{columns}");
+        let tables = sql(running.addr, "SHOW TABLES").to_string();
+        assert!(tables.contains(&format!("\"{table}\"")), "{tables}");
+    }
+    let shown = sql(
+        running.addr,
+        "SELECT table_name, column_name, data_type FROM information_schema.columns ORDER BY 1, 2",
+    );
+    assert_eq!(shown, whole);
+    assert_eq!(sql(running.addr, "SELECT count(*) > 0 AS some FROM requests")[0]["some"], true);
+    UpstreamStates::default().store(&folder).unwrap();
+    assert_eq!(
+        sql(running.addr, "SELECT * FROM system.upstreams"),
+        json!([]),
+        "the next picture is one again"
+    );
 }
 
 #[test]

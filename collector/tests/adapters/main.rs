@@ -6,6 +6,8 @@ mod connections;
 mod cost;
 mod exposition;
 mod metrics;
+#[path = "../../../tests/support/port.rs"]
+mod port;
 mod receiver;
 mod spans;
 mod support;

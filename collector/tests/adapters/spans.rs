@@ -10,7 +10,8 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tonic::Code;
 
-use crate::receiver::{Act, Receiver, listener};
+use crate::port::free_addr;
+use crate::receiver::{Act, Receiver};
 use crate::support::{
     OPEN_METRICS, START_US, draft, empty_folder, metrics_config, observe, sampled, scrape, start, until,
 };
@@ -300,10 +301,7 @@ fn batches_are_bounded_and_complete() {
 #[test]
 fn an_endpoint_that_is_down_costs_its_queue_and_gets_it_when_it_comes_back() {
     for protocol in [OtlpProtocol::Grpc, OtlpProtocol::Http] {
-        // Keeps the port while nobody answers there: connecting is refused once it is closed.
-        let reserved = listener();
-        let address = reserved.local_addr().unwrap();
-        drop(reserved);
+        let address = free_addr();
         let config = OtlpConfig {
             endpoint: Some(format!("http://{address}")),
             protocol,

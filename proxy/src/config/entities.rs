@@ -261,7 +261,8 @@ pub struct Plugin {
     pub route: Option<Reference>,
     /// Restricts it to a consumer; not for plugins that find out who the consumer is.
     pub consumer: Option<Reference>,
-    /// `http` and `https` by default.
+    /// `http`, `https`, `grpc`, `grpcs`, all by default. As in Kong they restrict nothing: a plugin stands before every
+    /// request of its place.
     pub protocols: Vec<String>,
     /// Its own settings.
     pub config: Option<serde_json::Map<String, serde_json::Value>>,

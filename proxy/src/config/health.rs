@@ -116,7 +116,8 @@ impl Default for ActiveUnhealthy {
     }
 }
 
-/// What the requests of clients tell.
+/// What the requests of clients tell. A call of gRPC tells by the status that it ends with: its HTTP status counts as
+/// the one that Envoy has for it, `UNAVAILABLE` as 503, `RESOURCE_EXHAUSTED` as 429, `OK` as 200.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PassiveChecks {

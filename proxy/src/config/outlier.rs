@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Takes an address out for a time when it fails again and again while the others do not. What counts as a failure is a
-/// status of 500 or above, and no answer at all.
+/// status of 500 or above, and no answer at all. A call of gRPC counts by the status that it ends with, as Envoy counts
+/// it: `UNKNOWN`, `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS` are failures.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OutlierDetection {

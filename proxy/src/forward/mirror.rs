@@ -63,6 +63,8 @@ struct Shadow {
     conn: Rc<Conn>,
     destination: Destination,
     state: Rc<Cell<Mirrored>>,
+    /// As its event has it.
+    protocol: u8,
     method: Method,
     headers: HeaderMap,
     host: Host,
@@ -109,6 +111,7 @@ pub(crate) fn mirror(
         conn: Rc::clone(conn),
         destination,
         state,
+        protocol: record.draft().head.protocol,
         method: head.method.clone(),
         headers: head.headers.clone(),
         host: head.host.clone(),
@@ -174,6 +177,7 @@ impl Shadow {
     async fn send(&self, core: &Rc<Core>, body: Bytes) {
         // Its tries are those of no request of a client.
         let mut record = Record::silent(core, Instant::now());
+        record.draft().head.protocol = self.protocol;
         let head = Outgoing {
             core,
             conn: &self.conn,

@@ -186,7 +186,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
             Ok(response) => {
                 let status = response.status.as_u16();
                 let at = note(record, &attempt, status, AttemptError::None, begun);
-                verdict::answered(core, service.upstream, &endpoint, status);
+                let judged = verdict::answered(core, service.upstream, &endpoint, &response, grpc);
                 if upstream.algorithm == Algorithm::Latency {
                     endpoint.peer.took(micros(sent, at), core.upstreams.ms(core.clock.swept()));
                 }
@@ -196,6 +196,7 @@ pub(crate) async fn send(job: Job<'_>, record: &mut Record) -> Result<Answer, Fa
                     continue;
                 }
                 lease.used = used.take();
+                lease.unjudged = (!judged).then_some(service.upstream);
                 let first_byte_us = record.elapsed_us(at);
                 let event = &mut record.draft().head;
                 event.upstream_status = status;

@@ -6,6 +6,7 @@ use super::balance::{Endpoint, Load};
 use super::connect::Wire;
 use super::http2::{Shared, Stream};
 use super::tally::Open;
+use super::verdict;
 use crate::core::Core;
 use crate::plan::LinkPlan;
 use crate::upstream::Held;
@@ -42,6 +43,8 @@ pub(crate) struct Lease {
     /// The request that has it, where such are counted.
     pub load: Option<Load>,
     pub used: Option<Held>,
+    /// The upstream of a call of gRPC, whose end is still to be counted.
+    pub unjudged: Option<usize>,
     pub reused: bool,
     /// Whether it can serve another request once this response is whole.
     pub keeps: bool,
@@ -80,6 +83,7 @@ impl Lease {
             link,
             load: None,
             used: None,
+            unjudged: None,
             reused: false,
             keeps: false,
             idle_since_ms: 0,
@@ -168,6 +172,13 @@ impl Lease {
         let read = ready!(read.poll(cx)).map_err(|_| Broken::Closed)?;
         self.filled = if read == left { self.filled.saturating_add(read) } else { 0 };
         Poll::Ready(Ok(read))
+    }
+
+    /// Counts how a call of gRPC went, where its head did not say.
+    pub fn judge(&mut self, core: &Core, grpc_status: u16) {
+        if let (Some(upstream), Some(endpoint)) = (self.unjudged.take(), &self.endpoint) {
+            verdict::ended(core, upstream, endpoint, grpc_status);
+        }
     }
 
     /// Whether an idle connection is open and silent: anything that comes by itself makes it useless.

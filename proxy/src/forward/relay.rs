@@ -129,9 +129,10 @@ impl Relay {
         if !record.is_finished() {
             record.finish(Outcome::Ok);
         }
-        if let Some(lease) = self.lease.take()
-            && self.upload.take().is_none()
-        {
+        let Some(mut lease) = self.lease.take() else { return };
+        let grpc_status = record.draft().head.grpc_status;
+        lease.judge(&record.core, grpc_status);
+        if self.upload.take().is_none() {
             super::pool::put(&record.core, lease);
         }
     }

@@ -24,6 +24,8 @@ mod upstreams;
 
 mod succeed;
 
+mod version;
+
 #[cfg(test)]
 mod tests;
 
@@ -165,6 +167,7 @@ pub(crate) struct ServicePlan {
 /// All that is wrong, each with the path of its field.
 pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
+    let version = version::of(gateway, entities);
     let store = certificates::check(entities, &mut problems);
     let front = gateway::check(gateway, &store.names, &mut problems);
     let dns = dns::check(&gateway.dns, &mut problems);
@@ -199,7 +202,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         sends_server_timing: gateway.headers.contains(&ResponseHeader::ServerTiming),
         sends_via: gateway.headers.contains(&ResponseHeader::Via),
         sends_kong: KongHeaders::of(&gateway.headers),
-        version: version(gateway, entities),
+        version,
         router,
         streams: Streams::new(back.streams),
         services: back.services,
@@ -215,11 +218,4 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
 /// One thread's part of a bound of all; 0 means none.
 fn share_of(all: usize, threads: u16) -> usize {
     if all == 0 { usize::MAX } else { all.div_ceil(usize::from(threads.max(1))) }
-}
-
-/// FNV-1a over the configuration as JSON: the same file is the same version in every process.
-fn version(gateway: &GatewayConfig, entities: &Entities) -> u64 {
-    let text = serde_json::to_vec(&(gateway, entities)).unwrap_or_default();
-    text.iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -2,10 +2,15 @@
 
 use event::Problem;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+
+/// A file that is longer holds no certificates or keys.
+pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Where PEM is found.
 #[derive(Clone, Copy)]
@@ -56,7 +61,9 @@ impl<'a> Pem<'a> {
     ) -> Option<Vec<CertificateDer<'static>>> {
         let read: Result<Vec<_>, _> = match self {
             Self::Text(text) => CertificateDer::pem_slice_iter(text.as_bytes()).collect(),
-            Self::File(file) => CertificateDer::pem_file_iter(file).and_then(Iterator::collect),
+            Self::File(file) => bytes(file)
+                .map_err(pem::Error::Io)
+                .and_then(|bytes| CertificateDer::pem_slice_iter(&bytes).collect()),
         };
         match read {
             Ok(chain) if !chain.is_empty() => Some(chain),
@@ -76,7 +83,9 @@ impl<'a> Pem<'a> {
     pub fn key(self, path: &str, problems: &mut Vec<Problem>) -> Option<PrivateKeyDer<'static>> {
         let read = match self {
             Self::Text(text) => PrivateKeyDer::from_pem_slice(text.as_bytes()),
-            Self::File(file) => PrivateKeyDer::from_pem_file(file),
+            Self::File(file) => {
+                bytes(file).map_err(pem::Error::Io).and_then(|bytes| PrivateKeyDer::from_pem_slice(&bytes))
+            }
         };
         read.map_err(|error| {
             let problem = Problem::new(path, format!("cannot read {}: {error}", self.name()));
@@ -84,6 +93,16 @@ impl<'a> Pem<'a> {
         })
         .ok()
     }
+}
+
+/// What a file holds. The length that the system names is not believed: a device has none and does not end.
+fn bytes(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(std::io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// For the fuzzers: reads all that PEM may hold here.
@@ -125,4 +144,22 @@ pub(super) fn roots(
         }
     }
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_an_end_is_refused() {
+        let mut problems = Vec::new();
+        let endless = Pem::File(Path::new("/dev/zero"));
+        assert!(
+            endless.certificates("c", &mut problems).is_none() && endless.key("k", &mut problems).is_none()
+        );
+        let told = |problem: &Problem| {
+            problem.message.contains("cannot read /dev/zero") && problem.message.contains("longer than")
+        };
+        assert!(problems.len() == 2 && problems.iter().all(told), "{problems:?}");
+    }
 }

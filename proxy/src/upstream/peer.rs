@@ -76,6 +76,8 @@ pub(crate) enum By {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
     Status(u16),
+    /// The status of a call of gRPC.
+    Grpc(u16),
     Error(AttemptError),
     /// The health service says that it does not serve.
     NotServing,
@@ -109,6 +111,7 @@ impl LastFailure {
         let failure = match what >> 16 & 0xff {
             0 => Failure::Status(what as u16),
             1 => Failure::Error(AttemptError::from_u8(what as u8)),
+            3 => Failure::Grpc(what as u16),
             _ => Failure::NotServing,
         };
         (at_us > 0).then_some((by, failure, at_us))
@@ -158,6 +161,7 @@ impl Peer {
             Failure::Status(status) => (0, u32::from(status)),
             Failure::Error(error) => (1, error as u32),
             Failure::NotServing => (2, 0),
+            Failure::Grpc(code) => (3, u32::from(code)),
         };
         self.failure.what.store((by as u32) << 24 | kind << 16 | number, Relaxed);
         self.failure.at_us.store(crate::clock::wall_us(), Relaxed);
@@ -203,6 +207,7 @@ mod tests {
             (By::Request, Failure::Error(AttemptError::ConnectTimeout)),
             (By::Check, Failure::NotServing),
             (By::Request, Failure::Status(999)),
+            (By::Request, Failure::Grpc(14)),
         ] {
             peer.met_failure(by, failure);
             let (read_by, read, at_us) = peer.failure.read().unwrap();

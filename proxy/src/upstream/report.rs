@@ -123,6 +123,7 @@ fn condition(upstream: &UpstreamPlan, peer: &Peer) -> TargetCondition {
 fn reason(failure: Failure) -> String {
     match failure {
         Failure::Status(status) => format!("http_{status}"),
+        Failure::Grpc(code) => format!("grpc_{code}"),
         Failure::Error(error) => error.as_str().to_owned(),
         Failure::NotServing => "not_serving".to_owned(),
     }

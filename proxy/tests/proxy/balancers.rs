@@ -11,11 +11,6 @@ use tokio::process::{Child, Command};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-/// A port that was free a moment ago: neither program takes port 0 and says which it got.
-fn free() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// Runs a program until it listens at the address; it ends with what is returned.
 async fn launch(mut command: Command, at: SocketAddr) -> Child {
     let mut child = command.kill_on_drop(true).spawn().expect("tests/run installs haproxy and nginx");
@@ -73,7 +68,7 @@ fn haproxy_before_the_gateway_names_its_client() {
         let gateway = Gateway::start(everything_to(echo().await), config);
         let mut events = 0;
         for word in ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id,crc32c"] {
-            let at = free();
+            let at = free_addr();
             let rest = format!(
                 "listen l\n  mode tcp\n  bind {at}\n  unique-id-format %pid-%rt\n  server s {} {word}",
                 gateway.addr
@@ -94,7 +89,7 @@ fn haproxy_before_the_gateway_names_its_client() {
 fn haproxy_and_nginx_behind_the_gateway_are_told_its_client() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
-        let (one, two) = (free(), free());
+        let (one, two) = (free_addr(), free_addr());
         let says = "http-request return status 200 content-type text/plain lf-string \"%ci:%cp\"";
         let rest = format!("listen l\n  mode http\n  bind {one} accept-proxy\n  {says}");
         let _haproxy = haproxy(folder.path(), one, &rest).await;

@@ -224,7 +224,7 @@ fn a_client_without_the_cookie_is_given_one_and_comes_back() {
 #[test]
 fn a_target_that_refuses_is_stood_in_for_by_the_next_on_the_ring() {
     run(async {
-        let bad = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let bad = free_addr();
         let upstream = json!({"hash_on": "header", "hash_on_header": "x-key"});
         let gateway = group(upstream, &[(bad, 100), (named("good").await, 100)]);
         let failed = RefCell::new(0);

@@ -110,7 +110,7 @@ fn clients_come_back_to_their_destination() {
 #[test]
 fn a_version_whose_targets_fail_is_not_stood_in_for_by_another() {
     run(async {
-        let bad = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let bad = free_addr();
         let good = named("good").await;
         for algorithm in ["round-robin", "least-connections", "latency", "random", "consistent-hashing"] {
             let gateway = Gateway::start(

@@ -101,10 +101,9 @@ fn gateway(server: &Server, target: &str, more: &Value) -> Gateway {
 
 /// An origin that answers with the address it is reached at; one port on several addresses.
 pub async fn origins(addrs: &[&str]) -> u16 {
-    let mut port = 0;
+    let port = free_addr().port();
     for addr in addrs {
         let listener = TcpListener::bind((*addr, port)).await.unwrap();
-        port = listener.local_addr().unwrap().port();
         tokio::task::spawn_local(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();

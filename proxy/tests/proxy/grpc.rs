@@ -1,12 +1,14 @@
 //! gRPC end to end, in messages made by hand: HTTP/2 on both sides, trailers, streams both ways, errors as gRPC has them.
 
+use crate::states::{Shown, of};
 use crate::support::*;
 use bytes::{Bytes, BytesMut};
+use event::upstreams::TargetCondition;
 use event::{Outcome, Protocol};
 use futures::SinkExt;
 use futures::channel::mpsc;
 use http_body::{Body, Frame};
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Either, Empty, StreamBody};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
@@ -222,8 +224,7 @@ fn open_calls_count_at_their_own_target() {
 #[test]
 fn calls_that_reach_nobody_go_to_the_next_target() {
     run(async {
-        // Nobody listens there any more.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free_addr();
         let (addr, connections) = server().await;
         let gateway = Gateway::start(group("round-robin", &[free, addr]), json!({}));
         let mut client = client(gateway.addr).await;
@@ -241,6 +242,135 @@ fn calls_that_reach_nobody_go_to_the_next_target() {
         let tries: usize = events.iter().map(|event| event.attempts.len()).sum();
         assert!((5..=8).contains(&tries), "{tries}");
         assert!(events.iter().all(|event| event.outcome == Outcome::Ok && event.head.request_bytes == 8));
+    });
+}
+
+/// A server whose calls end with these statuses, one after the other and then again; in trailers, or in a head that is
+/// all there is.
+async fn ending(statuses: &'static [&'static str], in_head: bool) -> SocketAddr {
+    let turn = Rc::new(Cell::new(0));
+    origin(move |_, stream| {
+        let turn = Rc::clone(&turn);
+        async move {
+            let service = service_fn(move |_: Request<Incoming>| {
+                let status = statuses[turn.replace(turn.get() + 1) % statuses.len()];
+                async move {
+                    let response = Response::builder().header("content-type", "application/grpc");
+                    if in_head {
+                        let response = response.header("grpc-status", status);
+                        return Ok::<_, Infallible>(response.body(Either::Right(Empty::new())).unwrap());
+                    }
+                    let (mut sender, receiver) = mpsc::channel::<Piece>(2);
+                    sender.send(Ok(Frame::data(message("some")))).await.unwrap();
+                    if !status.is_empty() {
+                        sender.send(Ok(trailers(&[("grpc-status", status)]))).await.unwrap();
+                    }
+                    Ok(response.body(Either::Left(StreamBody::new(receiver))).unwrap())
+                }
+            });
+            let _ended = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    })
+    .await
+}
+
+/// Calls so many times, one after the other, and says how many of the calls each of the two addresses had.
+async fn spread(upstream: &serde_json::Value, targets: [SocketAddr; 2], calls: usize) -> [usize; 2] {
+    let mut entities = group("round-robin", &targets);
+    for (name, value) in upstream.as_object().unwrap() {
+        entities["upstreams"][0][name] = value.clone();
+    }
+    let gateway = Gateway::start(entities, json!({}));
+    let mut client = client(gateway.addr).await;
+    for _ in 0..calls {
+        let (sender, request) = call("/greeter/0");
+        drop(sender);
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        tokio::time::timeout(PATIENCE, response.into_body().collect()).await.unwrap().unwrap();
+    }
+    let events = gateway.events(calls).await;
+    assert!(events.iter().all(|event| event.outcome == Outcome::Ok && event.attempts.len() == 1));
+    targets.map(|addr| events.iter().filter(|event| event.text("upstream_addr") == addr.to_string()).count())
+}
+
+#[test]
+fn calls_that_fail_take_their_target_out_by_the_status_that_envoy_has_for_theirs() {
+    run(async {
+        let well = ending(&["0"], false).await;
+        let upstream = json!({"outlier_detection": {"consecutive_5xx": 1}});
+        for (statuses, fails) in [
+            (&["0"], false),
+            (&["1"], false),
+            (&["2"], true),
+            (&["3"], false),
+            (&["4"], true),
+            (&["5"], false),
+            (&["6"], false),
+            (&["7"], false),
+            (&["8"], false),
+            (&["9"], false),
+            (&["10"], false),
+            (&["11"], false),
+            (&["12"], true),
+            (&["13"], true),
+            (&["14"], true),
+            (&["15"], true),
+            (&["16"], false),
+            (&["17"], true),
+            // No status at all, which gRPC's clients take for UNKNOWN.
+            (&[""], true),
+        ] {
+            for in_head in [false, true] {
+                let sick = ending(statuses, in_head && statuses != &[""]).await;
+                let had = spread(&upstream, [sick, well], 6).await;
+                assert_eq!(had, if fails { [1, 5] } else { [3, 3] }, "{statuses:?}, in the head: {in_head}");
+            }
+        }
+    });
+}
+
+#[test]
+fn calls_that_go_well_begin_the_row_anew_at_their_end() {
+    run(async {
+        let upstream = json!({"outlier_detection": {"consecutive_5xx": 3}});
+        let well = ending(&["0"], false).await;
+        for in_head in [false, true] {
+            let moody = ending(&["14", "13", "0"], in_head).await;
+            assert_eq!(spread(&upstream, [moody, well], 18).await, [9, 9]);
+            let sick = ending(&["14", "13", "2", "0"], in_head).await;
+            assert_eq!(spread(&upstream, [sick, well], 18).await, [3, 15]);
+        }
+    });
+}
+
+#[test]
+fn passive_checks_see_the_status_of_a_call() {
+    run(async {
+        let well = ending(&["0"], false).await;
+        let checks = json!({"healthchecks": {"passive": {"unhealthy": {"http_failures": 2}}}});
+        for (statuses, had) in [(&["8"], [2, 8]), (&["14"], [2, 8]), (&["13"], [2, 8]), (&["5"], [5, 5])] {
+            assert_eq!(spread(&checks, [ending(statuses, false).await, well], 10).await, had, "{statuses:?}");
+        }
+        let sick = ending(&["14"], false).await;
+        let mut entities = group("round-robin", &[sick, well]);
+        entities["upstreams"][0]["healthchecks"] = checks["healthchecks"].clone();
+        let shown = Shown::start(entities, json!({}));
+        let mut client = client(shown.gateway.addr).await;
+        for _ in 0..6 {
+            let (sender, request) = call("/greeter/0");
+            drop(sender);
+            client.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+        }
+        let states =
+            shown.once("all calls", |states| states.targets.iter().map(|row| row.requests).sum::<u64>() == 6);
+        let states = states.await;
+        let row = of(&states, sick);
+        assert_eq!((row.state, row.requests, row.failures), (TargetCondition::Unhealthy, 2, 2));
+        assert_eq!(row.last_failure.as_deref(), Some("grpc_14"));
+        assert_eq!(of(&states, well).failures, 0);
     });
 }
 
@@ -271,8 +401,7 @@ fn a_client_that_leaves_ends_the_call() {
 #[test]
 fn the_gateways_own_errors_are_trailers_alone() {
     run(async {
-        // Nobody listens there any more.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free_addr();
         let gateway = Gateway::start(service(free), json!({}));
         let mut client = client(gateway.addr).await;
         let (sender, request) = call("/greeter/0");

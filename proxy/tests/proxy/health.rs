@@ -111,7 +111,7 @@ fn without_a_healthy_target_it_is_503_and_says_so() {
 #[test]
 fn refused_connections_and_time_outs_count_by_their_own_bounds() {
     run(async {
-        let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let refusing = free_addr();
         let checks = json!({"passive": {"unhealthy": {"tcp_failures": 2, "timeouts": 3}}});
         let gateway = gateway(&checks, &[refusing], 0);
         let mut statuses = Vec::new();
@@ -194,9 +194,7 @@ fn one_prober_checks_for_all_threads() {
 #[test]
 fn a_connection_is_a_check_too() {
     run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        drop(listener);
+        let addr = free_addr();
         let checks = json!({"active": {"type": "tcp", "healthy": {"interval": 0.02, "successes": 1},
             "unhealthy": {"interval": 0.02, "tcp_failures": 2}}});
         let gateway = gateway(&checks, &[addr], 0);

@@ -72,7 +72,7 @@ fn a_websocket_is_pinged_and_closed_both_ways() {
 fn grpc_calls_of_all_kinds_pass_with_their_ends() {
     run(async {
         let (_origin, port) = server("grpc_origin.py").await;
-        let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let dead = free_addr();
         let entities = json!({"services": [
             {"name": "calls", "protocol": "grpc", "host": "127.0.0.1", "port": port, "routes": [
                 {"name": "calls", "protocols": ["grpc"], "paths": ["/test.Calls/"], "strip_path": false}]},

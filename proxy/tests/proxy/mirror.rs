@@ -158,7 +158,7 @@ fn nobody_waits_for_copies_and_they_are_bounded() {
 #[test]
 fn nobody_notices_where_copies_cannot_go() {
     run(async {
-        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let nobody = free_addr();
         let (long, heard) = listener(Some(200_000)).await;
         for copies in [nobody, long] {
             let limits = json!({"limits": {"mirror_requests_max": 1, "mirror_body_bytes_max": 1000}});

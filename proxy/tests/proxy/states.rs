@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// A gateway that shows its upstreams, and where.
 pub struct Shown {
@@ -59,11 +59,19 @@ fn service(name: &str, host: &str, path: &str) -> Value {
 
 /// Answers each request with a status, and keeps the connection.
 pub async fn always(status: u16) -> SocketAddr {
+    always_after(status, Duration::ZERO).await
+}
+
+/// The same, not at once.
+pub async fn always_after(status: u16, patience: Duration) -> SocketAddr {
     origin(move |_, mut stream| async move {
         let mut got = Vec::new();
         while stream.read_buf(&mut got).await.is_ok_and(|read| read > 0) {
             if got.ends_with(b"\r\n\r\n") {
                 got.clear();
+                if !patience.is_zero() {
+                    tokio::time::sleep(patience).await;
+                }
                 let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
                 if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
@@ -78,7 +86,7 @@ pub async fn always(status: u16) -> SocketAddr {
 fn requests_failures_and_reasons_are_those_that_happened() {
     run(async {
         let (good, bad) = (always(200).await, always(503).await);
-        let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let refusing = free_addr();
         let targets: Vec<_> =
             [good, bad, refusing].iter().map(|addr| json!({"target": addr.to_string()})).collect();
         let checks = json!({"passive": {"unhealthy": {"http_failures": 2}}});

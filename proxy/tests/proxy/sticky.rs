@@ -90,8 +90,8 @@ fn a_client_comes_back_to_its_target_until_that_is_out() {
 #[test]
 fn a_sticky_target_that_fails_is_left_for_another() {
     run(async {
-        let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = refusing.local_addr().unwrap();
+        let addr = free_addr();
+        let refusing = TcpListener::bind(addr).await.unwrap();
         let targets = json!([{"target": addr.to_string()}, {"target": named("well").await.to_string()}]);
         let gateway = gateway(
             json!({"algorithm": "sticky-sessions", "sticky_sessions_cookie": "gw", "targets": targets,
@@ -127,9 +127,7 @@ fn a_sticky_target_that_fails_is_left_for_another() {
 fn failover_targets_are_asked_when_no_other_is_fit() {
     run(async {
         for algorithm in ["round-robin", "least-connections", "latency", "random", "consistent-hashing"] {
-            let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let addr = refusing.local_addr().unwrap();
-            drop(refusing);
+            let addr = free_addr();
             let well = named("well").await;
             let spare = named("spare").await;
             let targets = |first: SocketAddr| json!([{"target": spare.to_string(), "failover": true}, {"target": first.to_string()}]);

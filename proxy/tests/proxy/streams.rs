@@ -1,6 +1,8 @@
 //! TCP and TLS streams: routes by ends and by server name, both ways, half-closed, broken and silent; one event each.
 
+use crate::states::{Shown, of};
 use crate::support::*;
+use event::upstreams::{TargetCondition, UpstreamStates};
 use event::{AttemptError, Outcome, Protocol, Scheme, TlsVersion};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -133,7 +135,7 @@ fn bytes_go_both_ways_and_each_side_ends_by_itself() {
 #[test]
 fn the_next_target_is_tried_and_who_answers_no_more_is_left_out() {
     run(async {
-        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let dead = free_addr();
         let alive = patient().await;
         let entities = json!({
             "services": [{"name": "db", "protocol": "tcp", "host": "pool", "routes": [
@@ -152,6 +154,81 @@ fn the_next_target_is_tried_and_who_answers_no_more_is_left_out() {
         assert_eq!(tries, 4, "the dead one was asked once");
         assert!(events.iter().any(|event| event.attempts[0].2 == AttemptError::ConnectFailed));
         assert!(events.iter().all(|event| event.outcome == Outcome::Ok && event.text("upstream") == "pool"));
+    });
+}
+
+/// Says its name to whoever connects.
+async fn greeter(at: SocketAddr, name: &'static str) {
+    let listener = TcpListener::bind(at).await.unwrap();
+    tokio::task::spawn_local(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // A check has gone by then.
+            let _gone = stream.write_all(name.as_bytes()).await;
+        }
+    });
+}
+
+#[test]
+fn connections_made_for_it_tell_which_targets_take_streams() {
+    run(async {
+        let (dead, alive) = (free_addr(), free_addr());
+        greeter(alive, "alive").await;
+        let checks = json!({"active": {"type": "tcp", "healthy": {"interval": 0.02, "successes": 2},
+            "unhealthy": {"interval": 0.02, "tcp_failures": 2}}});
+        let pool = |name: &str, targets: &[SocketAddr]| {
+            let targets: Vec<_> = targets.iter().map(|addr| json!({"target": addr.to_string()})).collect();
+            json!({"name": name, "targets": targets, "healthchecks": checks})
+        };
+        let entities = json!({
+            "services": [
+                {"name": "two", "protocol": "tcp", "host": "two", "retries": 0, "routes": [
+                    {"name": "two", "protocols": ["tcp"], "sources": [{"ip": "127.0.0.1"}]}]},
+                {"name": "none", "protocol": "tcp", "host": "none", "retries": 0, "routes": [
+                    {"name": "none", "protocols": ["tcp"], "sources": [{"ip": "127.0.0.2"}]}]}],
+            "upstreams": [pool("two", &[dead, alive]), pool("none", &[dead])],
+        });
+        let listen = json!([{"address": "127.0.0.1:0"}]);
+        let shown = Shown::start(entities, json!({"listen": listen, "stream_listen": [plain()]}));
+        let listeners = &shown.gateway.running.as_ref().unwrap().listeners;
+        let addr = listeners.iter().find(|one| one.stream).unwrap().addr;
+        let talk = async |from: &str| {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+            match socket.connect(addr).await {
+                Ok(mut client) => read_all(&mut client).await,
+                Err(error) => format!("[{error}]"),
+            }
+        };
+        let turned = |state: TargetCondition| {
+            move |states: &UpstreamStates| {
+                let rows = states.targets.iter().filter(|row| row.address == Some(dead.to_string()));
+                rows.clone().count() == 2
+                    && rows.clone().all(|row| row.state == state && row.checks.failure > 1)
+            }
+        };
+        let states = shown.once("out", turned(TargetCondition::Unhealthy)).await;
+        assert_eq!(of(&states, alive).state, TargetCondition::Healthy);
+        assert_eq!(of(&states, dead).last_failure_by.as_deref(), Some("check"));
+        for _ in 0..4 {
+            assert_eq!(talk("127.0.0.1").await, "alive");
+        }
+        assert!(talk("127.0.0.2").await.starts_with('['), "nobody is fit");
+        let events = shown.gateway.events(5).await;
+        let at_alive =
+            |event: &Seen| event.attempts.len() == 1 && event.text("upstream_addr") == alive.to_string();
+        assert!(
+            events[..4].iter().all(|event| event.outcome == Outcome::Ok && at_alive(event)),
+            "{events:#?}"
+        );
+        assert_eq!((events[4].outcome, events[4].attempts.len()), (Outcome::NoHealthyUpstream, 0));
+        greeter(dead, "back").await;
+        shown.once("in again", turned(TargetCondition::Healthy)).await;
+        let mut names = [talk("127.0.0.1").await, talk("127.0.0.1").await];
+        names.sort();
+        assert_eq!(names, ["alive", "back"]);
+        assert_eq!(talk("127.0.0.2").await, "back");
+        shown.gateway.events(8).await;
     });
 }
 
@@ -194,7 +271,7 @@ fn what_breaks_on_one_side_breaks_on_the_other() {
 #[test]
 fn silence_has_its_bound_and_refusals_their_events() {
     run(async {
-        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let dead = free_addr();
         let entities = json!({"services": [
             {"name": "db", "protocol": "tcp", "host": "127.0.0.1", "port": patient().await.port(), "routes": [
                 {"name": "near", "protocols": ["tcp"], "sources": [{"ip": "127.0.0.2"}]}]},

@@ -13,6 +13,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+#[path = "../../../tests/support/port.rs"]
+mod port;
+
+pub use port::free_addr;
+
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running gateway.

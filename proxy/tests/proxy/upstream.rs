@@ -21,11 +21,6 @@ async fn read_head(stream: &mut TcpStream) -> bool {
     true
 }
 
-/// An address that refuses connections.
-async fn refusing() -> SocketAddr {
-    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
-
 fn timed(origin: SocketAddr, field: &str, ms: u64) -> Gateway {
     let mut entities = everything_to(origin);
     entities["services"][0][field] = json!(ms);
@@ -122,7 +117,7 @@ fn an_upstream_that_takes_no_body_is_given_up() {
 #[test]
 fn refused_connections_go_to_the_next_target() {
     run(async {
-        let (bad, good) = (refusing().await, echo().await);
+        let (bad, good) = (free_addr(), echo().await);
         let entities = json!({
             "services": [{"name": "s", "host": "group", "routes": [{"paths": ["/"]}]}],
             "upstreams": [{"name": "group", "targets": [{"target": bad.to_string()}, {"target": good.to_string()}]}],
@@ -141,7 +136,7 @@ fn refused_connections_go_to_the_next_target() {
 #[test]
 fn retries_are_bounded() {
     run(async {
-        let bad = refusing().await;
+        let bad = free_addr();
         let mut entities = everything_to(bad);
         entities["services"][0]["retries"] = json!(2);
         let gateway = Gateway::start(entities, json!({}));

@@ -7,6 +7,7 @@ use super::super::conform::descend;
 use super::super::locate::{Entry, Kind, Node, join};
 use super::super::report::Finding;
 use super::fields::{BOOK_KEEPING, LISTS, is_inert, way_out};
+use super::line;
 use super::version::Version;
 
 /// Lists of entities that stand at the top, native ones or such as are put under others.
@@ -25,6 +26,10 @@ const TOP: [&str; 10] = [
 
 /// Longest name.
 const NAME_BYTES_MAX: usize = 253;
+
+/// Most tries again, here and in Kong.
+const RETRIES_MAX: u32 = 15;
+const RETRIES_MAX_OF_KONG: u32 = 32_767;
 
 /// What Kong tries again: nginx passes on to the next target what cannot be sent or gets no answer, unless it may do harm.
 const RETRIED: [&str; 3] = ["connect-failure", "refused-stream", "reset"];
@@ -107,7 +112,8 @@ impl Translator<'_> {
             match (entity, &*entry.key) {
                 ("routes", "created_at") => {}
                 ("routes", "paths") => self.paths(&mut entry.value, &here),
-                ("plugins", "protocols") => every_http_protocol(&mut entry.value),
+                ("plugins", "protocols") => self.plugin_protocols(&mut entry.value, &here),
+                ("services", "retries") => self.retries(&mut entry.value, &here),
                 ("services" | "routes" | "upstreams", "name") => self.name(entity, &entry.value, &here),
                 (_, key) if BOOK_KEEPING.contains(&key) => return false,
                 _ => {}
@@ -149,12 +155,9 @@ impl Translator<'_> {
             let here = format!("{path}[{at}]");
             match self.version {
                 Version::Guessed(version) if text.starts_with('/') && is_expression(text) => {
-                    let line = match &item.origin {
-                        super::Origin::File(mark) => format!("line {}: ", mark.line),
-                        _ => String::new(),
-                    };
                     self.notes.push(format!(
-                        "{line}{here}: `{text}` is a regular expression in format {version}: taken as `~{text}`"
+                        "{}{here}: `{text}` is a regular expression in format {version}: taken as `~{text}`",
+                        line(&item.origin)
                     ));
                     *text = format!("~{text}");
                     *plain = false;
@@ -166,6 +169,38 @@ impl Translator<'_> {
                 }
                 Version::Guessed(_) | Version::Marked => {}
             }
+        }
+    }
+
+    /// A plugin of all protocols is one of HTTP; what it does for others never happens here. Of one of some Kong, too,
+    /// asks only whether requests or streams are among them: it runs for every request.
+    fn plugin_protocols(&mut self, node: &mut Node, path: &str) {
+        let Kind::List(items) = &mut node.kind else { return };
+        let is = |item: &Node, names: &[&str]| matches!(&item.kind, Kind::Scalar { text, .. } if names.contains(&text.as_str()));
+        let both = ["http", "https"].iter().all(|name| items.iter().any(|item| is(item, &[name])));
+        if both {
+            items.retain(|item| {
+                !is(item, &["grpc", "grpcs", "ws", "wss", "tcp", "tls", "udp", "tls_passthrough"])
+            });
+        } else if items.iter().any(|item| is(item, &["http", "https", "grpc", "grpcs"])) {
+            let line = line(&node.origin);
+            self.notes.push(format!(
+                "{line}{path}: restricts nothing, as in Kong: the plugin runs for every request, by HTTP, HTTPS or gRPC"
+            ));
+        }
+    }
+
+    /// Kong takes more of them than an event has room for.
+    fn retries(&mut self, node: &mut Node, path: &str) {
+        let Kind::Scalar { text, plain: true } = &mut node.kind else { return };
+        let many =
+            text.parse::<u32>().is_ok_and(|asked| (RETRIES_MAX + 1..=RETRIES_MAX_OF_KONG).contains(&asked));
+        if many {
+            let line = line(&node.origin);
+            self.notes.push(format!(
+                "{line}{path}: a request is tried again {RETRIES_MAX} times at most, rather than {text}"
+            ));
+            *text = RETRIES_MAX.to_string();
         }
     }
 
@@ -197,16 +232,4 @@ fn buffering(field: &str) -> bool {
 /// Kong's rule of formats below 3.0: anything but unreserved characters, slashes and escapes.
 fn is_expression(path: &str) -> bool {
     !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_~/%".contains(&byte))
-}
-
-/// A plugin of all protocols is one of HTTP; what it does for others never happens here.
-fn every_http_protocol(node: &mut Node) {
-    let Kind::List(items) = &mut node.kind else { return };
-    let is = |item: &Node, names: &[&str]| matches!(&item.kind, Kind::Scalar { text, .. } if names.contains(&text.as_str()));
-    let both = ["http", "https"].iter().all(|name| items.iter().any(|item| is(item, &[name])));
-    if both {
-        items.retain(|item| {
-            !is(item, &["grpc", "grpcs", "ws", "wss", "tcp", "tls", "udp", "tls_passthrough"])
-        });
-    }
 }

@@ -19,9 +19,11 @@ mod tls;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub(super) use write::{references, yaml};
+
+use std::collections::HashMap;
 
 use serde_json::Value;
 
@@ -34,17 +36,16 @@ pub(super) struct Translation {
     /// What was read in another way than it is written, a line for each.
     pub(super) notes: Vec<String>,
     /// Paths in the native tree, and where the same stands in the Kong file.
-    pub(super) moved: Vec<(String, String)>,
+    pub(super) moved: HashMap<String, String>,
 }
 
 impl Translation {
     /// The path in the Kong file of a path in the native tree.
     pub(super) fn path(&self, native: &str) -> String {
-        let found = self.moved.iter().find_map(|(new, old)| {
-            let rest = native.strip_prefix(new.as_str())?;
-            (rest.is_empty() || rest.starts_with(['.', '['])).then(|| format!("{old}{rest}"))
-        });
-        found.unwrap_or_else(|| native.to_owned())
+        // What was moved is an entry of a list inside an entry of a list.
+        let end = native.match_indices(']').nth(1).map_or(native.len(), |(at, _)| at + 1);
+        let (new, rest) = native.split_at(end);
+        self.moved.get(new).map_or_else(|| native.to_owned(), |old| format!("{old}{rest}"))
     }
 }
 
@@ -87,6 +88,14 @@ fn drop_nulls(node: &mut Node) {
         }
         Kind::List(items) => items.iter_mut().for_each(drop_nulls),
         Kind::Scalar { .. } => {}
+    }
+}
+
+/// What begins a note on something: its line, where it has one.
+fn line(origin: &Origin) -> String {
+    match origin {
+        Origin::File(mark) => format!("line {}: ", mark.line),
+        Origin::Variable(_) | Origin::Flag(_) | Origin::Nowhere => String::new(),
     }
 }
 

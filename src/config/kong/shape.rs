@@ -1,5 +1,7 @@
 //! Flat entities of a Kong file that a native file has inside others: targets of upstreams, keys of consumers.
 
+use std::collections::HashMap;
+
 use super::super::locate::{Entry, Kind, Node, Origin};
 use super::super::report::Finding;
 use super::{list_mut, take};
@@ -11,13 +13,14 @@ const OWNED: [(&str, &str, &str, &[&str]); 2] = [
 ];
 
 /// Puts each under its owner, and remembers where it stood.
-pub(super) fn gather(tree: &mut Node, findings: &mut Vec<Finding>, moved: &mut Vec<(String, String)>) {
+pub(super) fn gather(tree: &mut Node, findings: &mut Vec<Finding>, moved: &mut HashMap<String, String>) {
     for (list, field, owners, names) in OWNED {
         let Some(entry) = take(tree, list) else { continue };
         let Kind::List(items) = entry.value.kind else {
             findings.push(Finding::at(entry.origin, list, "must be a list"));
             continue;
         };
+        let numbers = numbers(tree, owners, names);
         for (at, mut item) in items.into_iter().enumerate() {
             let path = format!("{list}[{at}]");
             let Some(reference) = take(&mut item, field) else {
@@ -27,16 +30,11 @@ pub(super) fn gather(tree: &mut Node, findings: &mut Vec<Finding>, moved: &mut V
                 continue;
             };
             let key = key_of(&reference.value);
-            let owner = list_mut(tree, owners).and_then(|owners| {
-                let named = |owner: &Node| {
-                    names.iter().any(|name| owner.entry(name).and_then(|name| key_of(&name.value)) == key)
-                };
-                owners.iter_mut().enumerate().find(|(_, owner)| key.is_some() && named(owner))
-            });
-            match owner {
+            let number = key.as_ref().and_then(|key| numbers.get(key)).copied();
+            match number.and_then(|number| Some((number, list_mut(tree, owners)?.get_mut(number)?))) {
                 Some((number, owner)) => {
                     let place = push(owner, list, item, &entry.origin);
-                    moved.push((format!("{owners}[{number}].{list}[{place}]"), path));
+                    moved.insert(format!("{owners}[{number}].{list}[{place}]"), path);
                 }
                 None => {
                     let key = key.unwrap_or_default();
@@ -46,6 +44,17 @@ pub(super) fn gather(tree: &mut Node, findings: &mut Vec<Finding>, moved: &mut V
             }
         }
     }
+}
+
+/// Where each owner stands, by all that may name it; the first of two.
+fn numbers(tree: &mut Node, owners: &str, names: &[&str]) -> HashMap<String, usize> {
+    let mut numbers = HashMap::new();
+    for (number, owner) in list_mut(tree, owners).into_iter().flatten().enumerate() {
+        for name in names.iter().filter_map(|name| key_of(&owner.entry(name)?.value)) {
+            numbers.entry(name).or_insert(number);
+        }
+    }
+    numbers
 }
 
 /// A reference by name or id, plain or in a map of one of them.

@@ -23,7 +23,7 @@ fn problems(text: &str) -> String {
     read(text, BTreeMap::new()).err().map(|report| report.lines()).unwrap_or_default()
 }
 
-const WHOLE: &str = r#"
+pub(crate) const WHOLE: &str = r#"
 _format_version: "3.0"
 _transform: true
 _workspace: default
@@ -117,7 +117,7 @@ fn a_converted_file_is_the_same_and_holds_no_secret() {
     }
 }
 
-const OLD: &str = r#"
+pub(crate) const OLD: &str = r#"
 _format_version: "2.1"
 services:
 - name: s
@@ -225,4 +225,33 @@ fn services_try_again_what_kong_tries_again() {
     assert_eq!(on(plain), [ConnectFailure, RefusedStream, Reset]);
     let own = "_format_version: '3.0'\nservices: [{name: s, host: h.test, retry: {retry_on: [5xx]}}]\n";
     assert_eq!(on(own), [FiveXx]);
+}
+
+#[test]
+fn what_kong_takes_for_more_or_less_than_it_says_is_told() {
+    let text = "_format_version: '3.0'\nservices:\n- name: s\n  host: h.test\n  retries: RETRIES\n  plugins:\n  \
+                - name: key-auth\n    protocols: PROTOCOLS\n";
+    let read = |retries: &str, protocols: &str| {
+        let loaded = good(&text.replace("RETRIES", retries).replace("PROTOCOLS", protocols));
+        (loaded.value.services[0].retries, loaded.notes().to_owned())
+    };
+    let more = "line 5: services[0].retries: a request is tried again 15 times at most, rather than 32767";
+    assert_eq!(read("32767", "[http, https]"), (Some(15), vec![more.to_owned()]));
+    for protocols in ["[http, https]", "[https, grpc, http]", "[]"] {
+        assert_eq!(read("15", protocols), (Some(15), vec![]), "{protocols}");
+    }
+    for protocols in ["[https]", "[http]", "[grpc, grpcs]"] {
+        let (_, notes) = read("0", protocols);
+        let says = "line 8: services[0].plugins[0].protocols: restricts nothing, as in Kong";
+        assert!(notes.len() == 1 && notes[0].starts_with(says), "{protocols}: {notes:?}");
+    }
+    for (retries, protocols, path) in [
+        ("32768", "[http, https]", "kong.yml:5:12: services[0].retries: "),
+        ("-1", "[http, https]", "kong.yml:5:12: services[0].retries: "),
+        ("1", "[tcp]", "kong.yml:8:17: services[0].plugins[0].protocols[0]: "),
+        ("1", "[http, tls]", "kong.yml:8:23: services[0].plugins[0].protocols[1]: "),
+    ] {
+        let found = problems(&text.replace("RETRIES", retries).replace("PROTOCOLS", protocols));
+        assert!(found.contains(path), "{path} is missing in\n{found}");
+    }
 }

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::super::locate::{Entry, Kind, Node, Origin, Scalar};
-use super::{list_mut, take};
+use super::{line, list_mut, take};
 
 /// Where Kong listens for TLS.
 const LISTEN_TLS: &str = "0.0.0.0:8443";
@@ -26,11 +26,7 @@ pub(super) fn services(tree: &mut Node, notes: &mut Vec<String>) {
             continue;
         }
         let mut note = |origin: &Origin, message: String| {
-            let line = match origin {
-                Origin::File(mark) => format!("line {}: ", mark.line),
-                Origin::Variable(_) | Origin::Flag(_) | Origin::Nowhere => String::new(),
-            };
-            notes.push(format!("{line}services[{at}]: {message}"));
+            notes.push(format!("{}services[{at}]: {message}", line(origin)));
         };
         if unverified {
             for name in VERIFYING {

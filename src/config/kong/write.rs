@@ -16,9 +16,12 @@ pub(in crate::config) fn yaml(tree: &Node) -> String {
 pub(in crate::config) fn references(node: &Node, found: &mut BTreeSet<String>) {
     match &node.kind {
         Kind::Scalar { text, .. } => {
-            for part in text.split("${").skip(1) {
-                let name = part.split(['}', ':']).next().unwrap_or_default();
-                found.insert(name.to_owned());
+            for (at, _) in text.match_indices("${") {
+                let inside = text[at + 2..].split('}').next().unwrap_or_default();
+                // `$${` is no reference, and one with a fallback needs nothing.
+                if !text[..at].ends_with('$') && !inside.contains(":-") {
+                    found.insert(inside.to_owned());
+                }
             }
         }
         Kind::List(items) => items.iter().for_each(|item| references(item, found)),

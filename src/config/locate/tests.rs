@@ -50,6 +50,53 @@ fn aliases_and_merge_keys_are_followed_and_bounded() {
     assert!(parse(&bomb).unwrap_err()[0].message.contains("more than"));
 }
 
+/// Each of these asks for much more than its text: of memory, of the stack, or of time.
+#[test]
+fn no_text_within_the_length_of_a_file_takes_more_than_its_bounds() {
+    let refused = |text: &str| {
+        assert!(text.len() as u64 <= super::super::load::FILE_BYTES_MAX, "{} bytes", text.len());
+        let findings = parse(text).unwrap_err();
+        assert_eq!(findings.len(), 1);
+        assert!(matches!(findings[0].origin, Origin::File(_)), "{findings:?}");
+        findings[0].message.clone()
+    };
+    // A long text many times: terabytes.
+    let long = "x".repeat(4 << 20);
+    let texts = format!("a: &a {long}\nb: [{}]\n", ["*a"; 400_000].join(","));
+    assert!(refused(&texts).contains("bytes of text"));
+    // As a key, too.
+    let keys = format!("a: &a\n  ? {}\n  : 1\nb: [{}]\n", "k".repeat(4_000), ["*a"; 100_000].join(","));
+    assert!(refused(&keys).contains("bytes of text"));
+    assert!(refused(&format!("? {long}\n: 1\n")).contains("keys of more than 4096 bytes"));
+    let nested: String =
+        (0..5).map(|depth| format!("{}{}:\n", " ".repeat(depth), "k".repeat(1_000))).collect();
+    assert!(refused(&nested).contains("keys of more than 4096 bytes"));
+    // Names for each level of something large, which is kept under each.
+    let many = vec!["1"; 400_000].join(",");
+    let names: String = (0..50).map(|level| format!("&a{level} [")).collect();
+    assert!(refused(&format!("{names}{many}{}", "]".repeat(50))).contains("values in one file"));
+    // Each a little deeper than the one before.
+    let deeper: String = (1..200)
+        .map(|level| format!("a{level}: &a{level} {}*a{}{}\n", "[".repeat(50), level - 1, "]".repeat(50)))
+        .collect();
+    assert!(refused(&format!("a0: &a0 1\n{deeper}")).contains("nested more than 64 deep"));
+    assert!(refused(&"[".repeat(1 << 20)).contains("nested more than 64 deep"));
+    // Every pair of these would have to be compared.
+    let keys: String = (0..400_000).map(|number| format!("k{number}: 1\n")).collect();
+    let begun = std::time::Instant::now();
+    assert!(parse(&keys).is_ok());
+    let merged = format!(
+        "a: &a {{{}}}\nb: {{<<: [*a, *a], c: 1}}\n",
+        keys[..2 << 20].replace('\n', ",").trim_end_matches(|letter| letter != ',')
+    );
+    let b = parse(&merged).unwrap().entry("b").unwrap().value.clone();
+    assert!(matches!(&b.kind, Kind::Map(entries) if entries.len() > 100_000));
+    // The length of the first line of each is looked for in the text.
+    let lines: String = (0..200_000).map(|number| format!("k{number}: a\n  b\n")).collect();
+    assert!(parse(&lines).is_ok());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn scalars_follow_the_core_schema() {
     for (text, meaning) in [
