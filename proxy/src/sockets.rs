@@ -22,7 +22,7 @@ pub struct OpenSocket {
 
 impl OpenSocket {
     /// Whether it is one that a listener would bind. Where any port will do, the name says which one is meant.
-    fn serves(&self, listen: &ListenPlan) -> bool {
+    pub(crate) fn serves(&self, listen: &ListenPlan) -> bool {
         if listen.addr.port() == 0 {
             return self.name == listen.name && self.configured == listen.addr;
         }
