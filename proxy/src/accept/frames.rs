@@ -21,9 +21,9 @@ const HEAD_BYTES: usize = 9;
 /// bandwidth by PING.
 const EARNED_BY_DATA: u32 = 4;
 /// So many frames of a connection that bring no body are read in one turn of the thread, and no more are begun.
-const FRAMES_PER_TURN: u32 = 64;
-/// Bytes of one read that begins within no DATA frame: some dozens of small frames.
-const READ_BYTES_BETWEEN: usize = 2 << 10;
+const FRAMES_PER_TURN: u32 = 16;
+/// Bytes of one read that begins within no DATA frame: a few dozens of small frames.
+const READ_BYTES_BETWEEN: usize = 512;
 const END_STREAM: u8 = 1;
 const ENHANCE_YOUR_CALM: u8 = 0xb;
 

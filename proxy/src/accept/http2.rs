@@ -107,6 +107,10 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
     let mut connection = hyper::server::conn::http2::Builder::new(Local)
         .max_concurrent_streams(limits.h2_streams_max)
         .max_local_error_reset_streams(limits.h2_errors_max)
+        // The meter is the one that counts; a bound of its own on those of one turn would break the connection before.
+        .max_pending_accept_reset_streams(
+            usize::try_from(limits.h2_resets_max).unwrap_or(usize::MAX).saturating_add(1),
+        )
         .max_header_list_size(header_bytes)
         .max_send_buf_size(64 << 10)
         .initial_stream_window_size(256 << 10)
