@@ -144,6 +144,7 @@ impl LaneReader {
                     }
                 }
                 Slot::Record { body, next } => {
+                    segment.warm_next(next, next - self.offset);
                     if self.skip_through.is_none_or(|through| sequence > through) {
                         let head = bytemuck::from_bytes(body.head);
                         let shapes = shapes.as_deref_mut().filter(|_| body.apart);

@@ -385,6 +385,8 @@ fn status_class_index(status: u16) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use event::spool::{LaneReader, Spool, SpoolConfig};
+    use event::{Attempt, AttemptError, Draft, Shapes};
 
     #[test]
     fn methods_and_classes_map_to_their_names() {
@@ -395,5 +397,57 @@ mod tests {
         assert_eq!(STATUS_CLASSES[usize::from(status_class_index(204))], "2xx");
         assert_eq!(STATUS_CLASSES[usize::from(status_class_index(0))], "none");
         assert_eq!(STATUS_CLASSES[usize::from(status_class_index(u16::MAX))], "none");
+    }
+
+    /// With as many series as are allowed, and with fewer than there are label sets.
+    #[test]
+    fn clients_and_routes_that_are_known_count_as_their_texts_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_spool, mut writers) = Spool::open(&SpoolConfig::default(), folder.path(), "n", 1).unwrap();
+        let mut draft = Draft::new();
+        for number in 0..2_000_u32 {
+            draft.reset(1);
+            draft.head.duration_us = number;
+            draft.head.status = 200 + (number % 300) as u16;
+            draft.head.gateway_us = if number % 5 == 0 { ABSENT_U32 } else { number % 90 };
+            draft.head.upstream_us = number % 70;
+            draft.text(Text::Service, format!("service-{}", number % 4).as_bytes());
+            draft.text(Text::Route, format!("route-{}", number % 12).as_bytes());
+            draft.text(Text::Method, if number % 3 == 0 { b"GET" } else { b"POST" });
+            if number % 7 > 0 {
+                draft.text(Text::Consumer, format!("consumer-{}", number % 3).as_bytes());
+            }
+            if number % 11 > 5 {
+                draft.text(Text::Upstream, format!("upstream-{}", number % 2).as_bytes());
+            }
+            if number % 2 == 0 {
+                draft.attempt(&Attempt {
+                    addr: b"a",
+                    status: 200,
+                    error: if number % 13 == 0 { AttemptError::Reset } else { AttemptError::None },
+                    start_us: 1,
+                    duration_us: 1,
+                    reused: true,
+                    span_id: [1; 8],
+                });
+            }
+            writers[0].append(&draft).unwrap();
+        }
+        for series_max in [10_000, 7] {
+            let config = MetricsConfig { series_max, ..MetricsConfig::default() };
+            let mut shapes = Shapes::new();
+            let [by_shape, by_text] = [Some(&mut shapes), None].map(|shapes| {
+                let mut recorder = Recorder::new(&config, 0);
+                let mut reader = LaneReader::open(folder.path(), 0, None).unwrap();
+                let read = reader.read_shapes(10_000, shapes, |event| recorder.observe(event));
+                assert_eq!((read.unwrap(), recorder.observed()), (2_000, 2_000));
+                recorder.flush_last();
+                let published = recorder.published();
+                let Published { traffic, gateway, upstreams, requests, attempts, .. } =
+                    &*published.lock().unwrap();
+                format!("{traffic:?} {gateway:?} {upstreams:?} {requests:?} {attempts:?}")
+            });
+            assert_eq!(by_shape, by_text);
+        }
     }
 }
