@@ -209,7 +209,7 @@ fn a_renewed_certificate_alone_is_another_version() {
     house.rows(3);
     let of = |last: &str| {
         let asked = format!("SELECT config_version AS n FROM requests WHERE path = '/open/echo/{last}'");
-        house.number(&asked) as u64
+        house.number(&asked)
     };
     assert_eq!(
         ["first", "renewed", "again"].map(of),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::load::{Converted, FileFormat, Loaded, Sources, convert, load};
-use super::locate::Origin;
+use super::locate::{Origin, lines};
 use super::report::Report;
 
 /// What the parts say of a configuration that was read: its version, or what is wrong.
@@ -67,7 +67,7 @@ fn is_told(report: &Report, text: &str) {
     // Rendered too: a caret beyond its line would show here.
     assert!(!report.lines().is_empty() && !report.snippets().is_empty());
     assert_eq!(report.json().as_array().map(Vec::len), Some(report.count()));
-    let lines = text.split('\n').count();
+    let lines = lines(text).count();
     for finding in &report.findings {
         assert!(!finding.message.is_empty(), "{finding:?}\n{text}");
         match finding.origin {

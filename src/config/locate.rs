@@ -194,6 +194,11 @@ pub(crate) fn segments(path: &str) -> Vec<Segment<'_>> {
     found
 }
 
+/// The lines of a text as YAML counts them: a carriage return alone ends one, too.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
 /// `parent.key`, or `key` at the top.
 pub(crate) fn join(parent: &str, key: &str) -> String {
     if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }

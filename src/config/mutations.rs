@@ -75,10 +75,11 @@ fn judge(config: &Config) -> Result<u64, Vec<event::Problem>> {
 
 #[test]
 fn what_must_hold_holds_of_broken_files() {
-    for (good, own) in [
-        (include_str!("../../tollhouse.example.yaml"), 0),
-        (&*WHOLE.replace("${{ env \"SECRET_KEY\" }}2", "$${literal}"), 1),
-        (OLD, 1),
+    // A long text that says much is rarely still right.
+    for (good, own, least) in [
+        (include_str!("../../tollhouse.example.yaml"), 0, ROUNDS / 20),
+        (&*WHOLE.replace("${{ env \"SECRET_KEY\" }}2", "$${literal}"), 1, ROUNDS / 40),
+        (OLD, 1, ROUNDS / 20),
     ] {
         let mut random = StdRng::seed_from_u64(7);
         let mut taken = [0, 0];
@@ -89,7 +90,7 @@ fn what_must_hold_holds_of_broken_files() {
         }
         let refused = ROUNDS - taken[own];
         assert!(
-            refused > ROUNDS / 4 && taken[own] > ROUNDS / 20,
+            refused > ROUNDS / 4 && taken[own] > least,
             "{refused} refused, {taken:?} taken: too tame or too wild"
         );
     }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
-use super::locate::Origin;
+use super::locate::{Origin, lines};
 
 /// Problems that a person is shown; a program gets all of them.
 const SHOWN_MAX: usize = 100;
@@ -78,7 +78,7 @@ impl Report {
             let path = if finding.path.is_empty() { String::new() } else { format!("  {}", finding.path) };
             let _ = writeln!(out, "  {blue}-->{blue:#} {}{path}", self.place(finding));
             if let Origin::File(mark) = finding.origin
-                && let Some(source) = self.text.lines().nth(mark.line - 1)
+                && let Some(source) = lines(&self.text).nth(mark.line - 1)
             {
                 let gutter = mark.line.to_string().len();
                 // Tabs are kept in the margin so that the caret stands under what it means.

@@ -7,7 +7,7 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::super::load::FILE_BYTES_MAX;
 use super::super::report::Finding;
-use super::{Entry, Kind, Mark, Node, Origin, join};
+use super::{Entry, Kind, Mark, Node, Origin, join, lines};
 
 /// Values in one file, aliases expanded: a bound against "billion laughs" documents.
 const NODES_MAX: usize = 500_000;
@@ -23,7 +23,7 @@ const INDEX_BYTES: usize = "[499999]".len();
 /// Parses one YAML document. All duplicate keys are reported; a syntax error ends the reading, so it comes alone.
 pub(crate) fn parse(text: &str) -> Result<Node, Vec<Finding>> {
     let mut builder = Builder {
-        lines: text.lines().collect(),
+        lines: lines(text).collect(),
         open: Vec::new(),
         anchors: HashMap::new(),
         root: None,
