@@ -10,6 +10,8 @@ pub mod config;
 
 mod plan;
 
+mod sockets;
+
 mod start;
 
 mod reload;
@@ -58,4 +60,5 @@ pub mod fuzz;
 pub use accept::ConnectionCounts;
 pub use plan::{Plan, validate};
 pub use reload::{ReloadError, Reloaded, Reloader};
-pub use start::{Bound, DrainReport, OpenSocket, Running, StartError, start, take_over};
+pub use sockets::OpenSocket;
+pub use start::{Bound, DrainReport, Running, StartError, start, take_over};

@@ -3,7 +3,8 @@
 
 use crate::core::{Phase, Sockets};
 use crate::plan::Plan;
-use crate::start::{Bound, OpenSocket, StartError, bind_all};
+use crate::sockets::{OpenSocket, bind_all};
+use crate::start::{Bound, StartError};
 use crate::upstream::{self, Keeper, Upstreams};
 use std::net::TcpListener;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -2,13 +2,13 @@
 
 use crate::accept::{self, ConnectionCounts, Doors};
 use crate::core::{Core, Phase, Sockets};
-use crate::plan::{ListenPlan, Plan, StreamKinds};
+use crate::plan::Plan;
 use crate::reload::{InForce, Reloader, TURNS_MAX, Turn};
+use crate::sockets::{OpenSocket, bind_all};
 use crate::upstream::{self, Publisher, Upstreams};
 use event::layout::DataFolder;
 use event::spool::Writer;
-use socket2::{Domain, Protocol, Socket, Type};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -16,8 +16,6 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Connections that the kernel may hold before they are accepted, per thread and listener.
-const BACKLOG: i32 = 4096;
 /// How long a thread may take to end once everything was cut.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 
@@ -32,17 +30,6 @@ pub struct Bound {
     pub tls: bool,
     /// Whether it takes streams rather than requests.
     pub stream: bool,
-}
-
-/// A socket that listens, on its way from one process to the next: connections that wait in its queue wait for either.
-#[derive(Debug)]
-pub struct OpenSocket {
-    /// Name of its listener.
-    pub name: String,
-    /// The address as configured: with port 0, where any will do.
-    pub configured: SocketAddr,
-    /// The socket.
-    pub socket: TcpListener,
 }
 
 /// How a drain went.
@@ -180,66 +167,6 @@ pub fn take_over(
     let in_force = Reloader(Arc::new(Mutex::new(in_force)));
     cut.in_force = Some(in_force.clone());
     Ok(Running { listeners, in_force, doors, threads, publisher: None, _cut: cut })
-}
-
-impl OpenSocket {
-    /// Whether it is one that a listener would bind. Where any port will do, the name says which one is meant.
-    fn serves(&self, listen: &ListenPlan) -> bool {
-        if listen.addr.port() == 0 {
-            return self.name == listen.name && self.configured == listen.addr;
-        }
-        self.socket.local_addr().is_ok_and(|addr| addr == listen.addr)
-    }
-}
-
-/// Binds a listener once for each thread, beginning with the sockets that are there already. Threads may be fewer than
-/// those: then one takes from several, since each has a queue of its own. `open` gets a further descriptor of each.
-pub(crate) fn bind_all(
-    at: usize,
-    listen: &ListenPlan,
-    inherited: Vec<TcpListener>,
-    sockets: &mut [Sockets],
-    open: &mut Sockets,
-) -> Result<Bound, StartError> {
-    let mut addr = listen.addr;
-    let failed = |source| StartError::Bind { name: listen.name.clone(), addr: listen.addr, source };
-    if inherited.is_empty() {
-        refuse_shared(addr).map_err(failed)?;
-    }
-    let threads = sockets.len().max(1);
-    let bound = inherited.len();
-    let all = inherited.into_iter().map(Some).chain((bound..threads).map(|_| None));
-    for (number, inherited) in all.enumerate() {
-        let socket = match inherited {
-            Some(socket) => socket.set_nonblocking(true).map(|()| socket).map_err(failed)?,
-            None => bind(addr).map_err(failed)?,
-        };
-        // Port 0 is resolved by the first socket and shared by the others.
-        addr = socket.local_addr().map_err(failed)?;
-        open.push((at, socket.try_clone().map_err(failed)?));
-        sockets[number % threads].push((at, socket));
-    }
-    let stream = listen.streams.is_some();
-    let tls = listen.tls.is_some() || listen.streams == Some(StreamKinds::Tls);
-    Ok(Bound { name: listen.name.clone(), addr, tls, stream })
-}
-
-/// The threads share their address by SO_REUSEPORT, and so could another process, which would then take half of the
-/// connections without anybody being told. A socket that does not share finds it out.
-fn refuse_shared(addr: SocketAddr) -> std::io::Result<()> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&addr.into())
-}
-
-fn bind(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// Where a thread hears of new plans, and which one it is.
@@ -496,15 +423,5 @@ mod tests {
         let again = tokio::time::timeout(Duration::from_millis(20), running.ended()).await;
         assert!(again.is_err(), "a dead thread is named once, a living one never");
         assert_eq!(running.drain(Duration::from_secs(10)).await, DrainReport { requests_cut: 2 });
-    }
-
-    #[test]
-    fn an_address_that_others_share_is_refused() {
-        let shared = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let addr = shared.local_addr().unwrap();
-        assert!(bind(addr).is_ok(), "the kernel would share it");
-        assert_eq!(refuse_shared(addr).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
-        drop(shared);
-        refuse_shared(addr).unwrap();
     }
 }

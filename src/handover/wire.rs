@@ -151,6 +151,7 @@ fn send_some(socket: RawFd, files: &[OwnedFd]) -> io::Result<()> {
 }
 
 /// One byte, and the files that come with it. Each is closed when the process executes another program.
+#[allow(clippy::unnecessary_cast, reason = "the lengths of a head have other types with other C libraries")]
 fn receive_some(socket: RawFd) -> io::Result<Vec<OwnedFd>> {
     let mut byte = 0_u8;
     let mut piece = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };

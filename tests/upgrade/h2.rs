@@ -97,7 +97,7 @@ async fn futures_all<F: Future + Send + 'static, const N: usize>(all: [F; N]) ->
 where
     F::Output: Send,
 {
-    let tasks = all.map(|one| tokio::spawn(one));
+    let tasks = all.map(tokio::spawn);
     let mut answers = Vec::new();
     for task in tasks {
         answers.push(task.await.unwrap());
