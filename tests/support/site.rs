@@ -119,8 +119,8 @@ impl Site {
     /// The command line of a role, with its configuration written.
     pub fn command(&self, role: &str) -> Command {
         let config = self.folder.path().join("tollhouse.yaml");
-        // JSON is YAML.
-        std::fs::write(&config, self.config.to_string()).unwrap();
+        // JSON is YAML. Put there whole, since a process that runs may look at it at any moment.
+        self.replace(&self.config.to_string());
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
         command.arg(role).arg("--config").arg(&config).arg("--data").arg(self.data()).stdin(Stdio::null());
         command
