@@ -122,6 +122,22 @@ fn a_wrong_file_changes_nothing_and_is_told_as_check_tells_it() {
     }
 }
 
+/// Editors and scripts that write in place leave an empty file for a moment, which would be a gateway without routes.
+#[test]
+fn an_emptied_file_changes_nothing() {
+    let origin = Origin::start();
+    let site = Site::new(origin.addr).set(&["reload"], json!({"watch_interval_ms": 20}));
+    let house = site.run();
+    let before = state(&site);
+    site.replace("");
+    let after = attempted(&site, &before);
+    assert_eq!((&after["successful"], &after["version"]), (&json!(false), &before["version"]));
+    assert!(after["problems"][0].as_str().unwrap().contains("the file is empty"), "{after}");
+    assert_eq!(house.get("/open/echo", &[]).status, 200);
+    site.replace(&site.config().to_string());
+    assert_eq!(attempted(&site, &after)["successful"], true);
+}
+
 #[test]
 fn a_key_that_is_taken_out_of_the_file_is_refused_within_a_second() {
     let origin = Origin::start();

@@ -130,6 +130,11 @@ impl<T> Loaded<T> {
         &self.translation.notes
     }
 
+    /// Whether there is a file, but nothing in it.
+    pub fn is_blank(&self) -> bool {
+        self.file.is_some() && self.text.trim().is_empty()
+    }
+
     /// The file that was read, as the user named it.
     pub fn file(&self) -> Option<&str> {
         self.file.as_deref()

@@ -182,6 +182,10 @@ impl Work {
         let loaded = config::load::<Config>((self.again)()?)?;
         // Also when it is wrong: what makes it right may be in a file that it names.
         self.watch.set(files(&loaded));
+        if loaded.is_blank() {
+            let reason = "the file is empty: whoever writes it is not done yet, or `{}` is missing to say that nothing is meant";
+            return Err(Failure::part("cannot reload", reason));
+        }
         let plans = config::validate(&loaded, self.role)?;
         for note in loaded.notes() {
             tracing::warn!("{note}");
