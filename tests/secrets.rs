@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -47,9 +48,14 @@ impl Search {
 
     fn folder(&mut self, folder: &Path) {
         for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
+            let entry = entry.unwrap();
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            if kind.is_dir() {
                 self.folder(&path);
+                continue;
+            }
+            // A socket holds nothing to read.
+            if kind.is_socket() {
                 continue;
             }
             // A file may have been sealed and unlinked in the meantime.

@@ -84,6 +84,12 @@ async fn sip(at: SocketAddr) -> String {
     }
 }
 
+/// One request of a client that is not slow.
+async fn ask(good: &mut TcpStream) {
+    good.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(read_until(good, "good").await.starts_with("HTTP/1.1 200 "));
+}
+
 #[test]
 fn slow_clients_are_closed_by_their_bounds_while_others_are_served() {
     run(async {
@@ -94,20 +100,24 @@ fn slow_clients_are_closed_by_their_bounds_while_others_are_served() {
         });
         let gateway = Gateway::start(everything_to(service().await), config);
         let before = resident_kib();
+        let mut good = TcpStream::connect(gateway.addr).await.unwrap();
+        let (mut peak, mut served) = (0, 0);
         let mut slow = tokio::task::JoinSet::new();
-        for _ in 0..each {
+        for number in 0..each {
             slow.spawn_local(drip(gateway.addr, "GET / HTTP/1.1\r\nHost: a\r\nX-A: ", "a"));
             let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
             slow.spawn_local(drip(gateway.addr, post, "b"));
             slow.spawn_local(sip(gateway.addr));
+            // The origin keeps up: connections beyond its backlog the kernel would reset.
+            if number % 10 == 0 {
+                ask(&mut good).await;
+                served += 1;
+            }
         }
-        let mut good = TcpStream::connect(gateway.addr).await.unwrap();
-        let (mut peak, mut served) = (0, 0);
         let deadline = Instant::now() + PATIENCE;
         let mut told = Vec::new();
         while let Some(ended) = {
-            good.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-            assert!(read_until(&mut good, "good").await.starts_with("HTTP/1.1 200 "));
+            ask(&mut good).await;
             served += 1;
             peak = peak.max(resident_kib());
             assert!(Instant::now() < deadline, "{} of {} are closed", told.len(), each * 3);
