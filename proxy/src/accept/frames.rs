@@ -21,9 +21,10 @@ const HEAD_BYTES: usize = 9;
 /// bandwidth by PING.
 const EARNED_BY_DATA: u32 = 4;
 /// So many frames of a connection that bring no body are read in one turn of the thread, and no more are begun.
-const FRAMES_PER_TURN: u32 = 16;
-/// Bytes of one read that begins within no DATA frame: a few dozens of small frames.
-const READ_BYTES_BETWEEN: usize = 512;
+const FRAMES_PER_TURN: u32 = 64;
+/// Bytes of one read that begins within no DATA frame: some dozens of small frames. Fewer would let the calls of a flood
+/// begin before their resets are seen.
+const READ_BYTES_BETWEEN: usize = 2 << 10;
 const END_STREAM: u8 = 1;
 const ENHANCE_YOUR_CALM: u8 = 0xb;
 
@@ -124,6 +125,11 @@ impl Meter {
     /// Which bound was broken.
     pub fn broken(&self) -> Option<Away> {
         self.broken.get()
+    }
+
+    /// Resets that came in this second.
+    pub fn resets(&self) -> u32 {
+        self.resets.get()
     }
 
     /// A turn of the thread begins, or the connection is polled again within one.

@@ -16,6 +16,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use tokio::io::AsyncWriteExt;
 
+/// Calls that were reset before they began: with more of them at hand at once the connection is one that makes work, and is
+/// ended before any begins. Counted with those of `h2_resets_max`.
+const RESETS_AT_ONCE_MAX: usize = 20;
+
 /// Runs what hyper spawns on this thread.
 #[derive(Clone)]
 pub(crate) struct Local;
@@ -107,10 +111,7 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
     let mut connection = hyper::server::conn::http2::Builder::new(Local)
         .max_concurrent_streams(limits.h2_streams_max)
         .max_local_error_reset_streams(limits.h2_errors_max)
-        // The meter is the one that counts; a bound of its own on those of one turn would break the connection before.
-        .max_pending_accept_reset_streams(
-            usize::try_from(limits.h2_resets_max).unwrap_or(usize::MAX).saturating_add(1),
-        )
+        .max_pending_accept_reset_streams(RESETS_AT_ONCE_MAX)
         .max_header_list_size(header_bytes)
         .max_send_buf_size(64 << 10)
         .initial_stream_window_size(256 << 10)
@@ -123,12 +124,17 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
     };
     let mut armed = None;
     let (mut ending, mut stuck) = (false, false);
+    let mut failed = None;
     std::future::poll_fn(|cx| {
         latest(&mut held.borrow_mut());
         meter.begin_turn();
         conn.driver.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         loop {
-            if Pin::new(&mut connection).poll(cx).is_ready() || thread.phase.get() == Phase::Cut {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                failed = ended.err();
+                return Poll::Ready(());
+            }
+            if thread.phase.get() == Phase::Cut {
                 return Poll::Ready(());
             }
             let requests = conn.requests.get();
@@ -184,7 +190,8 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
     .await;
     drop(connection);
     let away = meter.broken();
-    if let Some(away) = away {
+    let at_once = failed.is_some_and(|error| is_calm(&error)) && meter.resets() as usize > RESETS_AT_ONCE_MAX;
+    if let Some(away) = away.or(at_once.then_some(Away::Resets)) {
         thread.doors.count(away);
     }
     // Requests that it broke off end as tasks of their own. The connection is gone, and the stream ours alone.
@@ -198,6 +205,12 @@ pub(super) async fn serve(core: Rc<Core>, conn: Conn, stream: Stream) {
         let last = last_word(&core, stream, meter.goaway());
         deadline.within(core.plan.timeouts.linger_timeout_ms, last).await;
     }
+}
+
+/// Whether the connection was ended for a client that makes work.
+fn is_calm(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(|error| error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 /// Says why the connection ends, and reads on a little so that the client can hear it.
