@@ -9,7 +9,7 @@ use crate::support::eventually;
 use crate::support::load::{Load, assert_exact, stored};
 use crate::support::origin::Origin;
 use crate::support::site::{Site, Tollhouse};
-use crate::{h2, settled, take_over, taking};
+use crate::{h2, settled, settled_at, take_over, taking};
 
 /// Load of all kinds, and what it must find.
 struct Clients {
@@ -135,7 +135,7 @@ fn what_is_under_way_ends_well_and_what_waits_may_ask_once_more() {
     assert!(matches!(cut, Ok(0) | Err(_)), "a tunnel is cut at the end of the drain: {cut:?}");
     new.rows(15);
     assert_eq!(new.number("SELECT count(*) AS n FROM requests WHERE status = 101"), 1);
-    assert_eq!(settled(&new)["produced"], 15);
+    settled_at(&new, 15);
     assert!(new.terminate().success());
 }
 
@@ -164,7 +164,8 @@ fn a_second_upgrade_need_not_wait_for_the_end_of_the_first() {
         assert!(old.ended().success());
     }
     newest.rows(3);
-    assert_eq!(settled(&newest)["produced"], 3, "the books of all that wrote");
+    // The books of all that wrote.
+    settled_at(&newest, 3);
     assert!(newest.terminate().success());
 }
 

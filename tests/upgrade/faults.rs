@@ -14,7 +14,7 @@ use crate::support::load::{Load, assert_exact, stored};
 use crate::support::origin::Origin;
 use crate::support::site::{Site, Tollhouse};
 use crate::support::tool::Running;
-use crate::{settled, state, take_over, taking};
+use crate::{settled, settled_at, state, take_over, taking};
 
 /// A line in the log of the old process.
 fn logged(house: &Tollhouse, words: &str) {
@@ -74,7 +74,7 @@ fn a_wrong_configuration_or_a_taken_port_leaves_the_old_process_as_it_was() {
     let ledger = load.stop();
     assert_eq!(ledger.failed, Vec::<String>::new());
     house.rows(ledger.received.len() as u64);
-    assert_eq!(settled(&house)["produced"], ledger.received.len());
+    settled_at(&house, ledger.received.len());
     // The next one finds everything in order.
     let next = take_over(&site, "run");
     assert!(house.ended().success());
@@ -117,7 +117,7 @@ fn a_new_process_that_is_killed_or_stuck_before_it_serves_changes_nothing() {
     let ledger = load.stop();
     assert_eq!(ledger.failed, Vec::<String>::new());
     house.rows(ledger.received.len() as u64);
-    assert_eq!(settled(&house)["produced"], ledger.received.len());
+    settled_at(&house, ledger.received.len());
     let next = take_over(&site, "run");
     assert!(house.ended().success());
     assert!(next.terminate().success());

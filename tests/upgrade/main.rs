@@ -47,6 +47,14 @@ fn settled(sql: &Tollhouse) -> Value {
     })
 }
 
+/// The same once they name so many events: they are written a moment after the rows.
+fn settled_at(sql: &Tollhouse, produced: usize) {
+    eventually("books of all events", || {
+        let row = settled(sql);
+        if row["produced"].as_u64() == Some(produced as u64) { Ok(()) } else { Err(row.to_string()) }
+    });
+}
+
 /// What the gateway that serves says of itself in the data folder.
 fn state(site: &Site) -> Value {
     let text = std::fs::read_to_string(site.data().join("state/configuration.json")).unwrap();
