@@ -49,7 +49,7 @@ impl Spool {
     ) -> Result<(Self, Vec<Writer>), SpoolError> {
         std::fs::create_dir_all(folder).map_err(SpoolError::io("create", folder))?;
         let lock = lock(folder)?;
-        Self::begin(config, folder, node, cores, lock)
+        Self::take_over(config, folder, node, cores, lock)
     }
 
     /// The same beside a process that has the spool and hands it over: `lock` is its [`Self::lock`]. Until that process
@@ -58,16 +58,6 @@ impl Spool {
     /// # Errors
     /// When too many processes still write there, or the disk refuses.
     pub fn take_over(
-        config: &SpoolConfig,
-        folder: &Path,
-        node: &str,
-        cores: u16,
-        lock: File,
-    ) -> Result<(Self, Vec<Writer>), SpoolError> {
-        Self::begin(config, folder, node, cores, lock)
-    }
-
-    fn begin(
         config: &SpoolConfig,
         folder: &Path,
         node: &str,
