@@ -45,6 +45,10 @@ impl Attack {
             Self::Pings => "flood of PING",
         }
     }
+
+    pub const fn is_http2(self) -> bool {
+        matches!(self, Self::Resets | Self::Pings)
+    }
 }
 
 #[derive(Default)]
@@ -65,7 +69,7 @@ impl Attackers {
     /// Starts it; returns when all are connected.
     pub fn start(attack: Attack, at: SocketAddr, slow: usize) -> Result<Self, String> {
         let shared = Arc::new(Shared::default());
-        let count = if matches!(attack, Attack::Resets | Attack::Pings) { FLOODS } else { slow };
+        let count = if attack.is_http2() { FLOODS } else { slow };
         let theirs = Arc::clone(&shared);
         let body = move || {
             super::house::yield_to_all();

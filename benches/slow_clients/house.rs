@@ -57,15 +57,18 @@ impl Origins {
 /// A gateway.
 pub struct House {
     pub addr: SocketAddr,
+    /// Where it takes HTTP/2.
+    pub http2: SocketAddr,
     child: Child,
     _folder: TempDir,
 }
 
 impl House {
-    /// Starts it; one that is `elsewhere` has CPU 0 only as far as the other leaves it, as if it ran on another machine.
-    pub fn start(origins: Origins, elsewhere: bool) -> Result<Self, String> {
+    /// Starts Tollhouse; one that is `elsewhere` has CPU 0 only as far as the other leaves it, as if it ran on another
+    /// machine.
+    pub fn tollhouse(origins: Origins, elsewhere: bool) -> Result<Self, String> {
         let Origins { good, slow } = origins;
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let folder = new_folder()?;
         let addr = free()?;
         let path = folder.path().join("tollhouse.yaml");
         let text = format!(
@@ -77,23 +80,51 @@ impl House {
              - name: slow\n    url: http://{slow}\n    routes: [{{name: big, paths: [/big], strip_path: false}}]\n"
         );
         std::fs::write(&path, text).map_err(|error| error.to_string())?;
-        let policy: &[&str] = if elsewhere { &["chrt", "-i", "0"] } else { &[] };
-        let child = Command::new("taskset")
-            .args(["-c", "0"])
-            .args(policy)
-            .args([env!("CARGO_BIN_EXE_tollhouse"), "run", "--config"])
-            .arg(&path)
-            .arg("--data")
-            .arg(folder.path().join("data"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("cannot start tollhouse: {error}"))?;
-        let house = Self { addr, child, _folder: folder };
+        let mut command = on_cpu_0(elsewhere, env!("CARGO_BIN_EXE_tollhouse"));
+        command.args(["run", "--config"]).arg(&path).arg("--data").arg(folder.path().join("data"));
+        Self::start(command, addr, addr, folder)
+    }
+
+    /// Starts nginx, with one process and without a log.
+    pub fn nginx(origins: Origins) -> Result<Self, String> {
+        let Origins { good, slow } = origins;
+        let folder = new_folder()?;
+        let (addr, http2) = (free()?, free()?);
+        let at = folder.path().display();
+        let path = folder.path().join("nginx.conf");
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {at}/{kind};"))
+            .join(" ");
+        let text = format!(
+            "daemon off; master_process off; pid {at}/pid; error_log {at}/error crit;\n\
+             events {{ worker_connections 100000; }}\n\
+             http {{ access_log off; {temporary}\n\
+             client_header_timeout {TIMEOUT_MS}ms; client_body_timeout {TIMEOUT_MS}ms; send_timeout {TIMEOUT_MS}ms;\n\
+             keepalive_requests 100000000; proxy_http_version 1.1; proxy_request_buffering off;\n\
+             upstream good {{ server {good}; keepalive 64; keepalive_requests 100000000; }}\n\
+             server {{ listen {addr} backlog=4096 reuseport; listen {http2} http2;\n\
+             location / {{ proxy_pass http://good; proxy_set_header Connection \"\"; }}\n\
+             location /big {{ proxy_pass http://{slow}; }} }} }}\n"
+        );
+        std::fs::write(&path, text).map_err(|error| error.to_string())?;
+        let mut command = on_cpu_0(false, "nginx");
+        command.arg("-p").arg(folder.path()).arg("-c").arg(&path);
+        Self::start(command, addr, http2, folder)
+    }
+
+    fn start(
+        mut command: Command,
+        addr: SocketAddr,
+        http2: SocketAddr,
+        folder: TempDir,
+    ) -> Result<Self, String> {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.map_err(|error| format!("cannot start {command:?}: {error}"))?;
+        let house = Self { addr, http2, child, _folder: folder };
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(addr).is_err() {
             if Instant::now() > deadline {
-                return Err("the gateway does not start".into());
+                return Err(format!("{command:?} does not start"));
             }
             std::thread::park_timeout(Duration::from_millis(20));
         }
@@ -131,6 +162,21 @@ impl Drop for House {
             eprintln!("benches/slow_clients: the gateway did not end: {error}");
         }
     }
+}
+
+/// A program on CPU 0; at the lowest priority if it is meant to be elsewhere.
+fn on_cpu_0(elsewhere: bool, program: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0"]);
+    if elsewhere {
+        command.args(["chrt", "-i", "0"]);
+    }
+    command.arg(program);
+    command
+}
+
+fn new_folder() -> Result<TempDir, String> {
+    tempfile::tempdir().map_err(|error| error.to_string())
 }
 
 fn free() -> Result<SocketAddr, String> {

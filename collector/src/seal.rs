@@ -120,10 +120,12 @@ impl Sealer {
         let retry = Duration::from_millis(self.plan.config.retry_interval_ms.into());
         let mut tidied = Instant::now();
         loop {
+            let next = self.queue.first(TIDY_INTERVAL);
+            // Looked at after the wait: a file that intake closes because time is up is the next start's.
             if flags.abandon.load(Ordering::Acquire) || flags.leave.load(Ordering::Acquire) {
                 break;
             }
-            match self.queue.first(TIDY_INTERVAL) {
+            match next {
                 Some(number) => match self.seal(number) {
                     Ok(()) => {
                         self.queue.done(number);
