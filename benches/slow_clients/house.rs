@@ -100,7 +100,7 @@ impl House {
              events {{ worker_connections 100000; }}\n\
              http {{ access_log off; {temporary}\n\
              client_header_timeout {TIMEOUT_MS}ms; client_body_timeout {TIMEOUT_MS}ms; send_timeout {TIMEOUT_MS}ms;\n\
-             keepalive_requests 100000000; proxy_http_version 1.1; proxy_request_buffering off;\n\
+             proxy_http_version 1.1; proxy_request_buffering off; proxy_max_temp_file_size 0;\n\
              upstream good {{ server {good}; keepalive 64; keepalive_requests 100000000; }}\n\
              server {{ listen {addr} backlog=4096 reuseport; listen {http2} http2;\n\
              location / {{ proxy_pass http://good; proxy_set_header Connection \"\"; }}\n\

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 const NEVER: u64 = u64::MAX;
 
 /// So many tasks are woken before the thread looks at its sockets again. What a time-out brings is seldom cheap: an
-/// answer, a close, an event.
-pub(crate) const WAKES_PER_TURN: usize = 4;
+/// answer, a close of two connections, an event.
+pub(crate) const WAKES_PER_TURN: usize = 1;
 /// A pause between two that are woken, the least that the runtime's timers know; and how long it may be in fact.
 const PAUSE: Duration = Duration::from_millis(1);
 const PAUSE_MS_MAX: u64 = 2;
@@ -153,12 +153,11 @@ impl Clock {
         let waiting = |slot: &&Slot| slot.waker.is_some() && which(slot);
         let due = self.slots.borrow().iter().filter(waiting).count();
         let pauses = usize::try_from(self.interval_ms / PAUSE_MS_MAX).unwrap_or(usize::MAX).max(1);
-        let most = due.div_ceil(pauses).clamp(1, WAKES_PER_TURN);
         let spread = due <= pauses * WAKES_PER_TURN;
         let (mut from, mut left) = (0, due);
-        while left > most {
-            let Some(next) = self.wake(from, most, which) else { return };
-            (from, left) = (next, left - most);
+        while left > WAKES_PER_TURN {
+            let Some(next) = self.wake(from, WAKES_PER_TURN, which) else { return };
+            (from, left) = (next, left - WAKES_PER_TURN);
             if spread {
                 tokio::time::sleep(PAUSE).await;
             } else {

@@ -61,8 +61,8 @@ use tokio_rustls::TlsAcceptor;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// So many connections are taken in before the thread looks at its other sockets again: those that are there already do
-/// not wait behind a crowd at the door.
-const ACCEPTS_PER_TURN: usize = 4;
+/// not wait behind a crowd at the door, whose first requests are the dearest.
+const ACCEPTS_PER_TURN: usize = 1;
 
 /// What all requests of a client connection share.
 pub(crate) struct Conn {

@@ -274,7 +274,7 @@ impl Default for Limits {
             request_line_bytes_max: 8 << 10,
             body_bytes_max: 0,
             body_bytes_per_second_min: 240,
-            response_unsent_bytes_max: 128 << 10,
+            response_unsent_bytes_max: 32 << 10,
             chunk_bytes_max: 1 << 40,
             trailer_bytes_max: 8 << 10,
             drain_bytes_max: 64 << 10,
