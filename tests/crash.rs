@@ -66,7 +66,7 @@ fn site(origin: &Origin) -> Site {
 
 #[test]
 fn kill_9_of_the_whole_process_loses_and_doubles_nothing() {
-    let rounds = if long() { 20 } else { 5 };
+    let rounds = if long() { 200 } else { 5 };
     let origin = Origin::start();
     let site = site(&origin);
     let mut owed = Owed::default();

@@ -6,7 +6,7 @@ mod support;
 use std::io::Read;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::json;
@@ -159,12 +159,7 @@ fn an_end_without_anybody_to_read_it_is_still_a_good_end() {
 
 /// A shared object that makes a disk refuse what begins with a prefix, as soon as a file says so.
 fn failing_disk(folder: &Path) -> std::path::PathBuf {
-    let (source, library) = (folder.join("disk.c"), folder.join("disk.so"));
-    std::fs::write(&source, include_str!("support/disk.c")).unwrap();
-    let mut cc = Command::new("cc");
-    cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl");
-    support::tool::output(&mut cc);
-    library
+    support::tool::preload(folder, "disk", include_str!("support/disk.c"))
 }
 
 #[test]

@@ -126,6 +126,23 @@ impl Site {
         command
     }
 
+    /// Runs what `command` made until it dies of SIGKILL; if it lives to be ready, it is asked to end. Whether it died.
+    pub fn dies(&self, mut command: Command) -> bool {
+        use std::os::unix::process::ExitStatusExt;
+        let mut child = Running(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+        if lines.any(|line| line.trim() == "ready") {
+            // SAFETY: no memory is involved. The child has not been waited for, so the id is its own.
+            let asked = unsafe { libc::kill(i32::try_from(child.0.id()).unwrap(), libc::SIGTERM) };
+            assert_eq!(asked, 0, "{}", std::io::Error::last_os_error());
+        }
+        let status =
+            eventually("the end", || child.0.try_wait().unwrap().ok_or_else(|| "it runs".to_owned()));
+        let died = status.signal() == Some(libc::SIGKILL);
+        assert!(died || status.success(), "{status}");
+        died
+    }
+
     /// Starts what `command` made, perhaps with more variables, and returns when it says that it is ready.
     pub fn launch(&self, role: &str, mut command: Command) -> Tollhouse {
         let log = self.folder.path().join(format!("{role}.log"));

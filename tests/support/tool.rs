@@ -50,6 +50,25 @@ pub fn output(command: &mut Command) -> String {
     text
 }
 
+/// A shared object to be preloaded into a process, made of a source in C.
+pub fn preload(folder: &Path, name: &str, source: &str) -> PathBuf {
+    let (file, library) = (folder.join(name).with_extension("c"), folder.join(name).with_extension("so"));
+    if !library.exists() {
+        std::fs::write(&file, source).unwrap();
+        output(
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&file).arg("-ldl"),
+        );
+    }
+    library
+}
+
+/// Where Debian puts a library that is to be preloaded: in the folder of its package, under that of the architecture.
+pub fn find_library(name: &str) -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
+    let found = folders.map(|folder| folder.join("faketime").join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing: `tests/run` installs it"))
+}
+
 /// A program that runs until it is dropped.
 pub struct Running(pub Child);
 
