@@ -76,6 +76,10 @@ impl DataFolder {
     pub fn requests(&self) -> PathBuf {
         self.root.join("requests")
     }
+    /// Damaged files that were set aside; made when the first one is.
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
     /// Manifest, ledger and the state of upstreams.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
@@ -121,8 +125,25 @@ pub struct FileEntry {
     pub time_min_us: i64,
     /// Latest `time` in it, microseconds since 1970 (UTC).
     pub time_max_us: i64,
-    /// Number of the hot file that it was sealed from.
+    /// Number of the hot file that it was sealed from; of several, the highest.
     pub hot: u64,
+    /// How often its rows were merged with others into larger files: 0 as it was sealed. Files of before that was
+    /// counted were never merged.
+    #[serde(default)]
+    pub level: u8,
+}
+
+/// A damaged file that a person had set aside: its rows are missing in the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// What it was in the table.
+    pub file: FileEntry,
+    /// What was wrong with it.
+    pub reason: String,
+    /// Where it is now, under the data folder; empty if there was nothing to keep.
+    pub kept: String,
+    /// When that was, microseconds since 1970 (UTC).
+    pub at_us: i64,
 }
 
 /// A file that left the table and stays a while for queries that began before.
@@ -148,6 +169,9 @@ pub struct Manifest {
     pub removed: Vec<Removed>,
     /// How far each lane is in `files`, by `node/core`.
     pub watermarks: BTreeMap<String, Position>,
+    /// Files that were damaged and are no part of the table any more.
+    #[serde(default)]
+    pub set_aside: Vec<SetAside>,
 }
 
 impl Manifest {
@@ -285,6 +309,14 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Layout
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manifest_of_the_version_before_is_read() {
+        let old = r#"{"version":3,"sealed_through":2,"files":[{"path":"requests/a.parquet","rows":1,"bytes":2,
+            "checksum":"0","time_min_us":3,"time_max_us":4,"hot":2}],"removed":[],"watermarks":{}}"#;
+        let manifest: Manifest = serde_json::from_str(old).unwrap();
+        assert_eq!((manifest.version, manifest.files[0].level, manifest.set_aside.len()), (3, 0, 0));
+    }
 
     #[test]
     fn a_manifest_comes_back_as_it_was_and_damage_shows() {
