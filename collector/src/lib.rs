@@ -34,6 +34,8 @@ mod compact;
 
 pub mod ledger;
 
+pub mod storage;
+
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -60,6 +60,18 @@ impl DataFolder {
         Ok(folder)
     }
 
+    /// A data folder that is there, of which nothing is made: for who only looks.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn existing(root: &Path) -> Result<Self, LayoutError> {
+        let root = std::path::absolute(root).map_err(LayoutError::io("find", root))?;
+        let folder = Self { root };
+        let state = folder.state();
+        fs::read_dir(&state).map_err(LayoutError::io("list", &state))?;
+        Ok(folder)
+    }
+
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root

@@ -8,7 +8,9 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::UInt16Type;
+use arrow::error::ArrowError;
 use event::layout::{DataFolder, FileEntry};
 
 use super::choose::Job;
@@ -27,7 +29,7 @@ const BATCH_ROWS_MIN: usize = 1_024;
 /// About what a row takes while it is decoded, before it is packed.
 const DECODED_ROW_BYTES: usize = 512;
 /// Bytes of a window for each row beside its columns: its place, and its key for the sort.
-const ROW_BYTES: usize = 24;
+const ROW_BYTES: usize = 32;
 
 /// How files are merged.
 pub(super) struct Merge<'a> {
@@ -35,6 +37,7 @@ pub(super) struct Merge<'a> {
     pub(super) config: &'a CompactionConfig,
     pub(super) parquet: &'a ParquetConfig,
     pub(super) bucket_s: u32,
+    pub(super) by_lane: bool,
     /// Begins the names of the outputs; no file of the table has one that begins so.
     pub(super) name: String,
     pub(super) stop: &'a dyn Fn() -> bool,
@@ -150,23 +153,33 @@ impl Window {
         Ok(())
     }
 
-    /// Puts the rows in order: by bucket, service, consumer and time.
-    fn sort(&mut self, bucket_s: u32) -> Result<(), arrow::error::ArrowError> {
-        let services = Texts::unite(&columns(&self.batches, "service"))?;
-        let consumers = Texts::unite(&columns(&self.batches, "consumer"))?;
-        let (services, consumers) = (services.codes(), consumers.codes());
+    /// Puts the rows in order: by bucket, service, consumer, lane and time.
+    fn sort(&mut self, bucket_s: u32, by_lane: bool) -> Result<(), ArrowError> {
+        let texts = |name| Texts::unite(&columns(&self.batches, name));
+        let (services, consumers, nodes) = (texts("service")?, texts("consumer")?, texts("node")?);
+        let (services, consumers, nodes) = (services.codes(), consumers.codes(), nodes.codes());
+        let cores: Vec<Option<&[u16]>> = self.batches.iter().map(cores).collect();
         let bucket_us = u64::from(bucket_s) * 1_000_000;
         let key = |row: Row| {
-            let service = u64::from(services.rank(row.batch(), row.at()));
-            let consumer = u64::from(consumers.rank(row.batch(), row.at()));
-            row.us().cast_unsigned() / bucket_us << 48 | service << 24 | consumer
+            let (batch, at) = (row.batch(), row.at());
+            let bucket = row.us().cast_unsigned() / bucket_us;
+            let service = u64::from(services.rank(batch, at));
+            let consumer = u64::from(consumers.rank(batch, at));
+            let core = cores[batch].map_or(0, |cores| cores[at]);
+            let lane = nodes.rank(batch, at) << 16 | u32::from(core);
+            (bucket << 48 | service << 24 | consumer, if by_lane { lane } else { 0 }, row)
         };
-        let mut keyed: Vec<(u64, Row)> = self.rows.iter().map(|row| (key(*row), *row)).collect();
+        let mut keyed: Vec<(u64, u32, Row)> = self.rows.iter().map(|row| key(*row)).collect();
         keyed.sort_unstable();
         self.rows.clear();
-        self.rows.extend(keyed.into_iter().map(|(_, row)| row));
+        self.rows.extend(keyed.into_iter().map(|(_, _, row)| row));
         Ok(())
     }
+}
+
+fn cores(batch: &RecordBatch) -> Option<&[u16]> {
+    let cores = batch.column_by_name("core")?.as_primitive_opt::<UInt16Type>()?;
+    Some(cores.values())
 }
 
 /// The files that a merge makes.
@@ -203,7 +216,7 @@ impl Outputs<'_> {
         };
         let refused =
             |error| ParquetFileError::Parquet { path: open.path.clone(), source: arrow_error(error) };
-        window.sort(self.merge.bucket_s).map_err(refused)?;
+        window.sort(self.merge.bucket_s, self.merge.by_lane).map_err(refused)?;
         open.output.row_group(&window.batches, &window.rows, self.merge.stop)?;
         open.output.sync()?;
         open.rows += window.rows.len() as u64;
@@ -242,7 +255,7 @@ impl Outputs<'_> {
     }
 }
 
-fn arrow_error(error: arrow::error::ArrowError) -> ::parquet::errors::ParquetError {
+fn arrow_error(error: ArrowError) -> ::parquet::errors::ParquetError {
     ::parquet::errors::ParquetError::ArrowError(error.to_string())
 }
 

@@ -34,6 +34,7 @@ use crate::table::Table;
 
 use choose::Job;
 use input::InputError;
+pub(crate) use input::sum;
 use merge::Merge;
 
 /// How often the thread looks whether there is something to do.
@@ -171,6 +172,7 @@ impl Compactor {
             config: &self.config,
             parquet: &self.parquet,
             bucket_s: BUCKET_S,
+            by_lane: true,
             // No other merge begins at this version and is committed.
             name: format!("merged-{version:010}"),
             stop: &stop,

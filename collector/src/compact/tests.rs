@@ -303,3 +303,150 @@ fn it_stops_when_it_is_told_to_and_leaves_nothing() {
     assert_eq!(parquet_files(&house.folder.requests()).len(), 3);
     assert_eq!(house.compactor().run(&flags), 0);
 }
+
+#[path = "../../../benches/pipeline/traffic.rs"]
+#[allow(dead_code, missing_docs)]
+mod traffic;
+
+fn cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: pointer to a live timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn vm(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+fn by_column(folder: &DataFolder, files: &[FileEntry]) -> BTreeMap<String, (i64, String)> {
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+    let mut columns: BTreeMap<String, (i64, String)> = BTreeMap::new();
+    for file in files {
+        let reader = SerializedFileReader::new(File::open(folder.root().join(&file.path)).unwrap()).unwrap();
+        for group in reader.metadata().row_groups() {
+            for column in group.columns() {
+                let entry = columns.entry(column.column_path().string()).or_default();
+                entry.0 += column.compressed_size();
+                entry.1 = format!("{:?}", column.encodings().collect::<Vec<_>>());
+                let bloom = i64::from(column.bloom_filter_length().unwrap_or(0));
+                if bloom > 0 {
+                    columns.entry("~bloom".into()).or_default().0 += bloom;
+                }
+            }
+        }
+    }
+    columns
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
+    const ROWS: u64 = 2_000_000;
+    let root = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(root.path()).unwrap();
+    let config = CollectorConfig::default();
+    let plan = crate::config::validate(&config).unwrap();
+    let table = Table::new(folder.clone(), Manifest::default());
+    let mut sealer = Sealer::new(folder.clone(), plan.clone(), Queue::default(), table.clone());
+    let traffic = traffic::Traffic::new(HOUR * HOUR_US);
+    let (mut draft, mut batches) = (Draft::new(), Rows::new());
+    let mut number = 0;
+    let mut lanes = [7_000_000_u64, 9_100_000, 5_200_000, 8_050_000];
+    let mut file = 0;
+    while number < ROWS {
+        file += 1;
+        let mut hot = HotWriter::create(&folder, file).unwrap();
+        for _ in 0..60 {
+            for _ in 0..5_000 {
+                traffic.request(number).fill(&mut draft);
+                draft.head.time_us = HOUR * HOUR_US + 200 * number as i64 + (mix(number) % 500) as i64;
+                let core = (mix(number) % 4) as u16;
+                lanes[usize::from(core)] += 1;
+                batches.append(&RequestEvent::of_draft("node", core, lanes[usize::from(core)], &draft));
+                number += 1;
+                if number == ROWS {
+                    break;
+                }
+            }
+            if number == ROWS {
+                break;
+            }
+            hot.append(&batches.finish().unwrap(), &Watermarks::new()).unwrap();
+        }
+        if number == ROWS {
+            hot.append(&batches.finish().unwrap(), &Watermarks::new()).unwrap();
+        }
+        hot.sync().unwrap();
+        sealer.seal(file).unwrap();
+    }
+    let inputs = table.look(|manifest| manifest.files.clone());
+    let before = by_column(&folder, &inputs);
+    let job = Job { hour: HOUR, inputs, level: 10 };
+    println!("before: {} files, {:.2} bytes/row", job.inputs.len(), job.bytes() as f64 / ROWS as f64);
+    let variants: Vec<(u32, u8, u64, u64)> = std::env::var("VARIANTS")
+        .unwrap_or("60:9:128:1".into())
+        .split(',')
+        .map(|v| {
+            let p: Vec<u64> = v.split(':').map(|n| n.parse().unwrap()).collect();
+            (p[0] as u32, p[1] as u8, p[2], p[3])
+        })
+        .collect();
+    let mut last = None;
+    for (bucket_s, zstd_level, memory, p3) in variants {
+        let config = CompactionConfig {
+            memory_bytes_max: memory << 20,
+            io_bytes_per_s_max: 1 << 40,
+            ..CompactionConfig::default()
+        };
+        let parquet = ParquetConfig { zstd_level, ..ParquetConfig::default() };
+        let merge = Merge {
+            folder: &folder,
+            config: &config,
+            parquet: &parquet,
+            bucket_s,
+            by_lane: p3 > 0,
+            name: "m".into(),
+            stop: &|| false,
+        };
+        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        let rss = vm("VmRSS");
+        let begun = cpu_ns();
+        let outputs = merge.run(&job).unwrap();
+        let ns = (cpu_ns() - begun) as f64 / ROWS as f64;
+        let bytes: u64 = outputs.iter().map(|file| file.bytes).sum();
+        let after = by_column(&folder, &outputs);
+        let ids: i64 = after
+            .iter()
+            .filter(|(name, _)| (name.ends_with("_id") && *name != "credential_id") || *name == "~bloom")
+            .map(|(_, size)| size.0)
+            .sum();
+        println!(
+            "lane {p3} bucket {bucket_s} zstd {zstd_level} memory {memory} MiB: {} files {:.2} bytes/row, {:.3} without ids, {ns:.0} ns/row, peak {} MiB over {rss}",
+            outputs.len(),
+            bytes as f64 / ROWS as f64,
+            (bytes as f64 - ids as f64) / ROWS as f64,
+            vm("VmHWM") - rss
+        );
+        last = Some((outputs, after));
+    }
+    let (outputs, after) = last.unwrap();
+    let options = 0;
+    let _ = options;
+    let mut names: Vec<_> = before.keys().collect();
+    names.sort_by_key(|name| -before[*name].0);
+    for name in names {
+        if before[name].0 as f64 / ROWS as f64 > 0.004 {
+            println!(
+                "{name:34} {:8.3} {:8.3} {} -> {}",
+                before[name].0 as f64 / ROWS as f64,
+                after[name].0 as f64 / ROWS as f64,
+                before[name].1,
+                after[name].1
+            );
+        }
+    }
+    let _ = outputs;
+}
