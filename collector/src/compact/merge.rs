@@ -16,7 +16,7 @@ use event::layout::{DataFolder, FileEntry};
 use super::choose::Job;
 use super::idle::Pace;
 use super::input::Input;
-use super::{CompactError, hour_folder};
+use super::{CompactError, folder_of};
 use crate::config::{CompactionConfig, ParquetConfig};
 use crate::parquet::{HOUR_US, Order, Output, ParquetFileError, ROWS_MAX, Row, Texts, columns};
 use crate::seal::under;
@@ -230,7 +230,7 @@ impl Outputs<'_> {
 
     fn begin(&self) -> Result<Open, CompactError> {
         let Merge { folder, parquet, name, bucket_s, .. } = self.merge;
-        let first = self.job.inputs.first().map_or(Path::new(""), |file| hour_folder(&file.path));
+        let first = self.job.inputs.first().map_or(Path::new(""), |file| folder_of(&file.path));
         let path = folder.root().join(first).join(format!("{name}-{:03}.parquet", self.done.len()));
         let output = Output::create(&path, parquet, Order::Buckets(*bucket_s))?;
         Ok(Open { output, path, rows: 0, us_min: i64::MAX, us_max: i64::MIN })

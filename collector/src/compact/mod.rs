@@ -230,9 +230,12 @@ impl Compactor {
 }
 
 /// A path under the data folder without its file name: day and hour.
-fn hour_folder(path: &str) -> &Path {
+fn folder_of(path: &str) -> &Path {
     Path::new(path).parent().unwrap_or(Path::new(""))
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod measure;

@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::StartError;
 
 pub use check::{Checked, check};
-pub use inspect::{ColumnView, FileView, TableView, inspect_files, inspect_table};
+pub use inspect::{ColumnView, FileView, Part, TableView, inspect_files, inspect_table};
 pub use repair::{Repaired, SetAsideFile, repair};
 
 /// Why a look at a folder came to nothing.
