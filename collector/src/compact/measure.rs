@@ -28,7 +28,7 @@ fn sealed(folder: &DataFolder) -> Vec<FileEntry> {
     let plan = crate::config::validate(&CollectorConfig::default()).unwrap();
     let table = Table::new(folder.clone(), Manifest::default());
     let mut sealer = Sealer::new(folder.clone(), plan, Queue::default(), table.clone());
-    let traffic = traffic::Traffic::new(0);
+    let traffic = traffic::Traffic::new(HOUR * HOUR_US);
     let (mut draft, mut rows) = (Draft::new(), Rows::new());
     // Cores began at different times, so their sequences are apart.
     let mut lanes: [u64; CORES] = [7_000_000, 9_100_000, 5_200_000, 8_050_000];
@@ -40,7 +40,8 @@ fn sealed(folder: &DataFolder) -> Vec<FileEntry> {
                 let request = traffic.request(number);
                 request.fill(&mut draft);
                 let spacing_us = 1_000_000 / ROWS_PER_S;
-                draft.head.time_us = HOUR * HOUR_US + (number * spacing_us) as i64 + draft.head.time_us % 500;
+                draft.head.time_us =
+                    HOUR * HOUR_US + (number * spacing_us) as i64 + draft.head.time_us.rem_euclid(500);
                 let core = usize::from(request.request_id[0]) % CORES;
                 lanes[core] += 1;
                 rows.append(&RequestEvent::of_draft("node", core as u16, lanes[core], &draft));
@@ -65,8 +66,7 @@ fn by_column(folder: &DataFolder, files: &[FileEntry]) -> BTreeMap<String, (i64,
         for column in reader.metadata().row_groups().iter().flat_map(|group| group.columns()) {
             let entry = columns.entry(column.column_path().string()).or_default();
             entry.0 += column.compressed_size();
-            let pages = column.page_encoding_stats().unwrap();
-            entry.1 = pages.last().unwrap().encoding.to_string();
+            entry.1 = crate::storage::data_encodings(column).join(" ");
             let bloom = i64::from(column.bloom_filter_length().unwrap_or(0));
             columns.entry("bloom filters".into()).or_default().0 += bloom;
         }

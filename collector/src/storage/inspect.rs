@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use ::parquet::basic::Encoding;
 use ::parquet::data_type::AsBytes;
+use ::parquet::file::metadata::ColumnChunkMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::file::statistics::Statistics;
 use event::layout::{DataFolder, Manifest};
@@ -184,9 +186,8 @@ fn add(path: &Path, view: &mut FileView) -> Result<(), StorageError> {
         known.bytes += size(column.compressed_size());
         known.bytes_raw += size(column.uncompressed_size());
         known.bloom_bytes += column.bloom_filter_length().map_or(0, |bytes| size(bytes.into()));
-        let pages = column.page_encoding_stats().into_iter().flatten();
-        for page in pages.filter(|page| page.page_type != ::parquet::basic::PageType::DICTIONARY_PAGE) {
-            once(&mut known.encodings, page.encoding.to_string());
+        for encoding in data_encodings(column) {
+            once(&mut known.encodings, encoding);
         }
         let codec = column.compression().to_string();
         once(&mut known.encodings, codec.split('(').next().unwrap_or(&codec).to_owned());
@@ -201,6 +202,15 @@ fn add(path: &Path, view: &mut FileView) -> Result<(), StorageError> {
         }
     }
     Ok(())
+}
+
+/// Encodings of the values; levels and dictionaries have theirs too, which say nothing.
+pub(crate) fn data_encodings(column: &ColumnChunkMetaData) -> Vec<String> {
+    let all = match column.page_encoding_stats_mask() {
+        Some(pages) => pages.encodings().collect::<Vec<_>>(),
+        None => column.encodings().filter(|encoding| *encoding != Encoding::RLE).collect(),
+    };
+    all.into_iter().map(|encoding| encoding.to_string()).collect()
 }
 
 fn once(list: &mut Vec<String>, text: String) {

@@ -23,6 +23,8 @@ use serde::Serialize;
 use crate::StartError;
 
 pub use check::{Checked, check};
+#[cfg(test)]
+pub(crate) use inspect::data_encodings;
 pub use inspect::{ColumnView, FileView, Part, TableView, inspect_files, inspect_table};
 pub use repair::{Repaired, SetAsideFile, repair};
 
