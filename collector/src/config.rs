@@ -111,7 +111,7 @@ impl Default for CompactionConfig {
             bytes_max: 1 << 30,
             memory_bytes_max: 128 << 20,
             io_bytes_per_s_max: 64 << 20,
-            zstd_level: 9,
+            zstd_level: 6,
         }
     }
 }

@@ -53,7 +53,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(root.path()).unwrap();
         let table = Table::new(folder.clone(), Manifest::default());
-        let sealed = |number| move |next: &mut Manifest| Some(next.sealed_through = number);
+        let sealed = |number| {
+            move |next: &mut Manifest| {
+                next.sealed_through = number;
+                Some(())
+            }
+        };
         assert!(table.commit(sealed(4)).unwrap().is_some());
         assert_eq!(Manifest::load(&folder).unwrap().version, 1);
         assert!(table.commit(|next| (next.sealed_through > 4).then_some(())).unwrap().is_none());

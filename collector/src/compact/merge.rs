@@ -1,7 +1,7 @@
 //! Rows of several files into few, in the order that queries ask for, with few of them in memory.
 //!
 //! All inputs are read side by side, each by rising buckets of time. The rows of whole buckets gather in a window; when
-//! it is full it is sorted by bucket, service, consumer and time, and becomes a row group. A bucket that does not fit
+//! it is full it is sorted by bucket, service, consumer, lane and time, and becomes a row group. A bucket that does not fit
 //! is written in pieces: each row group is in order, only not all of them together. An input of another order is read
 //! correctly too; only the order of the output suffers.
 
@@ -37,7 +37,6 @@ pub(super) struct Merge<'a> {
     pub(super) config: &'a CompactionConfig,
     pub(super) parquet: &'a ParquetConfig,
     pub(super) bucket_s: u32,
-    pub(super) by_lane: bool,
     /// Begins the names of the outputs; no file of the table has one that begins so.
     pub(super) name: String,
     pub(super) stop: &'a dyn Fn() -> bool,
@@ -154,7 +153,7 @@ impl Window {
     }
 
     /// Puts the rows in order: by bucket, service, consumer, lane and time.
-    fn sort(&mut self, bucket_s: u32, by_lane: bool) -> Result<(), ArrowError> {
+    fn sort(&mut self, bucket_s: u32) -> Result<(), ArrowError> {
         let texts = |name| Texts::unite(&columns(&self.batches, name));
         let (services, consumers, nodes) = (texts("service")?, texts("consumer")?, texts("node")?);
         let (services, consumers, nodes) = (services.codes(), consumers.codes(), nodes.codes());
@@ -167,7 +166,7 @@ impl Window {
             let consumer = u64::from(consumers.rank(batch, at));
             let core = cores[batch].map_or(0, |cores| cores[at]);
             let lane = nodes.rank(batch, at) << 16 | u32::from(core);
-            (bucket << 48 | service << 24 | consumer, if by_lane { lane } else { 0 }, row)
+            (bucket << 48 | service << 24 | consumer, lane, row)
         };
         let mut keyed: Vec<(u64, u32, Row)> = self.rows.iter().map(|row| key(*row)).collect();
         keyed.sort_unstable();
@@ -216,7 +215,7 @@ impl Outputs<'_> {
         };
         let refused =
             |error| ParquetFileError::Parquet { path: open.path.clone(), source: arrow_error(error) };
-        window.sort(self.merge.bucket_s, self.merge.by_lane).map_err(refused)?;
+        window.sort(self.merge.bucket_s).map_err(refused)?;
         open.output.row_group(&window.batches, &window.rows, self.merge.stop)?;
         open.output.sync()?;
         open.rows += window.rows.len() as u64;

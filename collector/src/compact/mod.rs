@@ -172,7 +172,6 @@ impl Compactor {
             config: &self.config,
             parquet: &self.parquet,
             bucket_s: BUCKET_S,
-            by_lane: true,
             // No other merge begins at this version and is committed.
             name: format!("merged-{version:010}"),
             stop: &stop,

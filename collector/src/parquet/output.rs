@@ -27,7 +27,7 @@ const ORDER_KEY: &str = "tollhouse.order";
 pub(crate) enum Order {
     /// By time.
     Time,
-    /// By buckets of time of so many seconds; within one by service, consumer, time.
+    /// By buckets of time of so many seconds; within one by service, consumer, lane (node and core), time.
     Buckets(u32),
 }
 
@@ -183,7 +183,7 @@ fn properties(codec: Compression, schema: &SchemaRef, order: Order) -> WriterPro
         Order::Buckets(seconds) => {
             said.push(KeyValue::new(
                 ORDER_KEY.to_owned(),
-                format!("time by {seconds} s, service, consumer, time"),
+                format!("time by {seconds} s, service, consumer, node, core, time"),
             ));
             None
         }
