@@ -135,15 +135,8 @@ fn measure() {
         let parquet = ParquetConfig { zstd_level, ..ParquetConfig::default() };
         let stop = || false;
         let name = "measured".to_owned();
-        let merge = Merge {
-            folder: &folder,
-            config: &config,
-            parquet: &parquet,
-            bucket_s,
-            by_lane,
-            name,
-            stop: &stop,
-        };
+        let merge =
+            Merge { folder: &folder, config: &config, parquet: &parquet, bucket_s, name, stop: &stop };
         // Forgets the greatest size so far.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let (begun, resident) = (thread_ns(), status_mib("VmRSS"));

@@ -9,7 +9,7 @@ use crate::seal::{Queue, Sealer, under};
 use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
+use arrow::datatypes::{TimestampMicrosecondType, UInt16Type, UInt64Type};
 use event::hot::{HotWriter, Watermarks};
 use event::layout::Manifest;
 use event::{Attempt, AttemptError, Draft, RequestEvent, Text};
@@ -82,7 +82,7 @@ impl House {
             let mut hot = HotWriter::create(&house.folder, file + 1).unwrap();
             for number in file * rows..(file + 1) * rows {
                 fill(&mut draft, number);
-                batches.append(&RequestEvent::of_draft("node", 1, number, &draft));
+                batches.append(&RequestEvent::of_draft("node", (number % 3) as u16, number, &draft));
             }
             hot.append(&batches.finish().unwrap(), &Watermarks::new()).unwrap();
             hot.sync().unwrap();
@@ -157,16 +157,18 @@ fn parquet_files(folder: &Path) -> Vec<std::path::PathBuf> {
     entries.flat_map(|path| if path.is_dir() { parquet_files(&path) } else { vec![path] }).collect()
 }
 
-/// By minute, service, consumer and time.
+/// By minute, service, consumer, core and time.
 fn assert_in_order(rows: &RecordBatch) {
     let text = |name: &str, row: usize| {
         let column = rows[name].as_string_view();
         column.is_valid(row).then(|| column.value(row).to_owned())
     };
     let times = rows["time"].as_primitive::<TimestampMicrosecondType>();
+    let cores = rows["core"].as_primitive::<UInt16Type>();
     let key = |row: usize| {
         let time = times.value(row);
-        (time / (i64::from(BUCKET_S) * 1_000_000), text("service", row), text("consumer", row), time)
+        let minute = time / (i64::from(BUCKET_S) * 1_000_000);
+        (minute, text("service", row), text("consumer", row), cores.value(row), time)
     };
     assert!((0..rows.num_rows()).map(key).is_sorted(), "rows are not in order");
 }
