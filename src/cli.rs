@@ -48,6 +48,9 @@ pub enum Command {
     /// Ask a running Tollhouse in SQL.
     #[command(after_help = QUERY_EXAMPLES)]
     Query(QueryArgs),
+    /// Look at what is on disk: is it whole, what is it made of, and set damage aside.
+    #[command(subcommand, after_help = STORAGE_HELP)]
+    Storage(StorageCommand),
     /// Start a gateway with sample services and traffic, and show it live.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
@@ -79,6 +82,54 @@ const UPGRADE_HELP: &str =
     "The program is started from where the running one was, with the same arguments and --take-over.
 
 Exit codes: 0 the new process serves, 1 it does not (the old one serves on), 3 no gateway runs.";
+
+const STORAGE_HELP: &str = "Examples:
+  tollhouse storage check --data data                every file against its checksum
+  tollhouse storage check --data data --deep         and no event twice
+  tollhouse storage inspect --data data              the table by hour and by level
+  tollhouse storage inspect --data data date=2026-01-31/hour=07
+
+Exit codes: 0 fine, 1 problems found, 2 wrong usage.";
+
+/// What to do with what is on disk.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StorageCommand {
+    /// Compare every file with what the manifest says of it; changes nothing, and may run beside a collector.
+    Check {
+        /// Where, and how to say it.
+        #[command(flatten)]
+        storage: StorageArgs,
+        /// Look also whether an event is there twice.
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Move damaged files into `quarantine/` and out of the table, and say which rows are missing then. Deletes no row;
+    /// refuses while a collector is at work.
+    Repair {
+        /// Where, and how to say it.
+        #[command(flatten)]
+        storage: StorageArgs,
+    },
+    /// Show what the table, an hour or a file is made of.
+    Inspect {
+        /// Where, and how to say it.
+        #[command(flatten)]
+        storage: StorageArgs,
+        /// A Parquet file, or an hour as in `date=2026-01-31/hour=07`; without it the whole table.
+        what: Option<String>,
+    },
+}
+
+/// Which data folder, and how to say what was found.
+#[derive(Clone, Debug, Args)]
+pub struct StorageArgs {
+    /// The folder.
+    #[command(flatten)]
+    pub part: PartArgs,
+    /// Print the result as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Where the configuration of the gateway comes from.
 #[derive(Clone, Debug, Args)]

@@ -27,6 +27,8 @@ mod run;
 
 mod query;
 
+mod storage;
+
 mod demo;
 
 use std::process::ExitCode;
@@ -58,6 +60,7 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Check(args) => check::check(&args),
         Command::Convert(args) => convert::convert(&args),
         Command::Query(args) => query::query(&args),
+        Command::Storage(command) => storage::storage(&command),
         Command::Demo(args) => Ok(demo::run(args).map(|()| ExitCode::SUCCESS)?),
         Command::Config(ConfigCommand::Reference) => {
             anstream::print!("{}", reference::markdown(&Config::schema()));

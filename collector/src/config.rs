@@ -30,6 +30,8 @@ pub struct CollectorConfig {
     pub seal: SealConfig,
     /// How Parquet files are written.
     pub parquet: ParquetConfig,
+    /// When Parquet files are merged into larger ones.
+    pub compaction: CompactionConfig,
     /// When rows are deleted.
     pub retention: RetentionConfig,
     /// Prometheus metrics.
@@ -65,6 +67,28 @@ pub struct ParquetConfig {
     pub bloom_ids: bool,
 }
 
+/// When Parquet files are merged into larger ones, sorted for queries: on a thread of the lowest priority.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompactionConfig {
+    /// Whether it is done at all.
+    pub enabled: bool,
+    /// How long after its end an hour is merged, in seconds.
+    pub delay_s: u32,
+    /// Files of one hour, and merged as often, that are merged before the hour is over.
+    pub files_min: u32,
+    /// Most files of one merge.
+    pub files_max: u32,
+    /// Bytes from which on a merged file takes no more rows.
+    pub bytes_max: u64,
+    /// Most bytes of rows in memory; buffers of the files that are open come on top, some megabytes for each.
+    pub memory_bytes_max: u64,
+    /// Most bytes per second that are read and written.
+    pub io_bytes_per_s_max: u64,
+    /// Level of zstd of merged files, 1 (fast) to 22 (small).
+    pub zstd_level: u8,
+}
+
 /// When rows are deleted. Without a bound they stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -75,6 +99,21 @@ pub struct RetentionConfig {
     pub bytes_max: Option<u64>,
     /// How long an expired file stays for queries that have begun, in seconds.
     pub grace_s: u32,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            delay_s: 600,
+            files_min: 64,
+            files_max: 256,
+            bytes_max: 1 << 30,
+            memory_bytes_max: 128 << 20,
+            io_bytes_per_s_max: 64 << 20,
+            zstd_level: 6,
+        }
+    }
 }
 
 impl Default for RetentionConfig {
@@ -94,6 +133,7 @@ impl Default for CollectorConfig {
             drain_timeout_ms: 20_000,
             seal: SealConfig::default(),
             parquet: ParquetConfig::default(),
+            compaction: CompactionConfig::default(),
             retention: RetentionConfig::default(),
             metrics: MetricsConfig::default(),
             otlp: OtlpConfig::default(),
@@ -153,6 +193,13 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
     range("seal.grace_ms", config.seal.grace_ms.into(), 0, 3_600_000);
     range("parquet.zstd_level", config.parquet.zstd_level.into(), 1, 22);
     range("parquet.row_group_rows", config.parquet.row_group_rows.into(), 1_000, 16_000_000);
+    range("compaction.delay_s", config.compaction.delay_s.into(), 0, 604_800);
+    range("compaction.files_min", config.compaction.files_min.into(), 2, 100_000);
+    range("compaction.files_max", config.compaction.files_max.into(), 2, 1_000);
+    range("compaction.bytes_max", config.compaction.bytes_max, 1 << 20, 16 << 30);
+    range("compaction.memory_bytes_max", config.compaction.memory_bytes_max, 8 << 20, 16 << 30);
+    range("compaction.io_bytes_per_s_max", config.compaction.io_bytes_per_s_max, 1 << 20, 1 << 40);
+    range("compaction.zstd_level", config.compaction.zstd_level.into(), 1, 22);
     range("retention.grace_s", config.retention.grace_s.into(), 0, 86_400);
     if let Some(age_h) = config.retention.age_h {
         range("retention.age_h", age_h.into(), 1, 1_000_000);

@@ -1,8 +1,8 @@
 //! The collector: from the spool to rows, metrics and spans.
 //!
-//! Two low-priority threads do the work. Intake tails the spool of every core, shows each event to the adapters
+//! Low-priority threads do the work. Intake tails the spool of every core, shows each event to the adapters
 //! (Prometheus, OpenTelemetry) and stores it in the newest hot file; sealing turns closed hot files into Parquet and
-//! applies retention. An event is released from the spool once its row is on disk, and its place in the lane is
+//! applies retention; compaction merges Parquet files of hours that are over. An event is released from the spool once its row is on disk, and its place in the lane is
 //! written with it, so that a crash at any point neither loses a row nor makes it twice.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -28,7 +28,13 @@ mod parquet;
 
 mod retention;
 
+mod table;
+
+mod compact;
+
 pub mod ledger;
+
+pub mod storage;
 
 use std::fs::File;
 use std::io;
@@ -48,7 +54,9 @@ use tokio::sync::oneshot;
 use lock::Lock;
 
 pub use columns::ColumnsError;
-pub use config::{CollectorConfig, ParquetConfig, Plan, RetentionConfig, SealConfig, validate};
+pub use config::{
+    CollectorConfig, CompactionConfig, ParquetConfig, Plan, RetentionConfig, SealConfig, validate,
+};
 pub use parquet::ParquetFileError;
 pub use recover::RecoverError;
 pub use seal::SealError;
@@ -92,6 +100,8 @@ pub struct Report {
     pub rows: u64,
     /// Hot files that were sealed.
     pub sealed: u64,
+    /// Merges of Parquet files.
+    pub merges: u64,
     /// Hot files that wait for the next start.
     pub hot_left: usize,
     /// Whether everything in the spool was stored; if not, it waits for the next start.
@@ -127,6 +137,7 @@ pub struct Handover {
 struct Threads {
     intake: JoinHandle<Result<intake::Done, ColumnsError>>,
     sealing: JoinHandle<u64>,
+    compaction: Option<JoinHandle<u64>>,
     queue: seal::Queue,
     flags: Arc<Flags>,
     drain: Duration,
@@ -143,6 +154,13 @@ struct Flags {
     leave: AtomicBool,
     /// End now.
     abandon: AtomicBool,
+}
+
+impl Flags {
+    /// Whether the end has begun, one way or another.
+    fn any(&self) -> bool {
+        [&self.stop, &self.leave, &self.abandon].iter().any(|flag| flag.load(Ordering::Acquire))
+    }
 }
 
 /// Puts the data folder in order and starts the threads.
@@ -183,7 +201,9 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
     let drain = Duration::from_millis(config.drain_timeout_ms.into());
     let flags = Arc::new(Flags::default());
 
-    let sealer = seal::Sealer::new(folder.clone(), plan.clone(), queue.clone(), found.manifest);
+    let table = table::Table::new(folder.clone(), found.manifest);
+    let sealer = seal::Sealer::new(folder.clone(), plan.clone(), queue.clone(), table.clone());
+    let compactor = config.compaction.enabled.then(|| compact::Compactor::new(folder.clone(), &plan, table));
     let mut lives: Vec<_> = adapters.life().map(|life| ("adapters", life)).into_iter().collect();
     let sealing = {
         let flags = Arc::clone(&flags);
@@ -205,7 +225,14 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
         })
     };
     let intake = intake.inspect_err(|_| queue.close())?;
-    let threads = Some(Threads { intake, sealing, queue, flags, drain, lives });
+    let compaction = compactor.map(|compactor| {
+        let flags = Arc::clone(&flags);
+        spawn("compaction", &mut lives, move || compactor.run(&flags))
+    });
+    // Without it the rest works: files stay small, and the next start tries again.
+    let compaction = compaction
+        .and_then(|thread| thread.inspect_err(|error| tracing::error!(%error, "no compaction")).ok());
+    let threads = Some(Threads { intake, sealing, compaction, queue, flags, drain, lives });
     Ok(Running { metrics_addr, ledger: shared, threads, listener: Some(kept), lock: Some(lock) })
 }
 
@@ -253,7 +280,7 @@ impl Running {
     async fn end(mut self, flag: impl Fn(&Flags) -> &AtomicBool) -> Report {
         let Some(threads) = self.threads.take() else { return Report::default() };
         flag(&threads.flags).store(true, Ordering::Release);
-        threads.intake.thread().unpark();
+        threads.wake();
         let deadline = tokio::time::Instant::now() + threads.drain;
         let flags = Arc::clone(&threads.flags);
         let queue = threads.queue.clone();
@@ -277,7 +304,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if let Some(threads) = self.threads.take() {
             threads.flags.abandon.store(true, Ordering::Release);
-            threads.intake.thread().unpark();
+            threads.wake();
             threads.queue.close();
             let report = threads.join();
             tracing::debug!(?report, "collector dropped");
@@ -286,6 +313,12 @@ impl Drop for Running {
 }
 
 impl Threads {
+    /// Has the flags looked at.
+    fn wake(&self) {
+        self.intake.thread().unpark();
+        self.compaction.iter().for_each(|compaction| compaction.thread().unpark());
+    }
+
     /// Waits for intake, then for the sealing of what it left.
     fn join(self) -> Report {
         let done = match self.intake.join() {
@@ -304,9 +337,16 @@ impl Threads {
             tracing::error!("the sealing thread panicked");
             0
         });
+        let merges = self.compaction.map_or(0, |compaction| {
+            compaction.join().unwrap_or_else(|_| {
+                tracing::error!("the compaction thread panicked");
+                0
+            })
+        });
         Report {
             rows: done.rows,
             sealed,
+            merges,
             hot_left: self.queue.len(),
             drained: done.drained,
             ledger: done.ledger,
@@ -372,6 +412,7 @@ mod lives {
         let threads = Threads {
             intake: intake.unwrap(),
             sealing: sealing.unwrap(),
+            compaction: None,
             queue: seal::Queue::default(),
             flags,
             drain: Duration::from_secs(1),

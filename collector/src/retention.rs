@@ -1,8 +1,9 @@
 //! Which Parquet files go, by age and by size in all.
 //!
 //! A file first leaves the manifest, so that no new query reads it; after a grace for queries that have begun it is
-//! unlinked. Both steps are functions from one manifest to the next; sealing stores the result.
+//! unlinked. Both steps change a manifest that is about to come into force; sealing commits it.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use event::layout::{DataFolder, Manifest, Removed};
@@ -11,41 +12,39 @@ use crate::config::RetentionConfig;
 
 const HOUR_US: i64 = 3_600_000_000;
 
-/// The manifest without the files that are too old or too much; none if all may stay.
-pub(crate) fn choose(config: &RetentionConfig, manifest: &Manifest, now_us: i64) -> Option<Manifest> {
+/// Takes the files that are too old or too much out of a manifest; none if all may stay.
+pub(crate) fn choose(config: &RetentionConfig, manifest: &mut Manifest, now_us: i64) -> Option<()> {
     let oldest_us = config.age_h.map(|age_h| now_us.saturating_sub(i64::from(age_h) * HOUR_US));
     let mut by_age: Vec<_> = manifest.files.iter().collect();
     // Newest first: the size is filled from there.
     by_age.sort_by_key(|file| std::cmp::Reverse(file.time_max_us));
     let mut bytes = 0_u64;
-    let mut going = Vec::new();
+    let mut going = BTreeSet::new();
     for file in by_age {
         bytes = bytes.saturating_add(file.bytes);
         let too_old = oldest_us.is_some_and(|oldest_us| file.time_max_us < oldest_us);
         let too_much = config.bytes_max.is_some_and(|bytes_max| bytes > bytes_max);
         if too_old || too_much {
-            going.push(file.path.clone());
+            going.insert(file.path.clone());
         }
     }
     if going.is_empty() {
         return None;
     }
-    let mut next = manifest.clone();
-    next.files.retain(|file| !going.contains(&file.path));
-    next.removed.extend(going.into_iter().map(|path| Removed { path, at_us: now_us }));
-    Some(next)
+    remove(manifest, &going, now_us);
+    Some(())
 }
 
-/// Unlinks removed files whose grace is over, and gives the manifest that has forgotten them; none if there is
-/// nothing to forget.
-pub(crate) fn unlink(
-    folder: &DataFolder,
-    manifest: &Manifest,
-    now_us: i64,
-    grace_us: i64,
-) -> Option<Manifest> {
-    let mut next = manifest.clone();
-    next.removed.retain(|removed| {
+/// Takes files out of the table; they are unlinked after their grace.
+pub(crate) fn remove(manifest: &mut Manifest, going: &BTreeSet<String>, now_us: i64) {
+    manifest.files.retain(|file| !going.contains(&file.path));
+    manifest.removed.extend(going.iter().map(|path| Removed { path: path.clone(), at_us: now_us }));
+}
+
+/// Unlinks removed files whose grace is over, and forgets them; none if there is nothing to forget.
+pub(crate) fn unlink(folder: &DataFolder, manifest: &mut Manifest, now_us: i64, grace_us: i64) -> Option<()> {
+    let before = manifest.removed.len();
+    manifest.removed.retain(|removed| {
         if now_us.saturating_sub(removed.at_us) < grace_us {
             return true;
         }
@@ -65,5 +64,5 @@ pub(crate) fn unlink(
         }
         false
     });
-    (next.removed.len() < manifest.removed.len()).then_some(next)
+    (manifest.removed.len() < before).then_some(())
 }

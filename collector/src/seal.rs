@@ -3,8 +3,8 @@
 //! For each closed hot file, in the order of their numbers: read what its commit log covers, order it by time, write
 //! one Parquet file per hour of the rows, name them all in the manifest in one atomic step, and unlink the hot file
 //! once queries that began before have had their grace. A crash between any two steps leaves either the hot file or
-//! the manifest entry in force, never both and never neither; `recover` removes the rest at the next start. This
-//! thread is the only writer of the manifest, so retention runs here too.
+//! the manifest entry in force, never both and never neither; `recover` removes the rest at the next start. Retention
+//! runs here too.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use event::hot::{HotError, HotReader, Watermarks, unpack_column};
-use event::layout::{DataFolder, FileEntry, LayoutError, Manifest};
+use event::layout::{DataFolder, FileEntry, LayoutError};
 
 use crate::config::Plan;
 use crate::parquet::{self, HOUR_US, ParquetFileError};
+use crate::table::Table;
 use crate::{Flags, merge, retention};
 
 /// How often retention looks, and how soon after its grace a file is unlinked.
@@ -102,7 +103,7 @@ pub(crate) struct Sealer {
     folder: DataFolder,
     plan: Plan,
     queue: Queue,
-    manifest: Manifest,
+    table: Table,
     /// Sealed hot files that running queries may still open, with the moment of their sealing.
     lingering: Vec<(u64, Instant)>,
     failing: bool,
@@ -110,8 +111,8 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    pub(crate) fn new(folder: DataFolder, plan: Plan, queue: Queue, manifest: Manifest) -> Self {
-        Self { folder, plan, queue, manifest, lingering: Vec::new(), failing: false, sealed: 0 }
+    pub(crate) fn new(folder: DataFolder, plan: Plan, queue: Queue, table: Table) -> Self {
+        Self { folder, plan, queue, table, lingering: Vec::new(), failing: false, sealed: 0 }
     }
 
     /// Seals until the queue is closed and empty, or the flags say that time is up or that another collector does the
@@ -161,21 +162,14 @@ impl Sealer {
             }
             Err(error) => return Err(error.into()),
         };
-        let mut manifest = self.manifest.clone();
-        manifest.sealed_through = manifest.sealed_through.max(number);
-        manifest.files.extend(files);
-        merge(&mut manifest.watermarks, &marks);
-        self.adopt(manifest)?;
+        self.table.commit(|next| {
+            next.sealed_through = next.sealed_through.max(number);
+            next.files.extend(files);
+            merge(&mut next.watermarks, &marks);
+            Some(())
+        })?;
         self.lingering.push((number, Instant::now()));
         self.sealed += 1;
-        Ok(())
-    }
-
-    /// Stores a manifest and goes by it from then on.
-    fn adopt(&mut self, mut manifest: Manifest) -> Result<(), SealError> {
-        manifest.version = self.manifest.version + 1;
-        manifest.store(&self.folder)?;
-        self.manifest = manifest;
         Ok(())
     }
 
@@ -201,6 +195,7 @@ impl Sealer {
                 time_min_us: hour * HOUR_US + low.us(),
                 time_max_us: hour * HOUR_US + high.us(),
                 hot: number,
+                level: 0,
             });
         }
         Ok(files)
@@ -227,13 +222,13 @@ impl Sealer {
         self.unlink_lingering(grace);
         let now_us = crate::now_us();
         let grace_us = i64::from(self.plan.config.retention.grace_s) * 1_000_000;
-        let chosen = retention::choose(&self.plan.config.retention, &self.manifest, now_us);
-        let changed = chosen.map_or(Ok(()), |manifest| self.adopt(manifest)).and_then(|()| {
-            let forgotten = retention::unlink(&self.folder, &self.manifest, now_us, grace_us);
-            forgotten.map_or(Ok(()), |manifest| self.adopt(manifest))
-        });
+        let config = &self.plan.config.retention;
+        let changed = self
+            .table
+            .commit(|next| retention::choose(config, next, now_us))
+            .and_then(|_| self.table.commit(|next| retention::unlink(&self.folder, next, now_us, grace_us)));
         if let Err(error) = changed {
-            self.failed(&error);
+            self.failed(&error.into());
         }
     }
 
@@ -272,12 +267,12 @@ pub(crate) fn unlink_hot(folder: &DataFolder, number: u64) -> bool {
 }
 
 /// A path as the manifest names it: under the data folder.
-fn under(folder: &DataFolder, path: &Path) -> String {
+pub(crate) fn under(folder: &DataFolder, path: &Path) -> String {
     path.strip_prefix(folder.root()).unwrap_or(path).to_string_lossy().into_owned()
 }
 
 /// `date=YYYY-MM-DD/hour=HH` of an hour since 1970 (UTC, proleptic Gregorian calendar).
-fn hour_folder(hours: i64) -> String {
+pub(crate) fn hour_folder(hours: i64) -> String {
     let (days, hour) = (hours.div_euclid(24), hours.rem_euclid(24));
     // Days since 0000-03-01, in eras of 400 years: a year that begins in March ends with its leap day.
     let shifted = days + 719_468;

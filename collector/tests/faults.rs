@@ -77,6 +77,34 @@ fn a_disk_that_fills_up_in_the_middle_of_a_parquet_file() {
 }
 
 #[test]
+fn a_disk_that_fills_up_in_the_middle_of_a_merge() {
+    let (_root, folder, disk) = new_folder();
+    let (spool, mut writers) = open_spool(&folder, 1);
+    let mut config = config();
+    config.compaction.enabled = false;
+    config.batch_rows_max = 500;
+    config.seal.rows_max = 1_000;
+    write(&mut writers, &mut Draft::new(), 0, 5_000);
+    drop(writers);
+    spool.close();
+    shutdown(start(&config, &folder));
+    let sealed = Manifest::load(&folder).unwrap().files;
+    assert!(sealed.len() >= 5, "{sealed:?}");
+    // Hours of the past are closed. There is room for less than the output.
+    config.compaction.enabled = true;
+    disk.leave("requests", 20_000);
+    let running = start(&config, &folder);
+    wait("a refused write", || disk.refusals() >= 1);
+    wait("the end of what was begun", || files_ending(&folder.requests(), "tmp") == 0);
+    assert_eq!(Manifest::load(&folder).unwrap().files, sealed, "the table is what it was");
+    disk.free();
+    wait("a merge", || Manifest::load(&folder).unwrap().files.iter().any(|file| file.level > 0));
+    shutdown(running);
+    assert!(Manifest::load(&folder).unwrap().files.len() < sealed.len());
+    assert_eq!(identities(&table(&folder)).len(), 5_000);
+}
+
+#[test]
 fn a_sync_that_fails_is_not_repeated_on_its_file() {
     let (_root, folder, disk) = new_folder();
     let (spool, mut writers) = open_spool(&folder, 1);

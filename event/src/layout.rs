@@ -60,6 +60,18 @@ impl DataFolder {
         Ok(folder)
     }
 
+    /// A data folder that is there, of which nothing is made: for who only looks.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn existing(root: &Path) -> Result<Self, LayoutError> {
+        let root = std::path::absolute(root).map_err(LayoutError::io("find", root))?;
+        let folder = Self { root };
+        let state = folder.state();
+        fs::read_dir(&state).map_err(LayoutError::io("list", &state))?;
+        Ok(folder)
+    }
+
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -75,6 +87,10 @@ impl DataFolder {
     /// Sealed Parquet files, in `date=YYYY-MM-DD/hour=HH/`.
     pub fn requests(&self) -> PathBuf {
         self.root.join("requests")
+    }
+    /// Damaged files that were set aside; made when the first one is.
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
     }
     /// Manifest, ledger and the state of upstreams.
     pub fn state(&self) -> PathBuf {
@@ -121,8 +137,25 @@ pub struct FileEntry {
     pub time_min_us: i64,
     /// Latest `time` in it, microseconds since 1970 (UTC).
     pub time_max_us: i64,
-    /// Number of the hot file that it was sealed from.
+    /// Number of the hot file that it was sealed from; of several, the highest.
     pub hot: u64,
+    /// How often its rows were merged with others into larger files: 0 as it was sealed. Files of before that was
+    /// counted were never merged.
+    #[serde(default)]
+    pub level: u8,
+}
+
+/// A damaged file that a person had set aside: its rows are missing in the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// What it was in the table.
+    pub file: FileEntry,
+    /// What was wrong with it.
+    pub reason: String,
+    /// Where it is now, under the data folder; empty if there was nothing to keep.
+    pub kept: String,
+    /// When that was, microseconds since 1970 (UTC).
+    pub at_us: i64,
 }
 
 /// A file that left the table and stays a while for queries that began before.
@@ -148,6 +181,9 @@ pub struct Manifest {
     pub removed: Vec<Removed>,
     /// How far each lane is in `files`, by `node/core`.
     pub watermarks: BTreeMap<String, Position>,
+    /// Files that were damaged and are no part of the table any more.
+    #[serde(default)]
+    pub set_aside: Vec<SetAside>,
 }
 
 impl Manifest {
@@ -285,6 +321,14 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Layout
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manifest_of_the_version_before_is_read() {
+        let old = r#"{"version":3,"sealed_through":2,"files":[{"path":"requests/a.parquet","rows":1,"bytes":2,
+            "checksum":"0","time_min_us":3,"time_max_us":4,"hot":2}],"removed":[],"watermarks":{}}"#;
+        let manifest: Manifest = serde_json::from_str(old).unwrap();
+        assert_eq!((manifest.version, manifest.files[0].level, manifest.set_aside.len()), (3, 0, 0));
+    }
 
     #[test]
     fn a_manifest_comes_back_as_it_was_and_damage_shows() {

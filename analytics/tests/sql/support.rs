@@ -91,6 +91,7 @@ pub fn seal(folder: &DataFolder, manifest: &mut Manifest, number: u64, batch: &R
         time_min_us: arrow::compute::min(&times).unwrap(),
         time_max_us: arrow::compute::max(&times).unwrap(),
         hot: number,
+        level: 0,
         path,
     });
     manifest.sealed_through = number;

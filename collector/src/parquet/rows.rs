@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub(crate) const HOUR_US: i64 = 3_600_000_000;
 /// Most batches of a file, and most rows of a batch: a place has two bytes for each.
 const BATCHES_MAX: usize = 1 << 16;
+/// Most rows of a batch whose places have a [`Row`].
+pub(crate) const ROWS_MAX: usize = BATCHES_MAX;
 
 /// Where a row stands in the batches, and when in its hour it was: `[microsecond u32][batch u16][row u16]`, the row in the
 /// low bits. In order of these numbers rows are in order of their times, and those of one time in that of their arrival.
@@ -22,6 +24,12 @@ const BATCHES_MAX: usize = 1 << 16;
 pub(crate) struct Row(u64);
 
 impl Row {
+    /// The row of a place, and its microseconds since its hour began.
+    #[inline]
+    pub(crate) fn new(us: u32, batch: u16, at: u16) -> Self {
+        Self(u64::from(us) << 32 | u64::from(batch) << 16 | u64::from(at))
+    }
+
     /// Microseconds since its hour began.
     pub(crate) fn us(self) -> i64 {
         (self.0 >> 32).cast_signed()
@@ -29,13 +37,13 @@ impl Row {
 
     /// The index of its batch.
     #[inline]
-    pub(super) fn batch(self) -> usize {
+    pub(crate) fn batch(self) -> usize {
         usize::from((self.0 >> 16) as u16)
     }
 
     /// Its index in the batch.
     #[inline]
-    pub(super) fn at(self) -> usize {
+    pub(crate) fn at(self) -> usize {
         usize::from(self.0 as u16)
     }
 }
@@ -259,7 +267,7 @@ fn offsets(list: &ArrayRef) -> Option<&[i32]> {
 }
 
 /// A column of each batch, if it has it.
-pub(super) fn columns(batches: &[RecordBatch], name: &str) -> Columns {
+pub(crate) fn columns(batches: &[RecordBatch], name: &str) -> Columns {
     let column = |batch: &RecordBatch| {
         let schema = batch.schema_ref();
         let (index, field) = schema.fields().find(name)?;

@@ -15,13 +15,13 @@ use std::ops::Range;
 
 /// The column of one batch.
 #[derive(Clone)]
-pub(super) struct Column {
+pub(crate) struct Column {
     pub(super) field: FieldRef,
     pub(super) array: ArrayRef,
 }
 
 /// The column of each batch, if it has it.
-pub(super) type Columns = Vec<Option<Column>>;
+pub(crate) type Columns = Vec<Option<Column>>;
 
 impl Column {
     /// Whether it is a column of lists that each have one item.

@@ -19,7 +19,8 @@ const LOOKED_UP: [&str; 2] = ["request_id", "trace_id"];
 /// Numbers that rise, or nearly so.
 const RISING: [&str; 2] = ["time", "sequence"];
 
-/// Writes some rows as one row group.
+/// Writes some rows as one row group; `stop` is asked after each column whether to give up.
+#[expect(clippy::too_many_arguments, reason = "what a file is written with, and what of it this is")]
 pub(super) fn row_group<W: Write + Send>(
     mut group: SerializedRowGroupWriter<'_, W>,
     encoder: &mut Encoder,
@@ -28,6 +29,7 @@ pub(super) fn row_group<W: Write + Send>(
     batches: &[RecordBatch],
     rows: &[Row],
     bloom_ids: bool,
+    stop: &dyn Fn() -> bool,
 ) -> Result<(), ParquetError> {
     let flat = Places::flat(rows, PAGE_ROWS);
     let mut leaves = descr.columns().iter();
@@ -36,6 +38,9 @@ pub(super) fn row_group<W: Write + Send>(
         let (bytes, close) = column(encoder, leaf, field, rows.len(), places, columns, bloom_ids)?;
         group.append_column(&bytes, close)?;
         encoder.recycle(bytes);
+        if stop() {
+            return Err(ParquetError::General("stopped".to_owned()));
+        }
         Ok::<(), ParquetError>(())
     };
     for field in schema.fields() {

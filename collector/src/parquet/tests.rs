@@ -11,6 +11,8 @@ use arrow::array::{Array, AsArray, UInt32Array};
 use arrow::compute::{cast, concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema};
 use event::{Attempt, AttemptError, Draft, RequestEvent, Text};
+use std::fs::File;
+use std::sync::Arc;
 
 /// Spread without a generator's state.
 fn mix(number: u64) -> u64 {

@@ -13,7 +13,7 @@ use super::source::{Column, Columns};
 use event::hot::packed::one_value;
 
 /// Texts, each once, in the order of their bytes: codes compare as texts do.
-pub(super) struct Texts {
+pub(crate) struct Texts {
     batches: Vec<Option<Batch>>,
     /// Where each text of the dictionary stands in the batches' dictionaries.
     sources: Vec<(u32, u32)>,
@@ -32,7 +32,7 @@ impl Texts {
     ///
     /// # Errors
     /// When a column cannot be seen as a dictionary of text.
-    pub(super) fn unite(columns: &Columns) -> Result<Self, ArrowError> {
+    pub(crate) fn unite(columns: &Columns) -> Result<Self, ArrowError> {
         let plain = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
         let batch = |Column { field, array: column }: &Column| {
             if let Some(value) = one_value(field) {
@@ -102,7 +102,7 @@ impl Texts {
     }
 
     /// The codes where they stand, batch by batch.
-    pub(super) fn codes(&self) -> Codes<'_> {
+    pub(crate) fn codes(&self) -> Codes<'_> {
         let batches: Vec<_> = self.batches.iter().map(|batch| batch.as_ref().map(Batch::keys)).collect();
         let whole = |batch: &Option<Keys<'_>>| batch.as_ref().is_some_and(|keys| keys.nulls.is_none());
         let same = self.sources.len() == 1 && batches.iter().all(whole);
@@ -111,7 +111,7 @@ impl Texts {
 }
 
 /// The codes of a column.
-pub(super) struct Codes<'a> {
+pub(crate) struct Codes<'a> {
     batches: Vec<Option<Keys<'a>>>,
     /// Whether every value is the same text, as in many columns of most files.
     same: bool,
@@ -137,6 +137,17 @@ impl Codes<'_> {
     /// Whether every value is the same text.
     pub(super) fn is_one(&self) -> bool {
         self.same
+    }
+
+    /// The code of a place, from 1 in the order of the texts; 0 where there is no text.
+    #[inline]
+    pub(crate) fn rank(&self, batch: usize, at: usize) -> u32 {
+        match &self.batches[batch] {
+            Some(keys) if keys.nulls.is_none_or(|nulls| nulls.is_valid(at)) => {
+                keys.codes[keys.local.at(at)] + 1
+            }
+            _ => 0,
+        }
     }
 
     /// The codes of some places, without those that have no text, and which have one; none if all have. `codes` and
