@@ -20,6 +20,8 @@ pub mod spool;
 
 pub mod layout;
 
+pub mod sketch;
+
 pub mod configuration;
 
 pub mod upstreams;

@@ -17,8 +17,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, TypeSignature, Volatility,
 };
 use datafusion::physical_expr::expressions::Literal;
-
-use super::sketch::{NO_BUCKET, Sketch, bucket};
+use event::sketch::{NO_BUCKET, Sketch, bucket};
 
 /// `latency_percentile(x, p)` or `latency_sketch(x)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -235,12 +234,10 @@ impl GroupsAccumulator for Sketches {
     ) -> Result<Vec<ArrayRef>> {
         let mut buckets = Vec::new();
         buckets_of(&values[0], opt_filter, &mut buckets)?;
-        let mut builder = BinaryBuilder::with_capacity(buckets.len(), buckets.len() * 3);
+        let mut builder = BinaryBuilder::with_capacity(buckets.len(), buckets.len() * 4);
         for bucket in buckets {
-            // A sketch of one value, as `Sketch::write` writes it.
-            let [low, high] = bucket.to_le_bytes();
-            let (none, one) = ([0, 0], [low, high, 1]);
-            builder.append_value(if bucket == NO_BUCKET { &none[..] } else { &one });
+            let (bytes, length) = Sketch::bytes_of_one(bucket);
+            builder.append_value(&bytes[..length]);
         }
         Ok(vec![Arc::new(builder.finish())])
     }

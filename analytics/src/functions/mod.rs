@@ -6,8 +6,6 @@
 
 mod aggregate;
 
-pub mod sketch;
-
 mod scalar;
 
 mod share;
