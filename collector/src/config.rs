@@ -30,6 +30,8 @@ pub struct CollectorConfig {
     pub seal: SealConfig,
     /// How Parquet files are written.
     pub parquet: ParquetConfig,
+    /// What is kept of requests by the minute and by the hour.
+    pub rollup: RollupConfig,
     /// When rows are deleted.
     pub retention: RetentionConfig,
     /// Prometheus metrics.
@@ -65,6 +67,15 @@ pub struct ParquetConfig {
     pub bloom_ids: bool,
 }
 
+/// What is kept of requests by the minute and by the hour, in the tables `traffic_1m` and `traffic_1h`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollupConfig {
+    /// Most groups (workspace, service, route, consumer, source service and class of status) of one minute or hour. What
+    /// comes beyond is counted in groups whose names are `__overflow__`.
+    pub groups_max: u32,
+}
+
 /// When rows are deleted. Without a bound they stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -73,13 +84,25 @@ pub struct RetentionConfig {
     pub age_h: Option<u32>,
     /// Most bytes of Parquet files; beyond it the oldest files are deleted.
     pub bytes_max: Option<u64>,
+    /// Roll-ups by the minute that are older than this are deleted, in hours; not before their rows. A file of an hour
+    /// goes when its last minute is that old.
+    pub rollup_minute_age_h: Option<u32>,
+    /// Roll-ups by the hour that are older than this are deleted, in hours; not before their rows. A file of a day goes
+    /// when its last hour is that old.
+    pub rollup_hour_age_h: Option<u32>,
     /// How long an expired file stays for queries that have begun, in seconds.
     pub grace_s: u32,
 }
 
 impl Default for RetentionConfig {
     fn default() -> Self {
-        Self { age_h: None, bytes_max: None, grace_s: 300 }
+        Self {
+            age_h: None,
+            bytes_max: None,
+            rollup_minute_age_h: None,
+            rollup_hour_age_h: None,
+            grace_s: 300,
+        }
     }
 }
 
@@ -94,6 +117,7 @@ impl Default for CollectorConfig {
             drain_timeout_ms: 20_000,
             seal: SealConfig::default(),
             parquet: ParquetConfig::default(),
+            rollup: RollupConfig::default(),
             retention: RetentionConfig::default(),
             metrics: MetricsConfig::default(),
             otlp: OtlpConfig::default(),
@@ -110,6 +134,12 @@ impl Default for SealConfig {
 impl Default for ParquetConfig {
     fn default() -> Self {
         Self { zstd_level: 3, row_group_rows: 1_000_000, bloom_ids: true }
+    }
+}
+
+impl Default for RollupConfig {
+    fn default() -> Self {
+        Self { groups_max: 10_000 }
     }
 }
 
@@ -153,12 +183,21 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
     range("seal.grace_ms", config.seal.grace_ms.into(), 0, 3_600_000);
     range("parquet.zstd_level", config.parquet.zstd_level.into(), 1, 22);
     range("parquet.row_group_rows", config.parquet.row_group_rows.into(), 1_000, 16_000_000);
+    range("rollup.groups_max", config.rollup.groups_max.into(), 1, 1_000_000);
     range("retention.grace_s", config.retention.grace_s.into(), 0, 86_400);
     if let Some(age_h) = config.retention.age_h {
         range("retention.age_h", age_h.into(), 1, 1_000_000);
     }
     if let Some(bytes_max) = config.retention.bytes_max {
         range("retention.bytes_max", bytes_max, 1 << 20, u64::MAX);
+    }
+    let (raw, minute, hour) =
+        (config.retention.age_h, config.retention.rollup_minute_age_h, config.retention.rollup_hour_age_h);
+    for (field, age_h) in [("rollup_minute_age_h", minute), ("rollup_hour_age_h", hour)] {
+        // What a roll-up counts is there at least as long as the rows.
+        if let Some(age_h) = age_h {
+            range(&format!("retention.{field}"), age_h.into(), raw.unwrap_or(1).max(1).into(), 1_000_000);
+        }
     }
     problems.extend(config.metrics.validate("collector.metrics"));
     problems.extend(config.otlp.validate("collector.otlp"));
@@ -180,6 +219,19 @@ mod tests {
             paths,
             ["collector.flush_interval_ms", "collector.parquet.zstd_level", "collector.retention.age_h"]
         );
+    }
+
+    #[test]
+    fn roll_ups_do_not_go_before_their_rows() {
+        let mut config = CollectorConfig::default();
+        config.retention.age_h = Some(48);
+        config.retention.rollup_minute_age_h = Some(47);
+        config.retention.rollup_hour_age_h = Some(48);
+        let problems = validate(&config).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].path, "collector.retention.rollup_minute_age_h");
+        config.retention.age_h = None;
+        assert!(validate(&config).is_ok());
     }
 
     #[test]

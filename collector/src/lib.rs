@@ -26,6 +26,8 @@ mod seal;
 
 mod parquet;
 
+mod rollup;
+
 mod retention;
 
 pub mod ledger;
@@ -48,9 +50,10 @@ use tokio::sync::oneshot;
 use lock::Lock;
 
 pub use columns::ColumnsError;
-pub use config::{CollectorConfig, ParquetConfig, Plan, RetentionConfig, SealConfig, validate};
+pub use config::{CollectorConfig, ParquetConfig, Plan, RetentionConfig, RollupConfig, SealConfig, validate};
 pub use parquet::ParquetFileError;
 pub use recover::RecoverError;
+pub use rollup::{RebuildError, Rebuilt, RollupError, rebuild};
 pub use seal::SealError;
 pub use store::StoreError;
 

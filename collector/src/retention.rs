@@ -1,11 +1,12 @@
-//! Which Parquet files go, by age and by size in all.
+//! Which Parquet files go, by age and by size in all; which roll-ups go, by age.
 //!
 //! A file first leaves the manifest, so that no new query reads it; after a grace for queries that have begun it is
 //! unlinked. Both steps are functions from one manifest to the next; sealing stores the result.
 
 use std::io;
 
-use event::layout::{DataFolder, Manifest, Removed};
+use event::layout::{DataFolder, Manifest, Removed, RollupEntry};
+use event::rollup::Resolution;
 
 use crate::config::RetentionConfig;
 
@@ -13,7 +14,8 @@ const HOUR_US: i64 = 3_600_000_000;
 
 /// The manifest without the files that are too old or too much; none if all may stay.
 pub(crate) fn choose(config: &RetentionConfig, manifest: &Manifest, now_us: i64) -> Option<Manifest> {
-    let oldest_us = config.age_h.map(|age_h| now_us.saturating_sub(i64::from(age_h) * HOUR_US));
+    let age = |age_h: Option<u32>| age_h.map(|age_h| now_us.saturating_sub(i64::from(age_h) * HOUR_US));
+    let oldest_us = age(config.age_h);
     let mut by_age: Vec<_> = manifest.files.iter().collect();
     // Newest first: the size is filled from there.
     by_age.sort_by_key(|file| std::cmp::Reverse(file.time_max_us));
@@ -27,11 +29,22 @@ pub(crate) fn choose(config: &RetentionConfig, manifest: &Manifest, now_us: i64)
             going.push(file.path.clone());
         }
     }
+    let (oldest_minute_us, oldest_hour_us) = (age(config.rollup_minute_age_h), age(config.rollup_hour_age_h));
+    let is_old = |entry: &&RollupEntry| {
+        let oldest_us = match entry.resolution {
+            Resolution::Minute => oldest_minute_us,
+            Resolution::Hour => oldest_hour_us,
+        };
+        let end_us = entry.file.time_max_us.saturating_add(entry.resolution.bucket_us());
+        oldest_us.is_some_and(|oldest_us| end_us <= oldest_us)
+    };
+    going.extend(manifest.rollups.iter().filter(is_old).map(|entry| entry.file.path.clone()));
     if going.is_empty() {
         return None;
     }
     let mut next = manifest.clone();
     next.files.retain(|file| !going.contains(&file.path));
+    next.rollups.retain(|entry| !going.contains(&entry.file.path));
     next.removed.extend(going.into_iter().map(|path| Removed { path, at_us: now_us }));
     Some(next)
 }

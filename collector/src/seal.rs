@@ -1,7 +1,7 @@
 //! Hot files into Parquet, on a low-priority thread of its own.
 //!
 //! For each closed hot file, in the order of their numbers: read what its commit log covers, order it by time, write
-//! one Parquet file per hour of the rows, name them all in the manifest in one atomic step, and unlink the hot file
+//! one Parquet file per hour of the rows, and their roll-ups, name them all in the manifest in one atomic step, and unlink the hot file
 //! once queries that began before have had their grace. A crash between any two steps leaves either the hot file or
 //! the manifest entry in force, never both and never neither; `recover` removes the rest at the next start. This
 //! thread is the only writer of the manifest, so retention runs here too.
@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use event::hot::{HotError, HotReader, Watermarks, unpack_column};
-use event::layout::{DataFolder, FileEntry, LayoutError, Manifest};
+use event::layout::{DataFolder, FileEntry, LayoutError, Manifest, RollupEntry};
 
 use crate::config::Plan;
 use crate::parquet::{self, HOUR_US, ParquetFileError};
+use crate::rollup::{self, RollupError};
 use crate::{Flags, merge, retention};
 
 /// How often retention looks, and how soon after its grace a file is unlinked.
@@ -41,6 +42,9 @@ pub enum SealError {
     /// The Parquet file cannot be written.
     #[error(transparent)]
     Parquet(#[from] ParquetFileError),
+    /// Its roll-ups cannot be written.
+    #[error(transparent)]
+    Rollup(#[from] RollupError),
     /// The manifest cannot be stored.
     #[error(transparent)]
     Manifest(#[from] LayoutError),
@@ -105,13 +109,15 @@ pub(crate) struct Sealer {
     manifest: Manifest,
     /// Sealed hot files that running queries may still open, with the moment of their sealing.
     lingering: Vec<(u64, Instant)>,
+    rollups: rollup::Merger,
     failing: bool,
     sealed: u64,
 }
 
 impl Sealer {
     pub(crate) fn new(folder: DataFolder, plan: Plan, queue: Queue, manifest: Manifest) -> Self {
-        Self { folder, plan, queue, manifest, lingering: Vec::new(), failing: false, sealed: 0 }
+        let (lingering, rollups) = (Vec::new(), rollup::Merger::default());
+        Self { folder, plan, queue, manifest, lingering, rollups, failing: false, sealed: 0 }
     }
 
     /// Seals until the queue is closed and empty, or the flags say that time is up or that another collector does the
@@ -150,20 +156,24 @@ impl Sealer {
 
     /// One hot file.
     pub(crate) fn seal(&mut self, number: u64) -> Result<(), SealError> {
-        let (files, marks) = match HotReader::open(&self.folder, number) {
-            Ok(Some(reader)) => (self.write_files(number, &reader.batches)?, reader.watermarks),
+        let (files, rollups, marks) = match HotReader::open(&self.folder, number) {
+            Ok(Some(reader)) => {
+                let files = self.write_files(number, &reader.batches)?;
+                (files, self.write_rollups(number, &reader.batches)?, reader.watermarks)
+            }
             // Made and never written to, or cut back to nothing.
-            Ok(None) => (Vec::new(), Watermarks::new()),
+            Ok(None) => (Vec::new(), Vec::new(), Watermarks::new()),
             Err(error @ (HotError::File(LayoutError::Damaged { .. }) | HotError::Arrow(_))) => {
                 tracing::error!(number, %error, "a hot file is damaged; it is set aside and its rows are missing");
                 self.set_aside(number)?;
-                (Vec::new(), Watermarks::new())
+                (Vec::new(), Vec::new(), Watermarks::new())
             }
             Err(error) => return Err(error.into()),
         };
         let mut manifest = self.manifest.clone();
         manifest.sealed_through = manifest.sealed_through.max(number);
         manifest.files.extend(files);
+        manifest.rollups.extend(rollups);
         merge(&mut manifest.watermarks, &marks);
         self.adopt(manifest)?;
         self.lingering.push((number, Instant::now()));
@@ -186,7 +196,7 @@ impl Sealer {
         batches: &[RecordBatch],
     ) -> Result<Vec<FileEntry>, SealError> {
         let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
-        let stem = format!("{}-{number:010}", file_name(&node(first)));
+        let stem = stem(first, number);
         let batches = parquet::bounded(batches).map_err(HotError::from)?;
         let mut files = Vec::new();
         for (hour, rows) in parquet::order(&batches).map_err(HotError::from)? {
@@ -204,6 +214,13 @@ impl Sealer {
             });
         }
         Ok(files)
+    }
+
+    /// Writes the roll-ups of the rows of a hot file.
+    fn write_rollups(&self, number: u64, batches: &[RecordBatch]) -> Result<Vec<RollupEntry>, SealError> {
+        let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
+        let name = stem(first, number);
+        Ok(rollup::seal(&self.folder, &self.plan.config, (&name, number), batches)?)
     }
 
     /// Keeps a file that cannot be read for a person to look at.
@@ -232,9 +249,16 @@ impl Sealer {
             let forgotten = retention::unlink(&self.folder, &self.manifest, now_us, grace_us);
             forgotten.map_or(Ok(()), |manifest| self.adopt(manifest))
         });
+        let changed = changed.and_then(|()| self.merge_rollups(now_us));
         if let Err(error) = changed {
             self.failed(&error);
         }
+    }
+
+    /// Makes one file of several roll-ups, once for each call.
+    fn merge_rollups(&mut self, now_us: i64) -> Result<(), SealError> {
+        let merged = self.rollups.next(&self.folder, &self.plan.config, &self.manifest, now_us)?;
+        merged.map_or(Ok(()), |manifest| self.adopt(manifest))
     }
 
     fn unlink_lingering(&mut self, grace: Duration) {
@@ -271,13 +295,18 @@ pub(crate) fn unlink_hot(folder: &DataFolder, number: u64) -> bool {
     })
 }
 
+/// The name of the files that are made of a hot file, without its kind.
+fn stem(first: &RecordBatch, number: u64) -> String {
+    format!("{}-{number:010}", file_name(&node(first)))
+}
+
 /// A path as the manifest names it: under the data folder.
-fn under(folder: &DataFolder, path: &Path) -> String {
+pub(crate) fn under(folder: &DataFolder, path: &Path) -> String {
     path.strip_prefix(folder.root()).unwrap_or(path).to_string_lossy().into_owned()
 }
 
 /// `date=YYYY-MM-DD/hour=HH` of an hour since 1970 (UTC, proleptic Gregorian calendar).
-fn hour_folder(hours: i64) -> String {
+pub(crate) fn hour_folder(hours: i64) -> String {
     let (days, hour) = (hours.div_euclid(24), hours.rem_euclid(24));
     // Days since 0000-03-01, in eras of 400 years: a year that begins in March ends with its leap day.
     let shifted = days + 719_468;

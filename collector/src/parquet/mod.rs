@@ -105,8 +105,23 @@ pub(crate) fn write(
     batches: &[RecordBatch],
     rows: &[Row],
 ) -> Result<Written, ParquetFileError> {
+    let parquet_error = |source| ParquetFileError::Parquet { path: path.to_owned(), source };
+    publish(path, |sink| encode(sink, config, batches, rows).map_err(parquet_error))
+}
+
+/// Where the bytes of a file go.
+pub(crate) type Sink = BufWriter<Summed>;
+
+/// Makes a file of what `encode` writes; it is there under its name once it is whole and on disk.
+///
+/// # Errors
+/// When the disk refuses, or `encode` fails; nothing is left then of what was begun.
+pub(crate) fn publish<E: From<ParquetFileError>>(
+    path: &Path,
+    encode: impl FnOnce(Sink) -> Result<Sink, E>,
+) -> Result<Written, E> {
     let temporary = temporary(path);
-    let written = write_as(&temporary, path, config, batches, rows);
+    let written = write_as(&temporary, path, encode);
     if written.is_err() {
         // A full disk is not to be kept full by half a file. The next start removes what cannot be removed now.
         match std::fs::remove_file(&temporary) {
@@ -119,23 +134,20 @@ pub(crate) fn write(
     written
 }
 
-fn write_as(
+fn write_as<E: From<ParquetFileError>>(
     temporary: &Path,
     path: &Path,
-    config: &ParquetConfig,
-    batches: &[RecordBatch],
-    rows: &[Row],
-) -> Result<Written, ParquetFileError> {
+    encode: impl FnOnce(Sink) -> Result<Sink, E>,
+) -> Result<Written, E> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let io_error = |at: &Path| {
         let path = at.to_owned();
         move |source| ParquetFileError::Io { path, source }
     };
-    let parquet_error = |source| ParquetFileError::Parquet { path: path.to_owned(), source };
     create_folders(folder).map_err(io_error(folder))?;
     let file = File::create(temporary).map_err(io_error(temporary))?;
     let sink = BufWriter::with_capacity(1 << 18, Summed::new(file));
-    let sink = encode(sink, config, batches, rows).map_err(parquet_error)?;
+    let sink = encode(sink)?;
     let summed = sink.into_inner().map_err(|error| io_error(temporary)(error.into_error()))?;
     summed.file.sync_all().map_err(io_error(temporary))?;
     let written = Written { bytes: summed.bytes, checksum: summed.checksum() };
@@ -188,7 +200,7 @@ fn create_folders(folder: &Path) -> io::Result<()> {
 }
 
 /// A file that sums what is written to it.
-struct Summed {
+pub(crate) struct Summed {
     file: File,
     bytes: u64,
     hasher: XxHash3_64,
