@@ -27,13 +27,15 @@ mod run;
 
 mod query;
 
+mod rollup;
+
 mod demo;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, RollupCommand};
 use config::{Config, Role, reference};
 use failure::Failure;
 
@@ -58,6 +60,7 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Check(args) => check::check(&args),
         Command::Convert(args) => convert::convert(&args),
         Command::Query(args) => query::query(&args),
+        Command::Rollup(RollupCommand::Rebuild(args)) => rollup::rebuild(&args),
         Command::Demo(args) => Ok(demo::run(args).map(|()| ExitCode::SUCCESS)?),
         Command::Config(ConfigCommand::Reference) => {
             anstream::print!("{}", reference::markdown(&Config::schema()));
