@@ -14,6 +14,7 @@ use event::Outcome;
 use event::distinct::hash;
 use event::hot::unpack_column;
 use event::rollup::{HOUR_US, MINUTE_US, NAMES, OVERFLOW, status_class};
+use event::sketch::{NO_BUCKET, Sketch, bucket};
 use foldhash::fast::RandomState;
 
 use super::codes::Texts;
@@ -45,6 +46,7 @@ pub(super) struct Grouper {
     of_row: Vec<u32>,
     errors: Vec<bool>,
     clients: Vec<u64>,
+    buckets: Vec<u16>,
 }
 
 /// The names of one column, each with a number.
@@ -149,6 +151,7 @@ impl Grouper {
             of_row: Vec::new(),
             errors: Vec::new(),
             clients: Vec::new(),
+            buckets: Vec::new(),
         }
     }
 
@@ -170,19 +173,19 @@ impl Grouper {
         let hashes = columns.client.map(|client| client.map_or(0, |client| hash(client.as_bytes())));
         for begin in (0..batch.num_rows()).step_by(PIECE) {
             let rows = begin..batch.num_rows().min(begin + PIECE);
-            self.find_groups(&columns, &numbers, rows.clone());
             self.errors.clear();
             self.errors.resize(rows.len(), false);
             columns.outcome.each(rows.clone(), &failed, |place, failed| self.errors[place] = failed);
             self.clients.clear();
             self.clients.resize(rows.len(), 0);
             columns.client.each(rows.clone(), &hashes, |place, hash| self.clients[place] = hash);
+            self.find_groups(&columns, &numbers, rows.clone());
             self.count(&columns, rows);
         }
         Ok(())
     }
 
-    /// Notes the group of each of some rows.
+    /// Notes the group of each of some rows, and which of them failed by their status.
     fn find_groups(&mut self, columns: &Columns, numbers: &[Vec<u32>; NAMES.len()], rows: Range<usize>) {
         let mut base = 0;
         self.keys.clear();
@@ -199,9 +202,11 @@ impl Grouper {
             shift += NAME_BITS;
         }
         if let Some(status) = &columns.status {
-            for (place, row) in rows.clone().enumerate() {
-                let there = status.is_valid(row);
-                self.keys[place] |= u128::from(if there { status_class(status.value(row)) } else { 0 });
+            let statuses = &status.values()[rows.clone()];
+            let there = |place: usize| status.nulls().is_none_or(|nulls| nulls.is_valid(rows.start + place));
+            for (place, status) in statuses.iter().enumerate().filter(|(place, _)| there(*place)) {
+                self.keys[place] |= u128::from(status_class(*status));
+                self.errors[place] |= *status >= 500;
             }
         }
         self.of_row.clear();
@@ -247,40 +252,54 @@ impl Grouper {
         group
     }
 
-    /// Adds some rows to their groups.
+    /// Adds some rows to their groups. What is counted is counted in a loop of its own, so that the processor waits for
+    /// the memory of many groups at once.
     fn count(&mut self, columns: &Columns, rows: Range<usize>) {
         let number = |column: &Option<PrimitiveArray<UInt64Type>>, row: usize| {
             column.as_ref().map_or(0, |column| column.values()[row])
         };
-        for (place, row) in rows.enumerate() {
-            let group = self.of_row[place];
-            let totals = &mut self.groups[group as usize].totals;
-            let status = columns.status.as_ref();
-            let failed = status.is_some_and(|status| status.is_valid(row) && status.value(row) >= 500);
+        for (place, row) in rows.clone().enumerate() {
+            let totals = &mut self.groups[self.of_row[place] as usize].totals;
             totals.requests += 1;
-            totals.errors += u64::from(failed | self.errors[place]);
+            totals.errors += u64::from(self.errors[place]);
             totals.request_bytes = totals.request_bytes.saturating_add(number(&columns.request_bytes, row));
             totals.response_bytes =
                 totals.response_bytes.saturating_add(number(&columns.response_bytes, row));
-            for (column, sketch) in
-                [(&columns.duration, &mut totals.duration), (&columns.gateway, &mut totals.gateway)]
-            {
-                if let Some(column) = column
-                    && column.is_valid(row)
-                {
-                    sketch.add(column.value(row).into());
-                }
-            }
-            let client = self.clients[place];
-            if client == 0 {
-                continue;
-            }
+        }
+        self.sketch(&columns.duration, rows.clone(), |totals| &mut totals.duration);
+        self.sketch(&columns.gateway, rows, |totals| &mut totals.gateway);
+        for (group, client) in self.of_row.iter().zip(&self.clients).filter(|(_, client)| **client != 0) {
             // What was added lately need not be added again.
             let pair = client ^ u64::from(group + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let place = &mut self.seen[(pair >> 32) as usize % SEEN];
             if *place != pair {
                 *place = pair;
-                totals.clients.add(client);
+                self.groups[*group as usize].totals.clients.add(*client);
+            }
+        }
+    }
+
+    /// Adds the numbers of a column, for some rows, to a sketch of their groups.
+    fn sketch(
+        &mut self,
+        column: &Option<PrimitiveArray<UInt32Type>>,
+        rows: Range<usize>,
+        of: impl Fn(&mut Totals) -> &mut Sketch,
+    ) {
+        let Some(column) = column else { return };
+        self.buckets.clear();
+        self.buckets.extend(column.values()[rows.clone()].iter().map(|number| bucket((*number).into())));
+        if let Some(nulls) = column.nulls() {
+            for (place, row) in rows.enumerate() {
+                if nulls.is_null(row) {
+                    self.buckets[place] = NO_BUCKET;
+                }
+            }
+        }
+        for (group, bucket) in self.of_row.iter().zip(&self.buckets) {
+            let sketch = of(&mut self.groups[*group as usize].totals);
+            if !sketch.count_in_place(*bucket) && *bucket != NO_BUCKET {
+                sketch.add_count(*bucket, 1);
             }
         }
     }
