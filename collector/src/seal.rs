@@ -1,10 +1,10 @@
 //! Hot files into Parquet, on a low-priority thread of its own.
 //!
 //! For each closed hot file, in the order of their numbers: read what its commit log covers, order it by time, write
-//! one Parquet file per hour of the rows, and their roll-ups, name them all in the manifest in one atomic step, and unlink the hot file
-//! once queries that began before have had their grace. A crash between any two steps leaves either the hot file or
-//! the manifest entry in force, never both and never neither; `recover` removes the rest at the next start. This
-//! thread is the only writer of the manifest, so retention runs here too.
+//! one Parquet file per hour of the rows, and their roll-ups, name them all in the manifest in one atomic step, and
+//! unlink the hot file once queries that began before have had their grace. A crash between any two steps leaves either
+//! the hot file or the manifest entry in force, never both and never neither; `recover` removes the rest at the next
+//! start. This thread is the only writer of the manifest, so retention runs here too.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -14,7 +14,7 @@ use event::layout::{DataFolder, FileEntry, Manifest, RollupEntry};
 use event::rollup::Resolution;
 use event::sketch::Sketch;
 use parquet::arrow::ArrowWriter;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{ask, hot, house, refusal, rows, serve, sql};
 
@@ -89,29 +89,16 @@ fn groups_and_hot_rows_of_one_key_are_one_row() {
          distinct_count(clients_sketch) AS clients FROM traffic_1m WHERE service = 'shop' ORDER BY 1, 2, 3",
     );
     // Hot are 201 to 300, of which the tenths failed: even ones.
-    let rows: Vec<(Option<&str>, Option<&str>, Option<u64>, Option<u64>)> = found
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| {
-            (
-                row["consumer"].as_str(),
-                row["status_class"].as_str(),
-                row["requests"].as_u64(),
-                row["errors"].as_u64(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        rows,
-        [
-            (Some("even"), Some("2xx"), Some(42), Some(1)),
-            (Some("even"), Some("5xx"), Some(10), Some(10)),
-            (Some("odd"), Some("2xx"), Some(50), Some(0)),
-            (Some("even"), Some("2xx"), Some(2), Some(1)),
-        ],
-        "{found}"
-    );
+    let columns = ["consumer", "status_class", "requests", "errors"];
+    let rows: Vec<[&Value; 4]> =
+        found.as_array().unwrap().iter().map(|row| columns.map(|name| &row[name])).collect();
+    let expected = json!([
+        ["even", "2xx", 42, 1],
+        ["even", "5xx", 10, 10],
+        ["odd", "2xx", 50, 0],
+        ["even", "2xx", 2, 1]
+    ]);
+    assert_eq!(json!(rows), expected, "{found}");
     assert_eq!((&found[0]["clients"], &found[3]["clients"]), (&2.into(), &3.into()));
     assert!((found[0]["most"].as_f64().unwrap() - 2e6).abs() < 2e4, "{found}");
     // The hour has no roll-up of its own here: only what is hot.
