@@ -51,6 +51,9 @@ pub enum Command {
     /// Look at what is on disk: is it whole, what is it made of, and set damage aside.
     #[command(subcommand, after_help = STORAGE_HELP)]
     Storage(StorageCommand),
+    /// Look after what is kept of requests by the minute and by the hour.
+    #[command(subcommand)]
+    Rollup(RollupCommand),
     /// Start a gateway with sample services and traffic, and show it live.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
@@ -233,6 +236,19 @@ pub enum Format {
     /// An Arrow IPC stream.
     Arrow,
 }
+
+/// What to do with roll-ups.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RollupCommand {
+    /// Make them anew from the rows that are kept. No collector may run on the data folder.
+    #[command(after_help = ROLLUP_HELP)]
+    Rebuild(PartArgs),
+}
+
+const ROLLUP_HELP: &str = "For a data folder of a version without roll-ups, for example:
+  tollhouse rollup rebuild --data ./data
+
+Hours of which not all rows are there any more keep their roll-ups. Until all is done nothing has changed.";
 
 /// Descriptions of the configuration.
 #[derive(Clone, Copy, Debug, Subcommand)]

@@ -29,13 +29,15 @@ mod query;
 
 mod storage;
 
+mod rollup;
+
 mod demo;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, RollupCommand};
 use config::{Config, Role, reference};
 use failure::Failure;
 
@@ -61,6 +63,7 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Convert(args) => convert::convert(&args),
         Command::Query(args) => query::query(&args),
         Command::Storage(command) => storage::storage(&command),
+        Command::Rollup(RollupCommand::Rebuild(args)) => rollup::rebuild(&args),
         Command::Demo(args) => Ok(demo::run(args).map(|()| ExitCode::SUCCESS)?),
         Command::Config(ConfigCommand::Reference) => {
             anstream::print!("{}", reference::markdown(&Config::schema()));

@@ -219,7 +219,7 @@ fn every_statement_on_the_page_about_sql_answers() {
         let known = schema == "information_schema" || page.contains(&format!("`{name}`"));
         assert!(known, "docs/sql.md does not mention {name}");
     }
-    for view in ["consumers", "services", "routes", "call_graph"] {
+    for view in ["consumers", "services", "routes", "call_graph", "traffic_1m"] {
         let first = house.sql(&format!("SELECT * FROM {view} LIMIT 1")).remove(0);
         for column in first.as_object().unwrap().keys() {
             assert!(page.contains(&format!("`{column}`")), "docs/sql.md does not mention {view}.{column}");

@@ -37,7 +37,7 @@ fn sealed() -> (Site, Origin, PathBuf) {
     assert!(house.terminate().success());
     let (code, table) = json(&site, &["inspect"]);
     assert_eq!((code, table["all"]["rows"].as_u64()), (0, Some(30)));
-    let hour = table["hours"].as_object().unwrap().keys().last().unwrap().clone();
+    let hour = table["hours"].as_object().unwrap().keys().next_back().unwrap().clone();
     let folder = site.data().join("requests").join(&hour);
     let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
     (site, origin, file)

@@ -22,7 +22,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use event::hot::{HotError, HotReader};
-use event::layout::{DataFolder, FileEntry, LayoutError, Manifest};
+use event::layout::{DataFolder, FileEntry, LayoutError, Manifest, RollupEntry};
 use twox_hash::XxHash3_64;
 
 /// Attempts at a snapshot while files are being sealed; one seal takes seconds, one attempt about a millisecond.
@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub manifest: Arc<Manifest>,
     /// Sealed files that can be read, with their absolute paths.
     pub files: Vec<(PathBuf, FileEntry)>,
+    /// Roll-ups that can be read; those of the rows of hot files are not among them.
+    pub rollups: Vec<(PathBuf, RollupEntry)>,
     /// Hot files after `sealed_through`, in order.
     pub hot: Vec<Arc<HotFile>>,
     /// Files left out.
@@ -165,7 +167,15 @@ impl Catalog {
                 Some(reason) => quarantined.push(Quarantined { path: entry.path.clone(), reason }),
             }
         }
-        Ok(Some(Snapshot { manifest, files, hot, quarantined }))
+        let mut rollups = Vec::with_capacity(manifest.rollups.len());
+        for entry in &manifest.rollups {
+            let path = self.folder.root().join(&entry.file.path);
+            match self.verdict(&path, &entry.file) {
+                None => rollups.push((path, entry.clone())),
+                Some(reason) => quarantined.push(Quarantined { path: entry.file.path.clone(), reason }),
+            }
+        }
+        Ok(Some(Snapshot { manifest, files, rollups, hot, quarantined }))
     }
 
     /// A hot file as far as it is committed now; `known` is what an earlier query saw of it.
@@ -190,7 +200,7 @@ impl Catalog {
         }
         let manifest = Arc::new(Manifest::load(&self.folder)?);
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        if verdicts.len() > 2 * manifest.files.len() + 16 {
+        if verdicts.len() > 2 * (manifest.files.len() + manifest.rollups.len()) + 16 {
             verdicts.clear();
         }
         // A stamp older than the load only means one more load.
@@ -223,7 +233,9 @@ impl Catalog {
     /// query that failed on what it read.
     #[must_use]
     pub fn verify(&self, snapshot: &Snapshot) -> bool {
-        let bad = snapshot.files.iter().filter(|(path, entry)| match self.known(entry) {
+        let rows = snapshot.files.iter().map(|(path, entry)| (path, entry));
+        let rollups = snapshot.rollups.iter().map(|(path, entry)| (path, &entry.file));
+        let bad = rows.chain(rollups).filter(|(path, entry)| match self.known(entry) {
             Some(verdict) if verdict.summed => verdict.bad.is_some(),
             _ => self.judge(entry, sum(path, entry), true).is_some(),
         });
@@ -238,7 +250,8 @@ impl Catalog {
     /// When the manifest is unreadable.
     pub fn verify_next(&self) -> Result<Option<u64>, CatalogError> {
         let manifest = self.manifest()?;
-        let next = manifest.files.iter().rev().find(|entry| {
+        let rollups = manifest.rollups.iter().map(|entry| &entry.file);
+        let next = rollups.chain(&manifest.files).rev().find(|entry| {
             let known = self.known(entry);
             known.is_none_or(|verdict| !verdict.summed && verdict.bad.is_none())
         });

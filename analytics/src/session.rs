@@ -18,6 +18,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use event::connections::ConnectionStates;
 use event::layout::{DataFolder, Ledger};
+use event::rollup::Resolution;
 use event::upstreams::UpstreamStates;
 
 use crate::catalog::{Catalog, Snapshot};
@@ -25,9 +26,9 @@ use crate::config::Plan;
 use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
 use crate::system::{self, History};
-use crate::table::Requests;
+use crate::table::Rows;
 use crate::unreadable::table_or;
-use crate::{connections, functions, upstreams, views};
+use crate::{connections, functions, traffic, upstreams, views};
 
 /// Footers and page indexes that stay parsed, in bytes.
 const METADATA_CACHE_BYTES: usize = 128 << 20;
@@ -88,16 +89,9 @@ impl Sessions {
         snapshot: Arc<Snapshot>,
         statement: &Statement,
     ) -> Result<SessionContext> {
-        let state = SessionStateBuilder::new_from_existing(self.base.clone())
-            .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
-            .build();
-        let context = SessionContext::new_with_state(state);
         let (public, system) = (Arc::new(MemorySchemaProvider::new()), Arc::new(MemorySchemaProvider::new()));
-        let catalog = MemoryCatalogProvider::new();
-        catalog.register_schema(SCHEMA, Arc::<MemorySchemaProvider>::clone(&public))?;
-        catalog.register_schema("system", Arc::<MemorySchemaProvider>::clone(&system))?;
-        context.register_catalog(CATALOG, Arc::new(catalog));
-        public.register_table("requests".into(), Arc::new(Requests::new(Arc::clone(&snapshot))))?;
+        let context = self.context(&[(SCHEMA, &public), ("system", &system)])?;
+        public.register_table("requests".into(), Arc::new(Rows::requests(Arc::clone(&snapshot))))?;
 
         let named = named(&context, statement)?;
         let wants = |schema: &str, table: &str| {
@@ -131,7 +125,39 @@ impl Sessions {
                 public.register_table(name.into(), Arc::new(ViewTable::new(plan, Some(sql))))?;
             }
         }
+        for resolution in Resolution::ALL {
+            let name = traffic::name(resolution);
+            if wants(SCHEMA, name) {
+                public.register_table(name.into(), self.traffic(&snapshot, resolution).await?)?;
+            }
+        }
         Ok(context)
+    }
+
+    /// A session with tables of some schemas.
+    fn context(&self, schemas: &[(&str, &Arc<MemorySchemaProvider>)]) -> Result<SessionContext> {
+        let state = SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+            .build();
+        let context = SessionContext::new_with_state(state);
+        let catalog = MemoryCatalogProvider::new();
+        for (name, tables) in schemas {
+            catalog.register_schema(name, Arc::<MemorySchemaProvider>::clone(tables))?;
+        }
+        context.register_catalog(CATALOG, Arc::new(catalog));
+        Ok(context)
+    }
+
+    /// A table of traffic. What it is made of has names in a session of its own only: nobody else sees them.
+    async fn traffic(&self, snapshot: &Arc<Snapshot>, resolution: Resolution) -> Result<Arc<ViewTable>> {
+        let parts = Arc::new(MemorySchemaProvider::new());
+        let context = self.context(&[(SCHEMA, &parts)])?;
+        let (sealed, hot) =
+            (Rows::rollups(Arc::clone(snapshot), resolution), Rows::live(Arc::clone(snapshot)));
+        parts.register_table(traffic::SEALED.into(), Arc::new(sealed))?;
+        parts.register_table(traffic::HOT.into(), Arc::new(hot))?;
+        let plan = context.state().create_logical_plan(&traffic::sql(resolution)).await?;
+        Ok(Arc::new(ViewTable::new(plan, None)))
     }
 }
 

@@ -9,9 +9,11 @@ use arrow::record_batch::RecordBatch;
 use datafusion::catalog::MemTable;
 use datafusion::common::Result;
 use event::layout::Ledger;
+use event::rollup::Resolution;
 
 use crate::catalog::Snapshot;
 use crate::config::AnalyticsConfig;
+use crate::traffic;
 
 /// Longest statement that `system.queries` keeps, in characters.
 const SQL_CHARS_MAX: usize = 2_000;
@@ -141,6 +143,16 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
             status: "ok".into(),
         });
     }
+    for (_, entry) in &snapshot.rollups {
+        rows.push(FileRow {
+            path: entry.file.path.clone(),
+            kind: traffic::kind(entry.resolution),
+            rows: Some(entry.file.rows as i64),
+            bytes: Some(entry.file.bytes as i64),
+            range: Some((entry.file.time_min_us, entry.file.time_max_us)),
+            status: "ok".into(),
+        });
+    }
     for file in &snapshot.hot {
         let widest = |left: (i64, i64), right: (i64, i64)| (left.0.min(right.0), left.1.max(right.1));
         rows.push(FileRow {
@@ -153,7 +165,12 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
         });
     }
     for bad in &snapshot.quarantined {
-        let kind = if bad.path.ends_with(".arrow") { "hot" } else { "parquet" };
+        let rollup = || Resolution::ALL.into_iter().find(|one| bad.path.starts_with(&traffic::folder(*one)));
+        let kind = match rollup() {
+            Some(resolution) => traffic::kind(resolution),
+            None if bad.path.ends_with(".arrow") => "hot",
+            None => "parquet",
+        };
         let (path, status) = (bad.path.clone(), bad.reason.clone());
         rows.push(FileRow { path, kind, rows: None, bytes: None, range: None, status });
     }

@@ -1,10 +1,11 @@
-//! The table `requests`: one snapshot as a DataFusion table.
+//! The table `requests` and the roll-ups: one snapshot as a DataFusion table.
 //!
 //! Sealed files whose time range cannot match the filters are left out before they are opened; the rest goes to
 //! DataFusion's Parquet source (page index, bloom filters, late materialisation), which reads a column that an older
 //! file lacks as null. Hot batches whose times can match are a memory source beside it.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray};
@@ -28,20 +29,56 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use event::layout::FileEntry;
+use event::rollup::Resolution;
 
 use crate::catalog::Snapshot;
 use crate::hot::{HotBatch, HotSource};
 
-/// One snapshot as a table.
+/// One snapshot as a table, or a part of it.
 #[derive(Debug)]
-pub(crate) struct Requests {
+pub(crate) struct Rows {
     schema: SchemaRef,
     snapshot: Arc<Snapshot>,
+    part: Part,
 }
 
-impl Requests {
-    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { schema: event::columns::schema(), snapshot }
+/// What of a snapshot is in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All requests.
+    Requests,
+    /// Those of hot files.
+    Live,
+    /// Roll-ups of sealed files: groups of a minute or an hour.
+    Rollups(Resolution),
+}
+
+impl Rows {
+    /// The table `requests`.
+    pub(crate) fn requests(snapshot: Arc<Snapshot>) -> Self {
+        Self { schema: event::columns::schema(), snapshot, part: Part::Requests }
+    }
+
+    /// The rows that are in no roll-up yet.
+    pub(crate) fn live(snapshot: Arc<Snapshot>) -> Self {
+        Self { schema: event::columns::schema(), snapshot, part: Part::Live }
+    }
+
+    /// The groups of sealed rows. A key may be there several times.
+    pub(crate) fn rollups(snapshot: Arc<Snapshot>, resolution: Resolution) -> Self {
+        Self { schema: event::rollup::schema(), snapshot, part: Part::Rollups(resolution) }
+    }
+
+    /// The Parquet files.
+    fn files(&self) -> Vec<(&PathBuf, &FileEntry)> {
+        match self.part {
+            Part::Requests => self.snapshot.files.iter().map(|(path, entry)| (path, entry)).collect(),
+            Part::Live => Vec::new(),
+            Part::Rollups(resolution) => {
+                let wanted = self.snapshot.rollups.iter().filter(|(_, entry)| entry.resolution == resolution);
+                wanted.map(|(path, entry)| (path, &entry.file)).collect()
+            }
+        }
     }
 
     /// Which of some containers of rows may hold matching ones, by their times.
@@ -58,10 +95,10 @@ impl Requests {
 
     /// The sealed files that may hold matching rows.
     fn matching_files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
-        let files = &self.snapshot.files;
+        let files = self.files();
         let ranges = files.iter().map(|(_, entry)| (entry.time_min_us, entry.time_max_us));
         let keep = self.matching(state, filters, &TimeRanges(ranges.collect()))?;
-        let kept = files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file);
+        let kept = files.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file);
         Ok(kept
             .map(|(path, entry)| {
                 PartitionedFile::new(path.to_string_lossy(), entry.bytes)
@@ -111,9 +148,8 @@ impl Requests {
             .with_parquet_file_reader_factory(Arc::new(reader));
         let names: HashSet<&str> = files.iter().map(|file| file.object_meta.location.as_ref()).collect();
         let entries: Vec<&FileEntry> = self
-            .snapshot
-            .files
-            .iter()
+            .files()
+            .into_iter()
             .filter(|(path, _)| names.contains(path.to_string_lossy().trim_start_matches('/')))
             .map(|(_, entry)| entry)
             .collect();
@@ -133,6 +169,9 @@ impl Requests {
         filters: &[Expr],
         projection: Option<&Vec<usize>>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if matches!(self.part, Part::Rollups(_)) {
+            return Ok(None);
+        }
         let all = self.snapshot.hot.iter().flat_map(|file| {
             let batches = file.ranges.iter().enumerate();
             batches.filter_map(|(index, range)| Some((HotBatch { file: Arc::clone(file), index }, (*range)?)))
@@ -150,7 +189,7 @@ impl Requests {
 }
 
 #[async_trait]
-impl TableProvider for Requests {
+impl TableProvider for Rows {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

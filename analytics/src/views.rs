@@ -4,9 +4,14 @@
 //! service, whatever status the client saw. A client that went away is not an error. Percentiles are milliseconds
 //! within 1 % ([`crate::functions`]).
 
-/// Outcomes that count as errors without regard to the status.
-const FAILED: &str = "r.status >= 500 OR r.outcome IN ('circuit_open', 'no_healthy_upstream', 'connect_failed', \
-    'upstream_reset', 'upstream_timeout', 'gateway_error', 'overloaded')";
+use event::Outcome;
+
+/// What is an error, as `event::rollup::is_error` says it.
+pub(crate) fn failed() -> String {
+    let failures = Outcome::ALL.iter().filter(|outcome| outcome.is_failure());
+    let words: Vec<String> = failures.map(|outcome| format!("'{}'", outcome.as_str())).collect();
+    format!("r.status >= 500 OR r.outcome IN ({})", words.join(", "))
+}
 
 /// Name and definition of each view.
 #[must_use]
@@ -30,10 +35,11 @@ fn traffic(keys: &str, names: &[&str]) -> String {
     format!(
         "SELECT {names}, requests, errors, errors / CAST(requests AS DOUBLE) AS error_rate, request_bytes, \
          response_bytes, {} FROM (SELECT {keys}, count(*) AS requests, \
-         count(*) FILTER (WHERE {FAILED}) AS errors, sum(r.request_bytes) AS request_bytes, \
+         count(*) FILTER (WHERE {}) AS errors, sum(r.request_bytes) AS request_bytes, \
          sum(r.response_bytes) AS response_bytes, latency_sketch(r.duration_us) AS latency \
          FROM requests r GROUP BY 1{})",
         percentiles(&["50", "90", "95", "99"]),
+        failed(),
         if names.contains(',') { ", 2" } else { "" },
     )
 }
@@ -51,10 +57,11 @@ fn call_graph() -> String {
         "SELECT caller, callee, requests, errors, errors / CAST(requests AS DOUBLE) AS error_rate, {} FROM (\
          SELECT coalesce(p.service, r.source_service, r.consumer, 'anonymous') AS caller, \
          coalesce(r.service, 'none') AS callee, count(*) AS requests, \
-         count(*) FILTER (WHERE {FAILED}) AS errors, latency_sketch(r.duration_us) AS latency \
+         count(*) FILTER (WHERE {}) AS errors, latency_sketch(r.duration_us) AS latency \
          FROM requests r LEFT JOIN (SELECT trace_id, upstream_span_id, max(service) AS service FROM requests \
          WHERE upstream_span_id IS NOT NULL AND service IS NOT NULL GROUP BY 1, 2) p \
          ON r.trace_id = p.trace_id AND r.parent_span_id = p.upstream_span_id GROUP BY 1, 2)",
-        percentiles(&["50", "95", "99"])
+        percentiles(&["50", "95", "99"]),
+        failed()
     )
 }

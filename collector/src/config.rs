@@ -32,6 +32,8 @@ pub struct CollectorConfig {
     pub parquet: ParquetConfig,
     /// When Parquet files are merged into larger ones.
     pub compaction: CompactionConfig,
+    /// What is kept of requests by the minute and by the hour.
+    pub rollup: RollupConfig,
     /// When rows are deleted.
     pub retention: RetentionConfig,
     /// Prometheus metrics.
@@ -89,6 +91,15 @@ pub struct CompactionConfig {
     pub zstd_level: u8,
 }
 
+/// What is kept of requests by the minute and by the hour, in the tables `traffic_1m` and `traffic_1h`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollupConfig {
+    /// Most groups (workspace, service, route, consumer, source service and class of status) of one minute or hour. What
+    /// comes beyond is counted in groups whose names are `__overflow__`.
+    pub groups_max: u32,
+}
+
 /// When rows are deleted. Without a bound they stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -97,6 +108,12 @@ pub struct RetentionConfig {
     pub age_h: Option<u32>,
     /// Most bytes of Parquet files; beyond it the oldest files are deleted.
     pub bytes_max: Option<u64>,
+    /// Roll-ups by the minute that are older than this are deleted, in hours; not before their rows. A file of an hour
+    /// goes when its last minute is that old.
+    pub rollup_minute_age_h: Option<u32>,
+    /// Roll-ups by the hour that are older than this are deleted, in hours; not before their rows. A file of a day goes
+    /// when its last hour is that old.
+    pub rollup_hour_age_h: Option<u32>,
     /// How long an expired file stays for queries that have begun, in seconds.
     pub grace_s: u32,
 }
@@ -118,7 +135,13 @@ impl Default for CompactionConfig {
 
 impl Default for RetentionConfig {
     fn default() -> Self {
-        Self { age_h: None, bytes_max: None, grace_s: 300 }
+        Self {
+            age_h: None,
+            bytes_max: None,
+            rollup_minute_age_h: None,
+            rollup_hour_age_h: None,
+            grace_s: 300,
+        }
     }
 }
 
@@ -134,6 +157,7 @@ impl Default for CollectorConfig {
             seal: SealConfig::default(),
             parquet: ParquetConfig::default(),
             compaction: CompactionConfig::default(),
+            rollup: RollupConfig::default(),
             retention: RetentionConfig::default(),
             metrics: MetricsConfig::default(),
             otlp: OtlpConfig::default(),
@@ -150,6 +174,12 @@ impl Default for SealConfig {
 impl Default for ParquetConfig {
     fn default() -> Self {
         Self { zstd_level: 3, row_group_rows: 1_000_000, bloom_ids: true }
+    }
+}
+
+impl Default for RollupConfig {
+    fn default() -> Self {
+        Self { groups_max: 10_000 }
     }
 }
 
@@ -200,12 +230,21 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
     range("compaction.memory_bytes_max", config.compaction.memory_bytes_max, 8 << 20, 16 << 30);
     range("compaction.io_bytes_per_s_max", config.compaction.io_bytes_per_s_max, 1 << 20, 1 << 40);
     range("compaction.zstd_level", config.compaction.zstd_level.into(), 1, 22);
+    range("rollup.groups_max", config.rollup.groups_max.into(), 1, 1_000_000);
     range("retention.grace_s", config.retention.grace_s.into(), 0, 86_400);
     if let Some(age_h) = config.retention.age_h {
         range("retention.age_h", age_h.into(), 1, 1_000_000);
     }
     if let Some(bytes_max) = config.retention.bytes_max {
         range("retention.bytes_max", bytes_max, 1 << 20, u64::MAX);
+    }
+    let (raw, minute, hour) =
+        (config.retention.age_h, config.retention.rollup_minute_age_h, config.retention.rollup_hour_age_h);
+    for (field, age_h) in [("rollup_minute_age_h", minute), ("rollup_hour_age_h", hour)] {
+        // What a roll-up counts is there at least as long as the rows.
+        if let Some(age_h) = age_h {
+            range(&format!("retention.{field}"), age_h.into(), raw.unwrap_or(1).max(1).into(), 1_000_000);
+        }
     }
     problems.extend(config.metrics.validate("collector.metrics"));
     problems.extend(config.otlp.validate("collector.otlp"));
@@ -227,6 +266,19 @@ mod tests {
             paths,
             ["collector.flush_interval_ms", "collector.parquet.zstd_level", "collector.retention.age_h"]
         );
+    }
+
+    #[test]
+    fn roll_ups_do_not_go_before_their_rows() {
+        let mut config = CollectorConfig::default();
+        config.retention.age_h = Some(48);
+        config.retention.rollup_minute_age_h = Some(47);
+        config.retention.rollup_hour_age_h = Some(48);
+        let problems = validate(&config).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].path, "collector.retention.rollup_minute_age_h");
+        config.retention.age_h = None;
+        assert!(validate(&config).is_ok());
     }
 
     #[test]

@@ -26,6 +26,8 @@ mod seal;
 
 mod parquet;
 
+mod rollup;
+
 mod retention;
 
 mod table;
@@ -55,10 +57,12 @@ use lock::Lock;
 
 pub use columns::ColumnsError;
 pub use config::{
-    CollectorConfig, CompactionConfig, ParquetConfig, Plan, RetentionConfig, SealConfig, validate,
+    CollectorConfig, CompactionConfig, ParquetConfig, Plan, RetentionConfig, RollupConfig, SealConfig,
+    validate,
 };
 pub use parquet::ParquetFileError;
 pub use recover::RecoverError;
+pub use rollup::{RebuildError, Rebuilt, RollupError, rebuild};
 pub use seal::SealError;
 pub use store::StoreError;
 

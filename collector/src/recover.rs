@@ -65,8 +65,10 @@ pub(crate) fn recover(folder: &DataFolder) -> Result<Found, RecoverError> {
     }
     let known =
         manifest.files.iter().map(|file| &file.path).chain(manifest.removed.iter().map(|file| &file.path));
+    let known = known.chain(manifest.rollups.iter().map(|entry| &entry.file.path));
     let known: BTreeSet<PathBuf> = known.map(|path| folder.root().join(path)).collect();
     remove_strays(&folder.requests(), &known)?;
+    remove_strays(&folder.rollups(), &known)?;
     Ok(Found { manifest, hot, next, marks })
 }
 
@@ -98,29 +100,24 @@ fn hot_numbers(folder: &Path) -> Result<BTreeSet<u64>, RecoverError> {
     Ok(numbers)
 }
 
-/// Removes temporary files, and Parquet files that no manifest names. Two levels: day and hour.
-fn remove_strays(requests: &Path, known: &BTreeSet<PathBuf>) -> Result<(), RecoverError> {
-    for day in folders(requests)? {
-        for hour in folders(&day)? {
-            for path in entries(&hour)? {
-                let kind = path.extension().and_then(|kind| kind.to_str());
-                let stray = match kind {
-                    Some(kind) if kind == parquet::TEMPORARY => true,
-                    Some("parquet") => !known.contains(&path),
-                    _ => false,
-                };
-                if stray {
-                    tracing::info!(path = %path.display(), "removing what an interrupted sealing left");
-                    std::fs::remove_file(&path).map_err(|source| RecoverError::Io { path, source })?;
-                }
-            }
+/// Removes temporary files, and Parquet files that no manifest names, in a folder and those below it.
+fn remove_strays(folder: &Path, known: &BTreeSet<PathBuf>) -> Result<(), RecoverError> {
+    for path in entries(folder)? {
+        if path.is_dir() {
+            remove_strays(&path, known)?;
+            continue;
+        }
+        let stray = match path.extension().and_then(|kind| kind.to_str()) {
+            Some(kind) if kind == parquet::TEMPORARY => true,
+            Some("parquet") => !known.contains(&path),
+            _ => false,
+        };
+        if stray {
+            tracing::info!(path = %path.display(), "removing what an interrupted sealing left");
+            std::fs::remove_file(&path).map_err(|source| RecoverError::Io { path, source })?;
         }
     }
     Ok(())
-}
-
-fn folders(folder: &Path) -> Result<Vec<PathBuf>, RecoverError> {
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, RecoverError> {

@@ -1,4 +1,4 @@
-//! Which Parquet files go, by age and by size in all.
+//! Which Parquet files go, by age and by size in all; which roll-ups go, by age.
 //!
 //! A file first leaves the manifest, so that no new query reads it; after a grace for queries that have begun it is
 //! unlinked. Both steps change a manifest that is about to come into force; sealing commits it.
@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use event::layout::{DataFolder, Manifest, Removed};
+use event::layout::{DataFolder, Manifest, Removed, RollupEntry};
+use event::rollup::Resolution;
 
 use crate::config::RetentionConfig;
 
@@ -14,7 +15,8 @@ const HOUR_US: i64 = 3_600_000_000;
 
 /// Takes the files that are too old or too much out of a manifest; none if all may stay.
 pub(crate) fn choose(config: &RetentionConfig, manifest: &mut Manifest, now_us: i64) -> Option<()> {
-    let oldest_us = config.age_h.map(|age_h| now_us.saturating_sub(i64::from(age_h) * HOUR_US));
+    let age = |age_h: Option<u32>| age_h.map(|age_h| now_us.saturating_sub(i64::from(age_h) * HOUR_US));
+    let oldest_us = age(config.age_h);
     let mut by_age: Vec<_> = manifest.files.iter().collect();
     // Newest first: the size is filled from there.
     by_age.sort_by_key(|file| std::cmp::Reverse(file.time_max_us));
@@ -28,6 +30,16 @@ pub(crate) fn choose(config: &RetentionConfig, manifest: &mut Manifest, now_us: 
             going.insert(file.path.clone());
         }
     }
+    let (oldest_minute_us, oldest_hour_us) = (age(config.rollup_minute_age_h), age(config.rollup_hour_age_h));
+    let is_old = |entry: &&RollupEntry| {
+        let oldest_us = match entry.resolution {
+            Resolution::Minute => oldest_minute_us,
+            Resolution::Hour => oldest_hour_us,
+        };
+        let end_us = entry.file.time_max_us.saturating_add(entry.resolution.bucket_us());
+        oldest_us.is_some_and(|oldest_us| end_us <= oldest_us)
+    };
+    going.extend(manifest.rollups.iter().filter(is_old).map(|entry| entry.file.path.clone()));
     if going.is_empty() {
         return None;
     }
@@ -35,9 +47,10 @@ pub(crate) fn choose(config: &RetentionConfig, manifest: &mut Manifest, now_us: 
     Some(())
 }
 
-/// Takes files out of the table; they are unlinked after their grace.
+/// Takes files out of the table, and roll-ups; they are unlinked after their grace.
 pub(crate) fn remove(manifest: &mut Manifest, going: &BTreeSet<String>, now_us: i64) {
     manifest.files.retain(|file| !going.contains(&file.path));
+    manifest.rollups.retain(|entry| !going.contains(&entry.file.path));
     manifest.removed.extend(going.iter().map(|path| Removed { path: path.clone(), at_us: now_us }));
 }
 

@@ -1,10 +1,10 @@
 //! Hot files into Parquet, on a low-priority thread of its own.
 //!
 //! For each closed hot file, in the order of their numbers: read what its commit log covers, order it by time, write
-//! one Parquet file per hour of the rows, name them all in the manifest in one atomic step, and unlink the hot file
-//! once queries that began before have had their grace. A crash between any two steps leaves either the hot file or
-//! the manifest entry in force, never both and never neither; `recover` removes the rest at the next start. Retention
-//! runs here too.
+//! one Parquet file per hour of the rows, and their roll-ups, name them all in the manifest in one atomic step, and
+//! unlink the hot file once queries that began before have had their grace. A crash between any two steps leaves either
+//! the hot file or the manifest entry in force, never both and never neither; `recover` removes the rest at the next
+//! start. Retention and the merging of roll-ups run here too.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use event::hot::{HotError, HotReader, Watermarks, unpack_column};
-use event::layout::{DataFolder, FileEntry, LayoutError};
+use event::layout::{DataFolder, FileEntry, LayoutError, RollupEntry};
 
 use crate::config::Plan;
 use crate::parquet::{self, HOUR_US, ParquetFileError};
+use crate::rollup::{self, RollupError};
 use crate::table::Table;
 use crate::{Flags, merge, retention};
 
@@ -42,6 +43,9 @@ pub enum SealError {
     /// The Parquet file cannot be written.
     #[error(transparent)]
     Parquet(#[from] ParquetFileError),
+    /// Its roll-ups cannot be written.
+    #[error(transparent)]
+    Rollup(#[from] RollupError),
     /// The manifest cannot be stored.
     #[error(transparent)]
     Manifest(#[from] LayoutError),
@@ -106,13 +110,15 @@ pub(crate) struct Sealer {
     table: Table,
     /// Sealed hot files that running queries may still open, with the moment of their sealing.
     lingering: Vec<(u64, Instant)>,
+    rollups: rollup::Merger,
     failing: bool,
     sealed: u64,
 }
 
 impl Sealer {
     pub(crate) fn new(folder: DataFolder, plan: Plan, queue: Queue, table: Table) -> Self {
-        Self { folder, plan, queue, table, lingering: Vec::new(), failing: false, sealed: 0 }
+        let (lingering, rollups) = (Vec::new(), rollup::Merger::default());
+        Self { folder, plan, queue, table, lingering, rollups, failing: false, sealed: 0 }
     }
 
     /// Seals until the queue is closed and empty, or the flags say that time is up or that another collector does the
@@ -151,20 +157,24 @@ impl Sealer {
 
     /// One hot file.
     pub(crate) fn seal(&mut self, number: u64) -> Result<(), SealError> {
-        let (files, marks) = match HotReader::open(&self.folder, number) {
-            Ok(Some(reader)) => (self.write_files(number, &reader.batches)?, reader.watermarks),
+        let (files, rollups, marks) = match HotReader::open(&self.folder, number) {
+            Ok(Some(reader)) => {
+                let files = self.write_files(number, &reader.batches)?;
+                (files, self.write_rollups(number, &reader.batches)?, reader.watermarks)
+            }
             // Made and never written to, or cut back to nothing.
-            Ok(None) => (Vec::new(), Watermarks::new()),
+            Ok(None) => (Vec::new(), Vec::new(), Watermarks::new()),
             Err(error @ (HotError::File(LayoutError::Damaged { .. }) | HotError::Arrow(_))) => {
                 tracing::error!(number, %error, "a hot file is damaged; it is set aside and its rows are missing");
                 self.set_aside(number)?;
-                (Vec::new(), Watermarks::new())
+                (Vec::new(), Vec::new(), Watermarks::new())
             }
             Err(error) => return Err(error.into()),
         };
         self.table.commit(|next| {
             next.sealed_through = next.sealed_through.max(number);
             next.files.extend(files);
+            next.rollups.extend(rollups);
             merge(&mut next.watermarks, &marks);
             Some(())
         })?;
@@ -180,7 +190,7 @@ impl Sealer {
         batches: &[RecordBatch],
     ) -> Result<Vec<FileEntry>, SealError> {
         let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
-        let stem = format!("{}-{number:010}", file_name(&node(first)));
+        let stem = stem(first, number);
         let batches = parquet::bounded(batches).map_err(HotError::from)?;
         let mut files = Vec::new();
         for (hour, rows) in parquet::order(&batches).map_err(HotError::from)? {
@@ -199,6 +209,13 @@ impl Sealer {
             });
         }
         Ok(files)
+    }
+
+    /// Writes the roll-ups of the rows of a hot file.
+    fn write_rollups(&self, number: u64, batches: &[RecordBatch]) -> Result<Vec<RollupEntry>, SealError> {
+        let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
+        let name = stem(first, number);
+        Ok(rollup::seal(&self.folder, &self.plan.config, (&name, number), batches)?)
     }
 
     /// Keeps a file that cannot be read for a person to look at.
@@ -227,9 +244,26 @@ impl Sealer {
             .table
             .commit(|next| retention::choose(config, next, now_us))
             .and_then(|_| self.table.commit(|next| retention::unlink(&self.folder, next, now_us, grace_us)));
+        let changed = changed.map_err(SealError::from).and_then(|_| self.merge_rollups(now_us));
         if let Err(error) = changed {
-            self.failed(&error.into());
+            self.failed(&error);
         }
+    }
+
+    /// Makes one file of several roll-ups, once for each call.
+    fn merge_rollups(&mut self, now_us: i64) -> Result<(), SealError> {
+        // Only this thread changes what roll-ups there are: they are the same when the merged ones stand on disk.
+        let (entries, version) = self.table.look(|now| (now.rollups.clone(), now.version));
+        let Some(merge) = self.rollups.next(&self.folder, &self.plan.config, &entries, version, now_us)?
+        else {
+            return Ok(());
+        };
+        self.table.commit(|next| {
+            retention::remove(next, &merge.going, now_us);
+            next.rollups.push(merge.made);
+            Some(())
+        })?;
+        Ok(())
     }
 
     fn unlink_lingering(&mut self, grace: Duration) {
@@ -264,6 +298,11 @@ pub(crate) fn unlink_hot(folder: &DataFolder, number: u64) -> bool {
             _ => true,
         }
     })
+}
+
+/// The name of the files that are made of a hot file, without its kind.
+fn stem(first: &RecordBatch, number: u64) -> String {
+    format!("{}-{number:010}", file_name(&node(first)))
 }
 
 /// A path as the manifest names it: under the data folder.

@@ -1,6 +1,7 @@
 //! Where the files of a data folder are, and the two small files that tie them together: the manifest (which Parquet
 //! files are the table, and how far each lane is stored) and the ledger (what became of every event).
 
+use crate::rollup::Resolution;
 use crate::spool::Position;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
@@ -54,7 +55,8 @@ impl DataFolder {
         // Absolute, since the folder's name goes through URLs of an object store, which know no working directory.
         let root = std::path::absolute(root).map_err(LayoutError::io("find", root))?;
         let folder = Self { root };
-        for path in [folder.spool(), folder.hot(), folder.requests(), folder.state()] {
+        let folders = [folder.spool(), folder.hot(), folder.requests(), folder.rollups(), folder.state()];
+        for path in folders {
             fs::create_dir_all(&path).map_err(LayoutError::io("create", &path))?;
         }
         Ok(folder)
@@ -91,6 +93,10 @@ impl DataFolder {
     /// Damaged files that were set aside; made when the first one is.
     pub fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
+    }
+    /// Roll-ups, in `1m/date=YYYY-MM-DD/hour=HH/` and `1h/date=YYYY-MM-DD/`.
+    pub fn rollups(&self) -> PathBuf {
+        self.root.join("rollups")
     }
     /// Manifest, ledger and the state of upstreams.
     pub fn state(&self) -> PathBuf {
@@ -158,6 +164,29 @@ pub struct SetAside {
     pub at_us: i64,
 }
 
+/// One Parquet file of groups ([`crate::rollup`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollupEntry {
+    /// The file; its rows are groups, its times when the first and the last group begin. `hot` is 0 once it is made of
+    /// several.
+    #[serde(flatten)]
+    pub file: FileEntry,
+    /// How much time a group is of.
+    pub resolution: Resolution,
+    /// Requests of all groups.
+    pub requests: u64,
+    /// Those of them whose names were too many.
+    pub overflowed: u64,
+}
+
+impl RollupEntry {
+    /// The hour or the day that the file is of, since 1970 (UTC).
+    #[must_use]
+    pub fn partition(&self) -> i64 {
+        self.file.time_min_us.div_euclid(self.resolution.file_us())
+    }
+}
+
 /// A file that left the table and stays a while for queries that began before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
@@ -177,6 +206,9 @@ pub struct Manifest {
     pub sealed_through: u64,
     /// The sealed files.
     pub files: Vec<FileEntry>,
+    /// Roll-ups of the rows that were ever in `files`; none in a manifest of a version without roll-ups.
+    #[serde(default)]
+    pub rollups: Vec<RollupEntry>,
     /// Files to unlink soon.
     pub removed: Vec<Removed>,
     /// How far each lane is in `files`, by `node/core`.
@@ -328,6 +360,36 @@ mod tests {
             "checksum":"0","time_min_us":3,"time_max_us":4,"hot":2}],"removed":[],"watermarks":{}}"#;
         let manifest: Manifest = serde_json::from_str(old).unwrap();
         assert_eq!((manifest.version, manifest.files[0].level, manifest.set_aside.len()), (3, 0, 0));
+    }
+
+    #[test]
+    fn a_manifest_without_rollups_is_read_and_entries_come_back() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(root.path()).unwrap();
+        let json = br#"{"version":7,"sealed_through":3,"files":[],"removed":[],"watermarks":{}}"#;
+        let old = [checksum(json).as_bytes(), b"\n", json].concat();
+        fs::write(Manifest::path(&folder), old).unwrap();
+        let mut manifest = Manifest::load(&folder).unwrap();
+        assert_eq!((manifest.version, manifest.rollups.len()), (7, 0));
+        let file = FileEntry {
+            path: "rollups/1m/date=2026-01-01/hour=05/a.parquet".into(),
+            rows: 4,
+            bytes: 900,
+            checksum: "00".into(),
+            time_min_us: 5 * 3_600_000_000,
+            time_max_us: 5 * 3_600_000_000 + 60_000_000,
+            hot: 3,
+            level: 0,
+        };
+        manifest.rollups.push(RollupEntry {
+            file,
+            resolution: Resolution::Minute,
+            requests: 90,
+            overflowed: 1,
+        });
+        manifest.store(&folder).unwrap();
+        assert_eq!(Manifest::load(&folder).unwrap(), manifest);
+        assert_eq!(manifest.rollups[0].partition(), 5);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The gateway fills a [`Draft`] while a request passes and appends it to the [`spool`], which survives the
 //! death of the process. The collector reads each record back as a [`RequestEvent`], stores it in hot files and
-//! then in Parquet, whose places are named by [`layout`]. With the feature `arrow` this crate also holds the
+//! then in Parquet, whose places are named by [`layout`], and adds it to a [`rollup`], with a [`sketch`] of durations and
+//! one of [`distinct`] clients. With the feature `arrow` this crate also holds the
 //! Arrow schema of the table `requests` ([`columns`]) and the format of hot files ([`hot`]).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -19,6 +20,12 @@ mod request;
 pub mod spool;
 
 pub mod layout;
+
+pub mod sketch;
+
+pub mod distinct;
+
+pub mod rollup;
 
 pub mod configuration;
 

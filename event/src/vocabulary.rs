@@ -124,6 +124,33 @@ vocabulary! {
     }
 }
 
+impl Outcome {
+    /// Whether the gateway could not get an answer from the service, whatever status the client saw.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::CircuitOpen
+            | Self::NoHealthyUpstream
+            | Self::ConnectFailed
+            | Self::UpstreamReset
+            | Self::UpstreamTimeout
+            | Self::GatewayError
+            | Self::Overloaded => true,
+            Self::Ok
+            | Self::ClientClosed
+            | Self::NoRoute
+            | Self::Unauthenticated
+            | Self::Forbidden
+            | Self::RateLimited
+            | Self::QuotaExceeded
+            | Self::TooLarge
+            | Self::BadRequest
+            | Self::RequestTimeout
+            | Self::UpgradeRequired => false,
+        }
+    }
+}
+
 vocabulary! {
     /// What the cache did.
     CacheStatus {

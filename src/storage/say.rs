@@ -37,10 +37,12 @@ pub(super) fn checked(folder: &DataFolder, checked: &Checked) {
     let root = folder.root().display();
     problems(&checked.problems);
     anstream::println!(
-        "{root}: {} sealed files with {} rows in {}; {} hot files with {} rows; {} events in the spool",
+        "{root}: {} sealed files with {} rows in {}; {} files of roll-ups; {} hot files with {} rows; {} events in the \
+         spool",
         checked.files,
         checked.rows,
         bytes(checked.bytes),
+        checked.rollups,
         checked.hot_files,
         checked.hot_rows,
         checked.spool_events,

@@ -17,32 +17,45 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, TypeSignature, Volatility,
 };
 use datafusion::physical_expr::expressions::Literal;
+use event::sketch::{NO_BUCKET, Sketch, bucket};
 
-use super::sketch::{NO_BUCKET, Sketch, bucket};
-
-/// `latency_percentile(x, p)` or `latency_sketch(x)`.
+/// `latency_percentile(x, p)`, `latency_sketch(x)` or `latency_merge(sketch)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct LatencyAggregate {
-    percentile: bool,
+    kind: Kind,
     signature: Signature,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Percentile,
+    Sketch,
+    Merge,
 }
 
 impl LatencyAggregate {
     pub(super) fn percentile() -> Self {
         let each = COUNTABLE.map(|number| TypeSignature::Exact(vec![number, DataType::Float64]));
-        Self { percentile: true, signature: Signature::one_of(each.into(), Volatility::Immutable) }
+        Self { kind: Kind::Percentile, signature: Signature::one_of(each.into(), Volatility::Immutable) }
     }
 
     pub(super) fn sketch() -> Self {
-        Self { percentile: false, signature: Signature::uniform(1, COUNTABLE.into(), Volatility::Immutable) }
+        let signature = Signature::uniform(1, COUNTABLE.into(), Volatility::Immutable);
+        Self { kind: Kind::Sketch, signature }
+    }
+
+    pub(super) fn merge() -> Self {
+        let signature = Signature::exact(vec![DataType::Binary], Volatility::Immutable);
+        Self { kind: Kind::Merge, signature }
     }
 
     fn sketches(&self, args: &AccumulatorArgs) -> Result<Sketches> {
         if args.is_distinct {
             return plan_err!("{} takes no DISTINCT", self.name());
         }
-        let p = if self.percentile { Some(quantile_of(args)?) } else { None };
-        Ok(Sketches { p, groups: Vec::new(), heap_bytes: 0, buckets: Vec::new() })
+        let p = if self.kind == Kind::Percentile { Some(quantile_of(args)?) } else { None };
+        let merges = self.kind == Kind::Merge;
+        Ok(Sketches { p, merges, groups: Vec::new(), heap_bytes: 0, buckets: Vec::new() })
     }
 }
 
@@ -57,7 +70,11 @@ fn quantile_of(args: &AccumulatorArgs) -> Result<f64> {
 
 impl AggregateUDFImpl for LatencyAggregate {
     fn name(&self) -> &str {
-        if self.percentile { "latency_percentile" } else { "latency_sketch" }
+        match self.kind {
+            Kind::Percentile => "latency_percentile",
+            Kind::Sketch => "latency_sketch",
+            Kind::Merge => "latency_merge",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -65,7 +82,7 @@ impl AggregateUDFImpl for LatencyAggregate {
     }
 
     fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
-        Ok(if self.percentile { DataType::Float64 } else { DataType::Binary })
+        Ok(if self.kind == Kind::Percentile { DataType::Float64 } else { DataType::Binary })
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -121,11 +138,22 @@ fn buckets_of(column: &ArrayRef, filter: Option<&BooleanArray>, buckets: &mut Ve
     Ok(())
 }
 
+/// Sketches as the state that they are already; none where a filter does not let a row through.
+pub(super) fn as_they_are(column: &ArrayRef, filter: Option<&BooleanArray>) -> Result<ArrayRef> {
+    let Some(filter) = filter else { return Ok(Arc::clone(column)) };
+    let sketches = as_binary_array(column)?;
+    let there = |row: usize| sketches.is_valid(row) && passes(Some(filter), row);
+    let kept = (0..sketches.len()).map(|row| there(row).then(|| sketches.value(row)));
+    Ok(Arc::new(BinaryArray::from_iter(kept)))
+}
+
 /// One sketch per group; a lone accumulator is group 0.
 #[derive(Debug)]
 struct Sketches {
     /// The quantile to answer with; `None` answers with the sketch.
     p: Option<f64>,
+    /// Whether the values are sketches, not numbers.
+    merges: bool,
     groups: Vec<Sketch>,
     heap_bytes: usize,
     /// Of the batch at hand.
@@ -154,8 +182,13 @@ impl Sketches {
         taken
     }
 
-    fn merge_bytes(&mut self, states: &BinaryArray, group_of: impl Fn(usize) -> usize) -> Result<()> {
-        for row in (0..states.len()).filter(|&row| states.is_valid(row)) {
+    fn merge_bytes(
+        &mut self,
+        states: &BinaryArray,
+        filter: Option<&BooleanArray>,
+        group_of: impl Fn(usize) -> usize,
+    ) -> Result<()> {
+        for row in (0..states.len()).filter(|&row| states.is_valid(row) && passes(filter, row)) {
             let sketch = &mut self.groups[group_of(row)];
             let before = sketch.heap_bytes();
             let merged = sketch.merge_bytes(states.value(row));
@@ -169,6 +202,11 @@ impl Sketches {
         let held = self.groups.capacity() * size_of::<Sketch>() + self.heap_bytes;
         size_of::<Self>() + held + self.buckets.capacity() * size_of::<u16>()
     }
+}
+
+/// Whether a filter lets a row through.
+pub(super) fn passes(filter: Option<&BooleanArray>, row: usize) -> bool {
+    filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
 }
 
 fn binary(sketches: &[Sketch]) -> ArrayRef {
@@ -191,6 +229,9 @@ impl GroupsAccumulator for Sketches {
         total_num_groups: usize,
     ) -> Result<()> {
         self.reach(total_num_groups);
+        if self.merges {
+            return self.merge_bytes(as_binary_array(&values[0])?, opt_filter, |row| group_indices[row]);
+        }
         let mut buckets = std::mem::take(&mut self.buckets);
         buckets_of(&values[0], opt_filter, &mut buckets)?;
         for (&group, &bucket) in group_indices.iter().zip(&buckets) {
@@ -225,7 +266,7 @@ impl GroupsAccumulator for Sketches {
         total_num_groups: usize,
     ) -> Result<()> {
         self.reach(total_num_groups);
-        self.merge_bytes(as_binary_array(&values[0])?, |row| group_indices[row])
+        self.merge_bytes(as_binary_array(&values[0])?, None, |row| group_indices[row])
     }
 
     fn convert_to_state(
@@ -233,14 +274,15 @@ impl GroupsAccumulator for Sketches {
         values: &[ArrayRef],
         opt_filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
+        if self.merges {
+            return Ok(vec![as_they_are(&values[0], opt_filter)?]);
+        }
         let mut buckets = Vec::new();
         buckets_of(&values[0], opt_filter, &mut buckets)?;
-        let mut builder = BinaryBuilder::with_capacity(buckets.len(), buckets.len() * 3);
+        let mut builder = BinaryBuilder::with_capacity(buckets.len(), buckets.len() * 4);
         for bucket in buckets {
-            // A sketch of one value, as `Sketch::write` writes it.
-            let [low, high] = bucket.to_le_bytes();
-            let (none, one) = ([0, 0], [low, high, 1]);
-            builder.append_value(if bucket == NO_BUCKET { &none[..] } else { &one });
+            let (bytes, length) = Sketch::bytes_of_one(bucket);
+            builder.append_value(&bytes[..length]);
         }
         Ok(vec![Arc::new(builder.finish())])
     }
@@ -253,6 +295,9 @@ impl GroupsAccumulator for Sketches {
 impl Accumulator for Sketches {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.reach(1);
+        if self.merges {
+            return self.merge_bytes(as_binary_array(&values[0])?, None, |_| 0);
+        }
         let mut buckets = std::mem::take(&mut self.buckets);
         buckets_of(&values[0], None, &mut buckets)?;
         buckets.iter().for_each(|&bucket| self.count(0, bucket));
@@ -279,6 +324,6 @@ impl Accumulator for Sketches {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         self.reach(1);
-        self.merge_bytes(as_binary_array(&states[0])?, |_| 0)
+        self.merge_bytes(as_binary_array(&states[0])?, None, |_| 0)
     }
 }

@@ -1,12 +1,16 @@
-//! SQL functions of the house: percentiles of latencies on a mergeable sketch.
+//! SQL functions of the house: percentiles of latencies, and numbers of different values, on sketches that merge.
 //!
 //! - `latency_percentile(x, p)`: aggregate; the p-quantile (0..=1) of x with at most 1 % relative error.
 //! - `latency_sketch(x)`: aggregate; the sketch itself, as binary, so that several percentiles share one pass.
+//! - `latency_merge(sketch)`: aggregate; the sketch of all values of several sketches.
 //! - `sketch_percentile(sketch, p)`: scalar; a quantile of such a sketch.
+//! - `distinct_sketch(x)`: aggregate; a sketch of the different texts x, as binary.
+//! - `distinct_merge(sketch)`: aggregate; that of the texts of several such sketches.
+//! - `distinct_count(sketch)`: scalar; how many there were, with a standard error of 1.6 %.
 
 mod aggregate;
 
-pub mod sketch;
+mod distinct;
 
 mod scalar;
 
@@ -22,11 +26,14 @@ pub fn aggregates() -> Vec<AggregateUDF> {
     vec![
         AggregateUDF::from(aggregate::LatencyAggregate::percentile()),
         AggregateUDF::from(aggregate::LatencyAggregate::sketch()),
+        AggregateUDF::from(aggregate::LatencyAggregate::merge()),
+        AggregateUDF::from(distinct::DistinctAggregate::sketch()),
+        AggregateUDF::from(distinct::DistinctAggregate::merge()),
     ]
 }
 
 /// The scalar functions to register in a session.
 #[must_use]
 pub fn scalars() -> Vec<ScalarUDF> {
-    vec![ScalarUDF::from(scalar::SketchPercentile::new())]
+    vec![ScalarUDF::from(scalar::SketchPercentile::new()), ScalarUDF::from(distinct::DistinctCount::new())]
 }

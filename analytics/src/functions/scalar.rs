@@ -7,8 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::cast::{as_binary_array, as_float64_array};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
-
-use super::sketch::Sketch;
+use event::sketch::Sketch;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct SketchPercentile {

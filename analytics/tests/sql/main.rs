@@ -18,3 +18,5 @@ mod support;
 mod system;
 
 mod table;
+
+mod traffic;

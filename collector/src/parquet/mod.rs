@@ -4,9 +4,10 @@
 //! on the way. It names no Arrow type: any reader finds plain strings, unsigned integers and UTC microseconds.
 //!
 //! Hot batches hold text as codes already, so the columns are encoded here and not by the crate's Arrow writer, which
-//! would hash every value of every row anew: `rows` puts rows in order, `source` reads packed columns, `text` unites the batches' dictionaries, `values`
-//! chooses an encoding for each kind of column, `chunk` lays out its pages, `table` goes through the schema, `output` is
-//! the file on disk. Pages, footer, page index and bloom filters are serialised by the crate.
+//! would hash every value of every row anew: `rows` puts rows in order, `source` reads packed columns, `text` unites the
+//! batches' dictionaries, `values` chooses an encoding for each kind of column, `chunk` lays out its pages, `table` goes
+//! through the schema, `output` is the whole file, `unfinished` any file on its way to the disk. Pages, footer, page index
+//! and bloom filters are serialised by the crate.
 
 mod rows;
 
@@ -26,6 +27,8 @@ mod table;
 
 mod output;
 
+mod unfinished;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +39,7 @@ use crate::config::ParquetConfig;
 pub(crate) use output::{Order, Output};
 pub(crate) use rows::{HOUR_US, ROWS_MAX, Row, bounded, columns, order};
 pub(crate) use text::Texts;
+pub(crate) use unfinished::Unfinished;
 
 /// Ends the name of a file that is being written.
 pub(crate) const TEMPORARY: &str = "tmp";

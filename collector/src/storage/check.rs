@@ -27,6 +27,8 @@ pub struct Checked {
     pub rows: u64,
     /// Bytes of the sealed files.
     pub bytes: u64,
+    /// Files of roll-ups.
+    pub rollups: u64,
     /// Hot files that are not sealed yet, and their rows.
     pub hot_files: u64,
     /// Rows in hot files.
@@ -63,14 +65,18 @@ pub fn check(folder: &DataFolder, deep: bool, progress: Progress<'_>) -> Result<
     checked.bytes = manifest.files.iter().map(|file| file.bytes).sum();
     checked.removed = manifest.removed.len() as u64;
     checked.rows_set_aside = manifest.set_aside.iter().map(|aside| aside.file.rows).sum();
+    checked.rollups = manifest.rollups.len() as u64;
+    let rollup_bytes: u64 = manifest.rollups.iter().map(|entry| entry.file.bytes).sum();
     let mut bytes = 0;
-    for entry in &manifest.files {
-        let passed = |more| {
-            bytes += more;
-            progress(bytes, checked.bytes);
-        };
-        checked.problems.extend(sealed::judge(folder, entry, passed));
-    }
+    let mut passed = |more| {
+        bytes += more;
+        progress(bytes, checked.bytes + rollup_bytes);
+    };
+    let mut problems: Vec<Problem> =
+        manifest.files.iter().filter_map(|entry| sealed::judge(folder, entry, &mut passed)).collect();
+    let rollups = manifest.rollups.iter();
+    problems.extend(rollups.filter_map(|entry| sealed::judge_rollup(folder, entry, &mut passed)));
+    checked.problems.extend(problems);
     let mut hot_hours = identities::HotHours::new();
     hot(folder, &manifest, deep.then_some(&mut hot_hours), &mut checked)?;
     spool(folder, &manifest, &mut checked)?;
@@ -86,12 +92,16 @@ pub fn check(folder: &DataFolder, deep: bool, progress: Progress<'_>) -> Result<
     if at_work {
         // What left the table while it was looked at may be gone by now.
         let now = Manifest::load(folder)?;
-        let there: BTreeSet<&str> = now.files.iter().map(|file| file.path.as_str()).collect();
-        checked
-            .problems
-            .retain(|problem| problem.kind != Kind::Missing || there.contains(problem.file.as_str()));
+        let there: BTreeSet<&str> = files(&now).map(|file| file.path.as_str()).collect();
+        let may_be_gone = |problem: &Problem| matches!(problem.kind, Kind::Missing | Kind::Rollup);
+        checked.problems.retain(|problem| !may_be_gone(problem) || there.contains(problem.file.as_str()));
     }
     Ok(checked)
+}
+
+/// The files that a manifest names, of rows and of roll-ups.
+fn files(manifest: &Manifest) -> impl Iterator<Item = &FileEntry> {
+    manifest.files.iter().chain(manifest.rollups.iter().map(|entry| &entry.file))
 }
 
 /// Whether a collector has the folder.
@@ -187,12 +197,12 @@ fn spool(folder: &DataFolder, manifest: &Manifest, checked: &mut Checked) -> Res
     Ok(())
 }
 
-/// Files below `requests/` that are no part of the table.
+/// Files below `requests/` and `rollups/` that are no part of the table.
 fn strays(folder: &DataFolder, manifest: &Manifest) -> Result<Vec<Problem>, StorageError> {
-    let known = manifest.files.iter().map(|file| &file.path);
+    let known = files(manifest).map(|file| &file.path);
     let known: BTreeSet<&String> = known.chain(manifest.removed.iter().map(|file| &file.path)).collect();
     let mut problems = Vec::new();
-    for path in walk(&folder.requests())? {
+    for path in walk(&folder.requests())?.into_iter().chain(walk(&folder.rollups())?) {
         let name = under(folder, &path);
         let kind = match path.extension().and_then(|kind| kind.to_str()) {
             Some(TEMPORARY) => Kind::Half,

@@ -68,6 +68,8 @@ pub enum Kind {
     Missing,
     /// A file of the table is not what was written.
     Damaged,
+    /// A file of roll-ups is not there, or not what was written.
+    Rollup,
     /// A hot file is not what was committed.
     HotDamaged,
     /// A file that no manifest names.
@@ -106,6 +108,10 @@ impl Kind {
             Self::Missing | Self::Damaged => {
                 "put the file of a backup in its place, or stop Tollhouse and run `tollhouse storage repair`: answers \
                  are partial until then"
+            }
+            Self::Rollup => {
+                "put the file of a backup in its place, or stop Tollhouse and run `tollhouse rollup rebuild`, which counts \
+                 the rows anew; the rows themselves are not touched by it"
             }
             Self::HotDamaged => {
                 "stop Tollhouse and run `tollhouse storage repair`, which sets the file aside"

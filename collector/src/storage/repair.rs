@@ -75,7 +75,7 @@ pub fn repair(folder: &DataFolder, progress: Progress<'_>) -> Result<Repaired, S
                 fs::remove_file(&path).map_err(|source| StorageError::Io { path, source })?;
                 repaired.removed.push(problem.file);
             }
-            Kind::Manifest | Kind::Spool | Kind::Duplicate => repaired.left.push(problem),
+            Kind::Manifest | Kind::Rollup | Kind::Spool | Kind::Duplicate => repaired.left.push(problem),
         }
     }
     repaired.rows_missing = repaired.set_aside.iter().map(|aside| aside.rows).sum();

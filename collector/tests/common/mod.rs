@@ -1,6 +1,8 @@
 //! A spool to write to, a collector over it, and what its Parquet files hold.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod rollups;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;

@@ -6,13 +6,14 @@ use std::sync::PoisonError;
 use event::configuration::Configuration;
 use event::connections::ConnectionStates;
 use event::layout::LedgerRow;
+use event::rollup::STATUS_CLASSES;
 use event::upstreams::UpstreamStates;
 
 use super::family::{OVERFLOW, OVERFLOW_ROW, Snapshot};
 use super::histogram::Histogram;
 use super::process::Reading;
 use super::text::{Format, Kind, Page, label, render_bounds};
-use super::{METHODS, Published, STATUS_CLASSES, Shared};
+use super::{METHODS, Published, Shared};
 use crate::adapters::AdapterCount;
 
 /// What a page says besides the series of events.

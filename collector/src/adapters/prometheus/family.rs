@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use crate::compare::is_same;
 
 /// The label value of the one series that takes what the budget refuses.
-pub(crate) const OVERFLOW: &str = "__overflow__";
+pub(crate) const OVERFLOW: &str = event::rollup::OVERFLOW;
 
 /// The row that takes what the budget refuses; it exists in every family.
 pub(super) const OVERFLOW_ROW: usize = 0;

@@ -20,6 +20,7 @@ mod text;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 
+use event::rollup::status_class;
 use event::{ABSENT_U32, RequestEvent, Run, Shape, Text};
 
 pub use config::MetricsConfig;
@@ -33,9 +34,6 @@ pub(super) use negotiate::negotiate;
 const METHODS: [&str; 10] =
     ["_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// Values of the label `status_class`; the first is for a request that got no status.
-const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
 /// Requests of one (service, route, consumer).
 #[derive(Clone, Debug)]
 struct Traffic {
@@ -45,7 +43,8 @@ struct Traffic {
     response_bytes: u64,
 }
 
-/// Requests of one method, status class and source; indices into [`METHODS`] and [`STATUS_CLASSES`].
+/// Requests of one method, status class and source; indices into [`METHODS`] and
+/// `event::rollup::STATUS_CLASSES`.
 #[derive(Clone, Copy, Debug)]
 struct RequestCount {
     method: u8,
@@ -273,7 +272,7 @@ impl Recorder {
         }
         traffic.request_bytes = traffic.request_bytes.wrapping_add(head.request_bytes);
         traffic.response_bytes = traffic.response_bytes.wrapping_add(head.response_bytes);
-        let (method, status_class) = (seat.method, status_class_index(head.status));
+        let (method, status_class) = (seat.method, status_class(head.status));
         let known = traffic.requests.iter_mut().find(|known| {
             known.method == method && known.status_class == status_class && known.source_code == head.source
         });
@@ -374,14 +373,6 @@ fn method_index(method: &[u8]) -> u8 {
     }
 }
 
-/// Index into [`STATUS_CLASSES`].
-fn status_class_index(status: u16) -> u8 {
-    match status / 100 {
-        class @ 1..=5 => class as u8,
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,14 +380,11 @@ mod tests {
     use event::{Attempt, AttemptError, Draft, Shapes};
 
     #[test]
-    fn methods_and_classes_map_to_their_names() {
+    fn methods_map_to_their_names() {
         for (index, method) in METHODS.iter().enumerate().skip(1) {
             assert_eq!(usize::from(method_index(method.as_bytes())), index);
         }
         assert_eq!(METHODS[usize::from(method_index(b"get"))], "_OTHER");
-        assert_eq!(STATUS_CLASSES[usize::from(status_class_index(204))], "2xx");
-        assert_eq!(STATUS_CLASSES[usize::from(status_class_index(0))], "none");
-        assert_eq!(STATUS_CLASSES[usize::from(status_class_index(u16::MAX))], "none");
     }
 
     /// With as many series as are allowed, and with fewer than there are label sets.

@@ -4,6 +4,11 @@
 //! shift. The widest bucket spans a ratio of 65/64; its harmonic middle is within 1/129 (0.78 %) of each value in
 //! it. Two sketches merge by adding counts, hence any order of merging gives the same answer.
 //! (Masson, Rim, Lee: DDSketch, VLDB 2019, section 2.)
+//!
+//! As bytes, which roll-ups keep on disk: a byte with the version, 1; the first bucket, 16 bits, little endian; then the
+//! count of each bucket from there to the last one that holds something, as LEB128. A count of 0 stands for a run of
+//! empty buckets and is followed by how many there are, as LEB128 too. Without values it is the version and two zeros.
+//! Equal counts give equal bytes.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +16,11 @@ const MANTISSA_BITS: u32 = 6;
 const EXPONENT_MIN: u64 = 1023 - 20;
 const BUCKETS: u16 = (84 << MANTISSA_BITS) + 1;
 
+/// The form of the bytes.
+const VERSION: u8 = 1;
+
 /// No bucket: the value is not counted.
-pub(super) const NO_BUCKET: u16 = u16::MAX;
+pub const NO_BUCKET: u16 = u16::MAX;
 /// Room is made for a whole doubling of the value at a time.
 const STEP: u16 = 1 << MANTISSA_BITS;
 
@@ -27,7 +35,7 @@ pub struct Sketch {
 
 /// The bytes are not a sketch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a latency sketch")]
+#[error("not a latency sketch of a version that is known")]
 pub struct NotASketch;
 
 impl Sketch {
@@ -43,7 +51,7 @@ impl Sketch {
 
     /// Counts one value of a bucket if there is room for it already: the usual case, kept short.
     #[inline]
-    pub(super) fn count_in_place(&mut self, bucket: u16) -> bool {
+    pub fn count_in_place(&mut self, bucket: u16) -> bool {
         // A bucket before the start wraps to an offset that no sketch reaches.
         match self.counts.get_mut(usize::from(bucket.wrapping_sub(self.start))) {
             Some(count) if *count < u32::MAX => {
@@ -66,16 +74,21 @@ impl Sketch {
     /// # Errors
     /// When the bytes are anything else; some of their counts may then have been added.
     pub fn merge_bytes(&mut self, bytes: &[u8]) -> Result<(), NotASketch> {
-        let (start, mut rest) = bytes.split_first_chunk::<2>().ok_or(NotASketch)?;
-        let mut bucket = u16::from_le_bytes(*start);
+        let (&[version, low, high], mut rest) = bytes.split_first_chunk::<3>().ok_or(NotASketch)?;
+        if version != VERSION {
+            return Err(NotASketch);
+        }
+        let mut bucket = u64::from(u16::from_le_bytes([low, high]));
         while !rest.is_empty() {
-            let count = read_count(&mut rest)?;
-            if bucket >= BUCKETS {
+            let count = read_number(&mut rest)?;
+            if bucket >= BUCKETS.into() {
                 return Err(NotASketch);
             }
-            if count > 0 {
-                self.add_count(bucket, count);
+            if count == 0 {
+                bucket = bucket.saturating_add(read_number(&mut rest)?);
+                continue;
             }
+            self.add_count(bucket as u16, count);
             bucket += 1;
         }
         Ok(())
@@ -112,7 +125,7 @@ impl Sketch {
         self.counts.capacity() * size_of::<u32>() + self.carries.len() * 32
     }
 
-    /// First bucket (u16, little endian), then each count up to the last bucket as LEB128.
+    /// The bytes that the module documents.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -121,25 +134,31 @@ impl Sketch {
     }
 
     /// Appends what [`Self::to_bytes`] gives.
-    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+    pub fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.push(VERSION);
         let mut next = None;
         for (bucket, count) in self.buckets() {
-            let from = next.unwrap_or(bucket);
-            if next.is_none() {
-                bytes.extend(bucket.to_le_bytes());
+            match next {
+                None => bytes.extend(bucket.to_le_bytes()),
+                Some(next) if next < bucket => {
+                    bytes.push(0);
+                    write_number(bytes, u64::from(bucket - next));
+                }
+                Some(_) => {}
             }
-            bytes.extend(std::iter::repeat_n(0, usize::from(bucket - from)));
-            let mut rest = count;
-            while rest >= 0x80 {
-                bytes.push(rest as u8 | 0x80);
-                rest >>= 7;
-            }
-            bytes.push(rest as u8);
+            write_number(bytes, count);
             next = Some(bucket + 1);
         }
         if next.is_none() {
             bytes.extend([0, 0]);
         }
+    }
+
+    /// What [`Self::to_bytes`] gives for a sketch of one value, by its bucket; of none for [`NO_BUCKET`].
+    #[must_use]
+    pub fn bytes_of_one(bucket: u16) -> ([u8; 4], usize) {
+        let [low, high] = bucket.to_le_bytes();
+        if bucket == NO_BUCKET { ([VERSION, 0, 0, 0], 3) } else { ([VERSION, low, high, 1], 4) }
     }
 
     /// Reads what [`Self::to_bytes`] wrote.
@@ -164,7 +183,8 @@ impl Sketch {
         })
     }
 
-    pub(super) fn add_count(&mut self, bucket: u16, count: u64) {
+    /// Adds values of a bucket, which [`bucket`] gave.
+    pub fn add_count(&mut self, bucket: u16, count: u64) {
         self.reach(bucket);
         let place = &mut self.counts[usize::from(bucket - self.start)];
         let sum = count.saturating_add((*place).into());
@@ -195,8 +215,17 @@ impl Sketch {
     }
 }
 
-/// One LEB128 number.
-fn read_count(rest: &mut &[u8]) -> Result<u64, NotASketch> {
+/// Appends a number as LEB128.
+pub(crate) fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+/// Takes one LEB128 number off the front.
+pub(crate) fn read_number(rest: &mut &[u8]) -> Result<u64, NotASketch> {
     let (mut count, mut shift) = (0_u64, 0);
     loop {
         let (&byte, tail) = rest.split_first().ok_or(NotASketch)?;
@@ -213,8 +242,9 @@ fn read_count(rest: &mut &[u8]) -> Result<u64, NotASketch> {
 }
 
 /// The bucket of a value; [`NO_BUCKET`] of NaN.
+#[must_use]
 #[inline]
-pub(super) fn bucket(value: f64) -> u16 {
+pub fn bucket(value: f64) -> u16 {
     const LEAST: u64 = EXPONENT_MIN << MANTISSA_BITS;
     if value.is_nan() {
         return NO_BUCKET;
@@ -281,9 +311,28 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_sketch_are_refused() {
-        for bytes in [&[][..], &[1], &[0xff, 0xff, 1], &[0, 0, 0x80], &[0; 6000]] {
-            assert_eq!(Sketch::from_bytes(bytes).err(), Some(NotASketch), "{} bytes", bytes.len());
+        let long = [&[1, 0, 0][..], &[1; 6000]].concat();
+        let none: [&[u8]; 8] =
+            [&[], &[1], &[1, 0], &[1, 0xff, 0xff, 1], &[1, 0, 0, 0x80], &[1, 0, 0, 0], &[2, 0, 0, 1], &long];
+        for bytes in none.into_iter().chain([&[1, 0, 0, 0, 0xff, 0xff, 0x7f, 1][..]]) {
+            assert_eq!(Sketch::from_bytes(bytes).err(), Some(NotASketch), "{bytes:?}");
         }
+    }
+
+    /// What is on disk stays readable: this test may get further versions, and keeps these.
+    #[test]
+    fn the_bytes_of_version_1_are_these() {
+        let mut sketch = Sketch::default();
+        assert_eq!(sketch.to_bytes(), [1, 0, 0]);
+        sketch.add(1.0);
+        assert_eq!(sketch.to_bytes(), [1, 0x01, 0x05, 1]);
+        assert_eq!(Sketch::bytes_of_one(bucket(1.0)), ([1, 0x01, 0x05, 1], 4));
+        (0..300).for_each(|_| sketch.add(2.0));
+        sketch.add(2.04);
+        assert_eq!(sketch.to_bytes(), [1, 0x01, 0x05, 1, 0, 63, 0xac, 0x02, 1]);
+        let back = Sketch::from_bytes(&sketch.to_bytes()).unwrap();
+        assert_eq!((back.count(), back.to_bytes()), (302, sketch.to_bytes()));
+        assert_eq!((bucket(0.0), bucket(1e30), bucket(f64::NAN)), (0, BUCKETS - 1, NO_BUCKET));
     }
 
     #[test]
@@ -307,6 +356,6 @@ mod tests {
         (1..2_000).for_each(|value| up.add(value.into()));
         (1..2_000).rev().for_each(|value| down.add(value.into()));
         assert_eq!(up.to_bytes(), down.to_bytes());
-        assert_eq!(Sketch::default().to_bytes(), Sketch::from_bytes(&[0, 0]).unwrap().to_bytes());
+        assert_eq!(Sketch::default().to_bytes(), Sketch::from_bytes(&[1, 0, 0]).unwrap().to_bytes());
     }
 }
