@@ -91,6 +91,7 @@ pub(super) fn repaired(folder: &DataFolder, repaired: &Repaired) {
     match (repaired.left.len(), repaired.rows_missing) {
         (0, 0) => anstream::println!("{GOOD}ok{GOOD:#}: {root} is in order, no row is missing"),
         (0, rows) => anstream::println!("{root} is in order; {BAD}{rows} rows are missing{BAD:#}"),
+        (1, _) => anstream::println!("{BAD}1 problem is left{BAD:#}"),
         (left, _) => anstream::println!("{BAD}{left} problems are left{BAD:#}"),
     }
 }

@@ -110,8 +110,8 @@ impl Kind {
                  are partial until then"
             }
             Self::Rollup => {
-                "put the file of a backup in its place, or stop Tollhouse and run `tollhouse rollup rebuild`, which counts \
-                 the rows anew; the rows themselves are not touched by it"
+                "put the file of a backup in its place, or stop Tollhouse and run `tollhouse storage repair`, then \
+                 `tollhouse rollup rebuild`, which counts hours anew whose rows are all there; no row is touched by it"
             }
             Self::HotDamaged => {
                 "stop Tollhouse and run `tollhouse storage repair`, which sets the file aside"

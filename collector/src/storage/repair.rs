@@ -63,6 +63,7 @@ pub fn repair(folder: &DataFolder, progress: Progress<'_>) -> Result<Repaired, S
                 let Some(entry) = entry else { continue };
                 repaired.set_aside.push(sealed(folder, &table, entry, problem)?);
             }
+            Kind::Rollup => repaired.set_aside.push(rollup(folder, &table, problem)?),
             Kind::HotDamaged => repaired.set_aside.push(hot(folder, problem)?),
             Kind::Stray => {
                 // A merge or a sealing that nobody committed, or rows that an older manifest does not know.
@@ -75,7 +76,7 @@ pub fn repair(folder: &DataFolder, progress: Progress<'_>) -> Result<Repaired, S
                 fs::remove_file(&path).map_err(|source| StorageError::Io { path, source })?;
                 repaired.removed.push(problem.file);
             }
-            Kind::Manifest | Kind::Rollup | Kind::Spool | Kind::Duplicate => repaired.left.push(problem),
+            Kind::Manifest | Kind::Spool | Kind::Duplicate => repaired.left.push(problem),
         }
     }
     repaired.rows_missing = repaired.set_aside.iter().map(|aside| aside.rows).sum();
@@ -97,6 +98,17 @@ fn sealed(
         Some(())
     })?;
     Ok(aside)
+}
+
+/// A file of roll-ups, of which the rows may still be there.
+fn rollup(folder: &DataFolder, table: &Table, problem: Problem) -> Result<SetAsideFile, StorageError> {
+    let kept = keep(folder, &problem.file)?;
+    let Problem { file, what, .. } = problem;
+    table.commit(|next| {
+        next.rollups.retain(|entry| entry.file.path != file);
+        Some(())
+    })?;
+    Ok(SetAsideFile { file, what, kept, rows: 0 })
 }
 
 /// A hot file with its commit log. Events that the spool still has are read again.

@@ -104,8 +104,7 @@ fn every_kind_of_damage_is_named_and_set_aside() {
     assert_eq!(found(&folder), expected);
 
     let repaired = repair(&folder, &mut |_, _| ()).unwrap();
-    // Roll-ups are not set aside: they can be made anew.
-    assert_eq!((repaired.rows_missing, repaired.left.len()), (300, 1));
+    assert_eq!((repaired.rows_missing, repaired.left.len()), (300, 0));
     assert_eq!(repaired.removed, [half]);
     let kept: Vec<(&str, &str, u64)> = repaired
         .set_aside
@@ -118,6 +117,7 @@ fn every_kind_of_damage_is_named_and_set_aside() {
         [
             (files[0].as_str(), place(&files[0]).as_str(), 100),
             (files[1].as_str(), "", 100),
+            (rollup.as_str(), place(&rollup).as_str(), 0),
             ("hot/0000000004.arrow", "quarantine/hot/0000000004.arrow", 100),
             (stray.as_str(), place(&stray).as_str(), 0),
         ]
@@ -125,7 +125,7 @@ fn every_kind_of_damage_is_named_and_set_aside() {
     for file in [&files[0], &stray, &"hot/0000000004.commits".to_owned()] {
         assert!(folder.quarantine().join(file).exists(), "{file}");
     }
-    assert_eq!(found(&folder), [(Kind::Rollup, rollup, None)]);
+    assert_eq!(found(&folder), []);
     let manifest = Manifest::load(&folder).unwrap();
     assert_eq!((manifest.files.len(), manifest.set_aside.len()), (1, 2));
     assert_eq!(look(&folder, false).rows_set_aside, 200);
