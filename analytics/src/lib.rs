@@ -2,9 +2,9 @@
 //!
 //! Data comes from files that the collector writes: sealed Parquet files named by the manifest, and hot Arrow
 //! files of the last seconds. Answers go out over HTTP (`/sql`). The modules stand in the order of a question's
-//! journey: a configuration, a [`catalog`] snapshot, the sources and the table over it, ids in text, texts that grow, functions, views and
-//! tables of traffic, a session, the guard
-//! that refuses everything but reading, the engine that bounds and runs a query, a format, and the HTTP door.
+//! journey: a configuration, a [`catalog`] snapshot, the sources and the table over it, ids in text, texts that grow,
+//! functions, views and tables of traffic, a session, the guard that refuses everything but reading, the engine that bounds
+//! and runs a query, a format, and the HTTP door.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod config;

@@ -2,8 +2,9 @@
 //!
 //! Low-priority threads do the work. Intake tails the spool of every core, shows each event to the adapters
 //! (Prometheus, OpenTelemetry) and stores it in the newest hot file; sealing turns closed hot files into Parquet and
-//! applies retention; compaction merges Parquet files of hours that are over. An event is released from the spool once its row is on disk, and its place in the lane is
-//! written with it, so that a crash at any point neither loses a row nor makes it twice.
+//! roll-ups, and applies retention; compaction merges Parquet files of hours that are over. An event is released from the
+//! spool once its row is on disk, and its place in the lane is written with it, so that a crash at any point neither loses
+//! a row nor makes it twice.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod config;
