@@ -32,8 +32,9 @@ const SETTLE: Duration = Duration::from_millis(50);
 const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// How often plans of before are freed where no file is watched.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
-/// Niceness of the thread.
-const NICENESS: libc::c_int = 10;
+/// Niceness of the thread: beside a thread of requests that never rests it still gets a quarter of a processor, so that a
+/// large file is in force within a second on a gateway that is at its limit too.
+const NICENESS: libc::c_int = 5;
 
 /// Finds out anew what the configuration is read from.
 pub type Again = Box<dyn Fn() -> Result<Sources, Failure> + Send>;

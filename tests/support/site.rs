@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -303,6 +303,17 @@ impl Tollhouse {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// How long the thread of this name has run, and how long it has waited for a processor.
+    pub fn thread_times(&self, name: &str) -> (Duration, Duration) {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let read = |thread: &Path, file| std::fs::read_to_string(thread.join(file)).unwrap_or_default();
+        let thread =
+            threads.map(|one| one.unwrap().path()).find(|one| read(one, "comm").trim() == name).unwrap();
+        let times = read(&thread, "schedstat");
+        let mut times = times.split_whitespace().map(|ns| Duration::from_nanos(ns.parse().unwrap()));
+        (times.next().unwrap(), times.next().unwrap())
     }
 
     pub fn log(&self) -> String {
