@@ -179,6 +179,20 @@ impl Draft {
         self.entry(text.run(), text as u8, &[&value[..value.len().min(TEXT_BYTES_MAX)]]);
     }
 
+    /// Takes a text out again, its bytes too.
+    pub fn forget(&mut self, text: Text) {
+        let run = &mut self.runs[text.run() as usize];
+        let mut at = 0;
+        while let Some([tag, _, low, high]) = run.get(at..).and_then(<[u8]>::first_chunk) {
+            let next = at + 4 + usize::from(u16::from_le_bytes([*low, *high]));
+            if *tag == text as u8 {
+                run.drain(at..next);
+            } else {
+                at = next;
+            }
+        }
+    }
+
     /// Adds a try; past [`ATTEMPTS_MAX`] it is left out.
     pub fn attempt(&mut self, attempt: &Attempt<'_>) {
         if self.attempts == ATTEMPTS_MAX {
@@ -271,6 +285,24 @@ mod tests {
     #[test]
     fn every_text_stands_at_its_number() {
         assert!(Text::ALL.iter().enumerate().all(|(place, text)| *text as usize == place));
+    }
+
+    #[test]
+    fn a_text_that_is_taken_out_leaves_nothing() {
+        let mut draft = Draft::new();
+        draft.forget(Text::ForwardedFor);
+        for value in [&b"192.0.2.7"[..], b"", b"192.0.2.8"] {
+            draft.text(Text::Path, b"/p");
+            draft.text(Text::ForwardedFor, value);
+        }
+        draft.extra(b"k", b"v");
+        draft.forget(Text::ForwardedFor);
+        let [_, _, own] = draft.runs();
+        assert!(!own.windows(5).any(|window| window == b"192.0"));
+        let event = RequestEvent::of_draft("n", 0, 1, &draft);
+        assert_eq!(event.text(Text::ForwardedFor), None);
+        assert_eq!(event.text(Text::Path), Some(&b"/p"[..]));
+        assert_eq!(event.extra().next(), Some((&b"k"[..], &b"v"[..])));
     }
 
     #[test]

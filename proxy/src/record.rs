@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::error::Fault;
 use crate::forward::Mirrored;
+use crate::plan::Kept;
 use event::{Draft, Outcome, Source, Text};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,6 +20,8 @@ pub(crate) struct Record {
     finished: bool,
     /// What became of the request's copy, if it was to have one.
     pub mirrored: Option<Rc<Cell<Mirrored>>>,
+    /// What is kept of the client's addresses; none if all.
+    pub kept: Option<Kept>,
     /// Nothing is written of it.
     silent: bool,
 }
@@ -38,6 +41,7 @@ impl Record {
             answered: None,
             finished: false,
             mirrored: None,
+            kept: core.plan.kept,
             silent: false,
         }
     }
@@ -45,7 +49,16 @@ impl Record {
     /// For what is no request of a client: it leaves no event.
     pub fn silent(core: &Rc<Core>, started: Instant) -> Self {
         let (core, draft) = (Rc::clone(core), Some(core.draft(started)));
-        Self { core, started, draft, answered: None, finished: false, mirrored: None, silent: true }
+        Self {
+            core,
+            started,
+            draft,
+            answered: None,
+            finished: false,
+            mirrored: None,
+            kept: None,
+            silent: true,
+        }
     }
 
     pub fn draft(&mut self) -> &mut Draft {
@@ -110,6 +123,9 @@ impl Drop for Record {
         let body_us =
             if head.source == Source::Upstream as u8 { answered.map_or(0, |at| micros(at, end)) } else { 0 };
         head.gateway_us = head.duration_us.saturating_sub(upstream_us).saturating_sub(body_us);
+        if let Some(kept) = self.kept {
+            kept.apply(&mut draft);
+        }
         self.core.exchanges.set(self.core.exchanges.get() - 1);
         self.core.emit(draft);
     }

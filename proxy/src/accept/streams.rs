@@ -139,6 +139,7 @@ async fn handshake(core: &Core, acceptor: &TlsAcceptor, socket: Socket) -> Resul
 
 fn describe(core: &Core, route: &StreamRoute, record: &mut Record) {
     let service = &core.plan.services[route.service];
+    record.kept = service.kept;
     let draft = record.draft();
     draft.text(Text::Route, route.name.as_bytes());
     draft.text(Text::Service, service.name.as_bytes());

@@ -1,6 +1,6 @@
 //! The `gateway` section: listeners, threads, limits, time-outs and trust.
 
-use super::{Dns, UpstreamStates};
+use super::{Anonymize, Dns, UpstreamStates};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -31,6 +31,8 @@ pub struct GatewayConfig {
     /// Whether each request is recorded as an event. Without it there are no rows, metrics or spans of the traffic;
     /// `X-Request-Id` and the trace headers are sent all the same.
     pub recording: bool,
+    /// Which addresses of clients are not recorded whole; the first rule that is for a request counts.
+    pub anonymize: Vec<Anonymize>,
     /// Header by which a trusted peer names the service that calls.
     pub source_service_header: String,
     /// Share of new traces that are sampled, 0 to 1. A trace that comes in keeps its own flag.
@@ -52,6 +54,7 @@ impl Default for GatewayConfig {
             trusted_ips: Vec::new(),
             upstream_roots: None,
             recording: true,
+            anonymize: Vec::new(),
             source_service_header: "X-Tollhouse-Source".into(),
             sample_ratio: 1.0,
             headers: vec![ResponseHeader::XRequestId, ResponseHeader::ServerTiming],

@@ -19,12 +19,15 @@ mod circuit;
 
 mod gateway;
 
+mod anonymize;
+
 mod dns;
 
 mod states;
 
 mod files;
 
+pub use anonymize::Anonymize;
 pub use certificates::{CaCertificate, Certificate, NestedSni, Sni, SniName};
 pub use circuit::{CircuitBreaker, SlowStart};
 pub use dns::{Dns, RecordKind};

@@ -204,7 +204,9 @@ fn route(core: &Core, asked: &Asked<'_>, record: &mut Record) -> Result<Matched,
         Some(destination) if plan.split().is_none() => note(core, destination, record),
         // Until one of several is chosen.
         Some(first) => {
-            record.draft().text(Text::Service, core.plan.services[first.service()].name.as_bytes());
+            let service = &core.plan.services[first.service()];
+            record.kept = service.kept;
+            record.draft().text(Text::Service, service.name.as_bytes());
         }
         None => {}
     }
@@ -229,6 +231,7 @@ fn destine(
 fn note(core: &Core, destination: Destination, record: &mut Record) {
     let service = &core.plan.services[destination.service()];
     let upstream = &core.plan.upstreams[service.upstream];
+    record.kept = service.kept;
     let draft = record.draft();
     draft.text(Text::Service, service.name.as_bytes());
     if let Some(name) = &upstream.name {

@@ -20,6 +20,8 @@ mod gateway;
 
 mod trust;
 
+mod anonymize;
+
 mod upstreams;
 
 mod succeed;
@@ -38,6 +40,7 @@ use http::HeaderName;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub(crate) use anonymize::Kept;
 pub(crate) use entities::upstreams::authority;
 pub(crate) use link::LinkPlan;
 #[cfg(any(test, fuzzing))]
@@ -59,6 +62,8 @@ pub struct Plan {
     pub(crate) states: crate::config::UpstreamStates,
     /// Whether events are written.
     pub(crate) recording: bool,
+    /// What is kept of the client's address of a request without a service; none if all of it.
+    pub(crate) kept: Option<Kept>,
     pub(crate) source_service_header: HeaderName,
     /// A new trace is sampled when a random u32 is below this.
     pub(crate) sample_below: u64,
@@ -159,6 +164,8 @@ pub(crate) struct ServicePlan {
     pub enabled: bool,
     /// Whether it takes streams rather than requests.
     pub stream: bool,
+    /// What is kept of the addresses of its clients; none if all.
+    pub kept: Option<Kept>,
 }
 
 /// Checks a configuration and makes the plan of it.
@@ -172,7 +179,8 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
     let front = gateway::check(gateway, &store.names, &mut problems);
     let dns = dns::check(&gateway.dns, &mut problems);
     states::check(&gateway.upstream_states, &mut problems);
-    let back = entities::check(entities, store, gateway.upstream_roots.as_deref(), &mut problems);
+    let mut back = entities::check(entities, store, gateway.upstream_roots.as_deref(), &mut problems);
+    let kept = anonymize::check(&gateway.anonymize, &mut back.services, &mut problems);
     let (Some(front), true) = (front, problems.is_empty()) else {
         return Err(problems);
     };
@@ -196,6 +204,7 @@ pub fn validate(gateway: &GatewayConfig, entities: &Entities) -> Result<Plan, Ve
         dns,
         states: gateway.upstream_states.clone(),
         recording: gateway.recording,
+        kept,
         source_service_header: front.source_service_header,
         sample_below: share as u64,
         sends_request_id: gateway.headers.contains(&ResponseHeader::XRequestId),

@@ -121,6 +121,7 @@ impl Checker<'_> {
             read_timeout_ms: service.read_timeout.unwrap_or(60_000),
             enabled: service.enabled.unwrap_or(true),
             stream,
+            kept: None,
         }
     }
 
