@@ -51,6 +51,9 @@ pub enum Command {
     /// Look at what is on disk: is it whole, what is it made of, and set damage aside.
     #[command(subcommand, after_help = STORAGE_HELP)]
     Storage(StorageCommand),
+    /// Erase what was recorded of a consumer.
+    #[command(after_help = ERASE_HELP)]
+    Erase(EraseArgs),
     /// Look after what is kept of requests by the minute and by the hour.
     #[command(subcommand)]
     Rollup(RollupCommand),
@@ -93,6 +96,35 @@ const STORAGE_HELP: &str = "Examples:
   tollhouse storage inspect --data data date=2026-01-31/hour=07
 
 Exit codes: 0 fine, 1 problems found, 2 wrong usage.";
+
+const ERASE_HELP: &str = "Examples:
+  tollhouse erase --data data --consumer alice       asks, and waits until the last file is gone
+  tollhouse erase --data data --consumer alice --yes --no-wait
+
+Rows, live ones included, and roll-ups of requests that had ended by now go. Logs, spans and metrics that have left
+Tollhouse are not touched. The files of before are deleted after collector.retention.grace_s.
+
+Exit codes: 0 erased (or the order stands, with --no-wait), 1 not, 2 wrong usage.";
+
+/// Whose rows are to go.
+#[derive(Clone, Debug, Args)]
+pub struct EraseArgs {
+    /// The folder.
+    #[command(flatten)]
+    pub part: PartArgs,
+    /// The consumer, as the column `consumer` names it.
+    #[arg(long, value_name = "NAME")]
+    pub consumer: String,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Give the order, and do not wait until it is carried out.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Print the outcome as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// What to do with what is on disk.
 #[derive(Clone, Debug, Subcommand)]

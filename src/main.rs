@@ -29,6 +29,8 @@ mod query;
 
 mod storage;
 
+mod erase;
+
 mod rollup;
 
 mod demo;
@@ -63,6 +65,7 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Convert(args) => convert::convert(&args),
         Command::Query(args) => query::query(&args),
         Command::Storage(command) => storage::storage(&command),
+        Command::Erase(args) => erase::erase(&args),
         Command::Rollup(RollupCommand::Rebuild(args)) => rollup::rebuild(&args),
         Command::Demo(args) => Ok(demo::run(args).map(|()| ExitCode::SUCCESS)?),
         Command::Config(ConfigCommand::Reference) => {

@@ -113,6 +113,9 @@ impl Sessions {
         if wants("system", "files") {
             system.register_table("files".into(), Arc::new(system::files(&snapshot)?))?;
         }
+        if wants("system", "erasures") {
+            system.register_table("erasures".into(), Arc::new(system::erasures(&snapshot)?))?;
+        }
         if wants("system", "queries") {
             system.register_table("queries".into(), Arc::new(system::queries(&self.history)?))?;
         }

@@ -185,6 +185,19 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
     ])
 }
 
+/// `system.erasures`: what became of orders to erase rows.
+pub(crate) fn erasures(snapshot: &Snapshot) -> Result<MemTable> {
+    let all = &snapshot.manifest.erasures;
+    table(vec![
+        ("id", texts(all.iter().map(|one| &one.id))),
+        ("at", times(all.iter().map(|one| Some(one.at_us)))),
+        ("done_at", times(all.iter().map(|one| one.done_at_us))),
+        ("rows", numbers(all.iter().map(|one| one.rows))),
+        ("files", numbers(all.iter().map(|one| one.files))),
+        ("set_aside", numbers(all.iter().map(|one| one.set_aside))),
+    ])
+}
+
 /// `system.queries`: the last queries, the running ones too.
 pub(crate) fn queries(history: &History) -> Result<MemTable> {
     let all = history.all();

@@ -114,6 +114,10 @@ pub struct RetentionConfig {
     /// Roll-ups by the hour that are older than this are deleted, in hours; not before their rows. A file of a day goes
     /// when its last hour is that old.
     pub rollup_hour_age_h: Option<u32>,
+    /// Most bytes of roll-ups by the minute; beyond it the oldest files are deleted.
+    pub rollup_minute_bytes_max: Option<u64>,
+    /// Most bytes of roll-ups by the hour; beyond it the oldest files are deleted.
+    pub rollup_hour_bytes_max: Option<u64>,
     /// How long an expired file stays for queries that have begun, in seconds.
     pub grace_s: u32,
 }
@@ -140,6 +144,8 @@ impl Default for RetentionConfig {
             bytes_max: None,
             rollup_minute_age_h: None,
             rollup_hour_age_h: None,
+            rollup_minute_bytes_max: None,
+            rollup_hour_bytes_max: None,
             grace_s: 300,
         }
     }
@@ -235,8 +241,15 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
     if let Some(age_h) = config.retention.age_h {
         range("retention.age_h", age_h.into(), 1, 1_000_000);
     }
-    if let Some(bytes_max) = config.retention.bytes_max {
-        range("retention.bytes_max", bytes_max, 1 << 20, u64::MAX);
+    let retention = &config.retention;
+    for (field, bytes_max) in [
+        ("bytes_max", retention.bytes_max),
+        ("rollup_minute_bytes_max", retention.rollup_minute_bytes_max),
+        ("rollup_hour_bytes_max", retention.rollup_hour_bytes_max),
+    ] {
+        if let Some(bytes_max) = bytes_max {
+            range(&format!("retention.{field}"), bytes_max, 1 << 20, u64::MAX);
+        }
     }
     let (raw, minute, hour) =
         (config.retention.age_h, config.retention.rollup_minute_age_h, config.retention.rollup_hour_age_h);

@@ -140,6 +140,9 @@ impl Intake {
             // wakes a core and takes the gateway's place in its caches, so there is one for each batch.
             self.flush(!more)?;
             self.adapters.flush();
+            if !more && reads && self.has_all() {
+                flags.caught_up.fetch_add(1, Ordering::Release);
+            }
             let at_end = stopping && read == 0 && self.pending.is_none() && self.rows.len() == 0;
             let kept = self.keep(at_end);
             let interval = if self.unaccounted { LEDGER_INTERVALS.0 } else { LEDGER_INTERVALS.1 };
@@ -172,6 +175,12 @@ impl Intake {
         let ledger: Vec<LedgerRow> = ledger.into_iter().chain(adapted).collect();
         books.write(ledger.clone());
         Ok(Done { rows: total_rows, ledger, drained })
+    }
+
+    /// Whether all that was read is in the table, and all lanes can be read.
+    fn has_all(&self) -> bool {
+        let waiting = self.pending.is_some() || self.rows.len() > 0 || self.store.has_waiting();
+        !waiting && self.lanes.values().all(|lane| !lane.failing)
     }
 
     /// Opens lanes that have appeared, and the counters of a gateway that has.

@@ -35,6 +35,8 @@ mod table;
 
 mod compact;
 
+mod erase;
+
 pub mod ledger;
 
 pub mod storage;
@@ -45,7 +47,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -159,6 +161,8 @@ struct Flags {
     leave: AtomicBool,
     /// End now.
     abandon: AtomicBool,
+    /// How often intake had everything that was in the spool in the table.
+    caught_up: AtomicU64,
 }
 
 impl Flags {
@@ -208,7 +212,7 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
 
     let table = table::Table::new(folder.clone(), found.manifest);
     let sealer = seal::Sealer::new(folder.clone(), plan.clone(), queue.clone(), table.clone());
-    let compactor = config.compaction.enabled.then(|| compact::Compactor::new(folder.clone(), &plan, table));
+    let compactor = compact::Compactor::new(folder.clone(), &plan, table);
     let mut lives: Vec<_> = adapters.life().map(|life| ("adapters", life)).into_iter().collect();
     let sealing = {
         let flags = Arc::clone(&flags);
@@ -230,13 +234,12 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
         })
     };
     let intake = intake.inspect_err(|_| queue.close())?;
-    let compaction = compactor.map(|compactor| {
+    let compaction = {
         let flags = Arc::clone(&flags);
         spawn("compaction", &mut lives, move || compactor.run(&flags))
-    });
+    };
     // Without it the rest works: files stay small, and the next start tries again.
-    let compaction = compaction
-        .and_then(|thread| thread.inspect_err(|error| tracing::error!(%error, "no compaction")).ok());
+    let compaction = compaction.inspect_err(|error| tracing::error!(%error, "no compaction")).ok();
     let threads = Some(Threads { intake, sealing, compaction, queue, flags, drain, lives });
     Ok(Running { metrics_addr, ledger: shared, threads, listener: Some(kept), lock: Some(lock) })
 }

@@ -21,7 +21,7 @@ use crate::config::Plan;
 use crate::parquet::{self, HOUR_US, ParquetFileError};
 use crate::rollup::{self, RollupError};
 use crate::table::Table;
-use crate::{Flags, merge, retention};
+use crate::{Flags, compact, merge, retention};
 
 /// How often retention looks, and how soon after its grace a file is unlinked.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
@@ -252,17 +252,25 @@ impl Sealer {
 
     /// Makes one file of several roll-ups, once for each call.
     fn merge_rollups(&mut self, now_us: i64) -> Result<(), SealError> {
-        // Only this thread changes what roll-ups there are: they are the same when the merged ones stand on disk.
         let (entries, version) = self.table.look(|now| (now.rollups.clone(), now.version));
         let Some(merge) = self.rollups.next(&self.folder, &self.plan.config, &entries, version, now_us)?
         else {
             return Ok(());
         };
-        self.table.commit(|next| {
+        let made = merge.made.file.clone();
+        let committed = self.table.commit(|next| {
+            // Rows may have been erased from one of them meanwhile: they are not to come back.
+            let going = next.rollups.iter().filter(|entry| merge.going.contains(&entry.file.path));
+            if going.count() < merge.going.len() {
+                return None;
+            }
             retention::remove(next, &merge.going, now_us);
             next.rollups.push(merge.made);
             Some(())
         })?;
+        if committed.is_none() {
+            compact::unlink(&self.folder, &[made]);
+        }
         Ok(())
     }
 

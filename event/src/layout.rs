@@ -1,6 +1,7 @@
 //! Where the files of a data folder are, and the two small files that tie them together: the manifest (which Parquet
 //! files are the table, and how far each lane is stored) and the ledger (what became of every event).
 
+use crate::erasure::Erasure;
 use crate::rollup::Resolution;
 use crate::spool::Position;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -34,7 +35,7 @@ pub enum LayoutError {
 }
 
 impl LayoutError {
-    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
     }
@@ -101,6 +102,10 @@ impl DataFolder {
     /// Manifest, ledger and the state of upstreams.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
+    }
+    /// Orders to erase rows ([`crate::erasure`]); made when the first one is given.
+    pub fn erasures(&self) -> PathBuf {
+        self.state().join("erasures")
     }
     /// The hot file of a number.
     pub fn hot_file(&self, number: u64) -> PathBuf {
@@ -216,6 +221,9 @@ pub struct Manifest {
     /// Files that were damaged and are no part of the table any more.
     #[serde(default)]
     pub set_aside: Vec<SetAside>,
+    /// What became of orders to erase rows, oldest first.
+    #[serde(default)]
+    pub erasures: Vec<Erasure>,
 }
 
 impl Manifest {

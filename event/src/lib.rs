@@ -27,6 +27,8 @@ pub mod distinct;
 
 pub mod rollup;
 
+pub mod erasure;
+
 pub mod configuration;
 
 pub mod upstreams;

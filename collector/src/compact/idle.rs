@@ -33,7 +33,7 @@ pub(super) fn lower_priority() {
 }
 
 /// Bytes that are free for this process on the disk of a folder; none if the system does not say.
-pub(super) fn free_bytes(folder: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
     let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
     // SAFETY: an all-zero statvfs is valid, the path ends with a zero, and both live through the call.
     let stat = unsafe {

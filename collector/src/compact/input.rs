@@ -12,6 +12,7 @@ use ::parquet::arrow::arrow_reader::{
 use ::parquet::errors::ParquetError;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimestampMicrosecondType};
+use arrow::error::ArrowError;
 use event::columns::SCHEMA_VERSION;
 use event::layout::{DataFolder, FileEntry};
 use twox_hash::XxHash3_64;
@@ -63,12 +64,16 @@ impl InputError {
     }
 }
 
+/// The rows of a batch, as the reader gives it, that are to stay.
+pub(crate) type Keep<'a> = dyn Fn(&RecordBatch) -> Result<RecordBatch, ArrowError> + 'a;
+
 /// A file that is being read.
-pub(super) struct Input {
+pub(super) struct Input<'a> {
     path: String,
     hour: i64,
     rows_left: u64,
     reader: ParquetRecordBatchReader,
+    keep: Option<&'a Keep<'a>>,
     batch: RecordBatch,
     /// The next row of the batch.
     at: usize,
@@ -76,13 +81,13 @@ pub(super) struct Input {
     pub(super) place: Option<u16>,
 }
 
-impl Input {
+impl<'a> Input<'a> {
     /// Opens a file whose rows are all of one hour, after a look at all of its bytes.
     ///
     /// # Errors
     /// When it is not what the manifest says.
     pub(super) fn open(
-        folder: &DataFolder,
+        (folder, keep): (&DataFolder, Option<&'a Keep<'a>>),
         entry: &FileEntry,
         hour: i64,
         batch_rows: usize,
@@ -97,7 +102,7 @@ impl Input {
             return Err(damaged("its bytes are not those that were sealed".into()));
         }
         let file = File::open(&path).map_err(io)?;
-        let metadata = metadata(&file).map_err(|error| damaged(error.to_string()))?;
+        let metadata = coded_metadata(&file).map_err(|error| damaged(error.to_string()))?;
         if let Some(reason) = newer(&metadata) {
             return Err(InputError::Newer { path: entry.path.clone(), reason });
         }
@@ -110,7 +115,7 @@ impl Input {
             reader.with_batch_size(batch_rows).build().map_err(|error| damaged(error.to_string()))?;
         let batch = RecordBatch::new_empty(Arc::new(Schema::empty()));
         let mut input =
-            Self { path: entry.path.clone(), hour, rows_left: rows, reader, batch, at: 0, place: None };
+            Self { path: entry.path.clone(), hour, rows_left: rows, reader, keep, batch, at: 0, place: None };
         input.fill()?;
         Ok(input)
     }
@@ -158,6 +163,19 @@ impl Input {
         if self.at == self.batch.num_rows() { self.fill() } else { Ok(()) }
     }
 
+    /// The next batch of which rows stay.
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        for batch in self.reader.by_ref() {
+            let batch = batch?;
+            self.rows_left = self.rows_left.saturating_sub(batch.num_rows() as u64);
+            let batch = self.keep.map_or(Ok(batch.clone()), |keep| keep(&batch))?;
+            if batch.num_rows() > 0 {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
     fn damaged(&self, reason: String) -> InputError {
         InputError::Damaged { path: self.path.clone(), reason }
     }
@@ -165,13 +183,9 @@ impl Input {
     /// Reads the next batch that has rows.
     fn fill(&mut self) -> Result<(), InputError> {
         (self.at, self.place) = (0, None);
-        let next =
-            self.reader.by_ref().find(|batch| batch.as_ref().map_or(true, |batch| batch.num_rows() > 0));
-        let packed = next.map(|batch| pack(&batch?)).transpose();
-        match packed.map_err(|error| self.damaged(error.to_string()))? {
+        match self.next_batch().map_err(|error| self.damaged(error.to_string()))? {
             Some(batch) => {
-                self.rows_left = self.rows_left.saturating_sub(batch.num_rows() as u64);
-                self.batch = batch;
+                self.batch = pack(&batch).map_err(|error| self.damaged(error.to_string()))?;
                 let times = self.batch.column_by_name("time");
                 let known = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
                 known.map(|_| ()).ok_or_else(|| self.damaged("it has no times".into()))
@@ -186,7 +200,7 @@ impl Input {
 }
 
 /// What the footer says, with text to be read as codes of a dictionary.
-fn metadata(file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
+pub(crate) fn coded_metadata(file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
     let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let metadata = ArrowReaderMetadata::load(file, plain)?;
     let fields: Vec<FieldRef> = metadata.schema().fields().iter().map(coded).collect();

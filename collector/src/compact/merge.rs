@@ -15,7 +15,7 @@ use event::layout::{DataFolder, FileEntry};
 
 use super::choose::Job;
 use super::idle::Pace;
-use super::input::Input;
+use super::input::{Input, Keep};
 use super::{CompactError, folder_of};
 use crate::config::{CompactionConfig, ParquetConfig};
 use crate::parquet::{HOUR_US, Order, Output, ParquetFileError, ROWS_MAX, Row, Texts, columns};
@@ -32,14 +32,16 @@ const DECODED_ROW_BYTES: usize = 512;
 const ROW_BYTES: usize = 32;
 
 /// How files are merged.
-pub(super) struct Merge<'a> {
-    pub(super) folder: &'a DataFolder,
-    pub(super) config: &'a CompactionConfig,
-    pub(super) parquet: &'a ParquetConfig,
-    pub(super) bucket_s: u32,
+pub(crate) struct Merge<'a> {
+    pub(crate) folder: &'a DataFolder,
+    pub(crate) config: &'a CompactionConfig,
+    pub(crate) parquet: &'a ParquetConfig,
+    pub(crate) bucket_s: u32,
     /// Begins the names of the outputs; no file of the table has one that begins so.
-    pub(super) name: String,
-    pub(super) stop: &'a dyn Fn() -> bool,
+    pub(crate) name: String,
+    /// Leaves out rows; none if all stay.
+    pub(crate) keep: Option<&'a Keep<'a>>,
+    pub(crate) stop: &'a dyn Fn() -> bool,
 }
 
 impl Merge<'_> {
@@ -47,7 +49,7 @@ impl Merge<'_> {
     ///
     /// # Errors
     /// When an input is not what the manifest says, the disk refuses, or it is to stop; no output is left then.
-    pub(super) fn run(&self, job: &Job) -> Result<Vec<FileEntry>, CompactError> {
+    pub(crate) fn run(&self, job: &Job) -> Result<Vec<FileEntry>, CompactError> {
         let mut outputs = Outputs { merge: self, job, open: None, done: Vec::new() };
         match self.write(job, &mut outputs) {
             Ok(()) => Ok(std::mem::take(&mut outputs.done)),
@@ -81,7 +83,14 @@ impl Merge<'_> {
                     (next.time_min_us - job.hour * HOUR_US).div_euclid(bucket_us) <= bucket
                 })
             {
-                inputs.push(Input::open(self.folder, next, job.hour, batch_rows, &mut pace, self.stop)?);
+                inputs.push(Input::open(
+                    (self.folder, self.keep),
+                    next,
+                    job.hour,
+                    batch_rows,
+                    &mut pace,
+                    self.stop,
+                )?);
                 waiting.pop_front();
                 continue;
             }
@@ -259,11 +268,11 @@ fn arrow_error(error: ArrowError) -> ::parquet::errors::ParquetError {
 }
 
 /// Unlinks files that are not part of the table.
-pub(super) fn unlink(folder: &DataFolder, files: &[FileEntry]) {
+pub(crate) fn unlink(folder: &DataFolder, files: &[FileEntry]) {
     for file in files {
         let path = folder.root().join(&file.path);
         if let Err(error) = std::fs::remove_file(&path) {
-            tracing::warn!(path = %path.display(), %error, "cannot remove what was merged in vain");
+            tracing::warn!(path = %path.display(), %error, "cannot remove what was written in vain");
         }
     }
 }

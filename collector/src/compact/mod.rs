@@ -28,21 +28,22 @@ use event::layout::{DataFolder, FileEntry, LayoutError};
 
 use crate::Flags;
 use crate::config::{CompactionConfig, ParquetConfig, Plan};
+use crate::erase::Eraser;
 use crate::parquet::ParquetFileError;
 use crate::retention;
 use crate::table::Table;
 
-use choose::Job;
-use input::InputError;
-pub(crate) use input::sum;
-use merge::Merge;
+pub(crate) use choose::Job;
+pub(crate) use idle::free_bytes;
+pub(crate) use input::{InputError, coded_metadata, sum};
+pub(crate) use merge::{Merge, unlink};
 
 /// How often the thread looks whether there is something to do.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the wait after a failure is doubled, at most.
 const DOUBLINGS_MAX: u32 = 9;
 /// Rows of so many seconds are sorted among each other; decision 13 says why.
-const BUCKET_S: u32 = 60;
+pub(crate) const BUCKET_S: u32 = 60;
 /// Free bytes of the disk for each byte that is read: inputs and outputs are there together for a while.
 const FREE_SHARE: u64 = 2;
 
@@ -83,6 +84,7 @@ pub(crate) struct Compactor {
     config: CompactionConfig,
     parquet: ParquetConfig,
     table: Table,
+    eraser: Eraser,
     /// Files that cannot be merged, by path.
     left: BTreeSet<String>,
     /// How many attempts failed in a row.
@@ -93,15 +95,17 @@ impl Compactor {
     pub(crate) fn new(folder: DataFolder, plan: &Plan, table: Table) -> Self {
         let config = plan.config.compaction.clone();
         let parquet = ParquetConfig { zstd_level: config.zstd_level, ..plan.config.parquet.clone() };
-        Self { folder, config, parquet, table, left: BTreeSet::new(), failures: 0 }
+        let eraser = Eraser::new(folder.clone(), plan, table.clone());
+        Self { folder, config, parquet, table, eraser, left: BTreeSet::new(), failures: 0 }
     }
 
-    /// Merges what there is to merge until the flags say anything. Gives the number of merges.
+    /// Merges what there is to merge, and erases what is ordered, until the flags say anything. Gives the number of merges.
     pub(crate) fn run(mut self, flags: &Flags) -> u64 {
         idle::lower_priority();
         let mut merges = 0;
         let mut seen = None;
         while !flags.any() {
+            self.eraser.turn(flags);
             let now_us = crate::now_us();
             // Nothing becomes due but by a commit, or by the end of an hour's delay.
             let due = self.table.look(|manifest| (manifest.version, self.hours_closed(now_us)));
@@ -109,8 +113,8 @@ impl Compactor {
                 std::thread::park_timeout(LOOK_INTERVAL);
                 continue;
             }
-            let Some(job) = self.table.look(|now| choose::choose(&self.config, now, &self.left, now_us))
-            else {
+            let job = self.table.look(|now| choose::choose(&self.config, now, &self.left, now_us));
+            let Some(job) = job.filter(|_| self.config.enabled) else {
                 seen = Some(due);
                 continue;
             };
@@ -174,6 +178,7 @@ impl Compactor {
             bucket_s: BUCKET_S,
             // No other merge begins at this version and is committed.
             name: format!("merged-{version:010}"),
+            keep: None,
             stop: &stop,
         };
         let outputs = merge.run(job)?;
@@ -203,7 +208,7 @@ impl Compactor {
 
     /// Removes outputs that were not committed.
     fn discard(&self, outputs: &[FileEntry]) {
-        merge::unlink(&self.folder, outputs);
+        unlink(&self.folder, outputs);
     }
 
     fn failed(&mut self, job: &Job, error: &CompactError, flags: &Flags) {

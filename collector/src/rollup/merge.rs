@@ -85,13 +85,33 @@ fn merged(
     Ok(Merge { going: entries.iter().map(|entry| entry.file.path.clone()).collect(), made })
 }
 
-/// Writes the groups of some files as one; of those that begin at times that are to be kept. Gives too how many requests
+/// A file anew with those of its groups that stay; none if nothing is left of it.
+pub(crate) fn without(
+    folder: &DataFolder,
+    config: &CollectorConfig,
+    old: &RollupEntry,
+    name: &str,
+    stays: impl Fn(&Key) -> bool,
+) -> Result<Option<RollupEntry>, RollupError> {
+    let path = place(folder, old.resolution, old.partition()).join(name);
+    let from = [folder.root().join(&old.file.path)].into_iter();
+    let (written, contents, overflowed) = combine(&path, config, from, stays)?;
+    if contents.groups == 0 {
+        // No manifest will name it; if it cannot be removed now, the next start of a collector does it.
+        drop(std::fs::remove_file(&path));
+        return Ok(None);
+    }
+    let overflowed = old.overflowed + overflowed;
+    Ok(Some(entry(folder, old.resolution, &path, (written, contents), overflowed, 0)))
+}
+
+/// Writes the groups of some files as one; of those that are to stay. Gives too how many requests
 /// had names that were too many in it.
-pub(super) fn combine(
+fn combine(
     path: &Path,
     config: &CollectorConfig,
     paths: impl Iterator<Item = PathBuf>,
-    keep: impl Fn(i64) -> bool,
+    keep: impl Fn(&Key) -> bool,
 ) -> Result<(Written, Contents, u64), RollupError> {
     let mut merged = Merged {
         readers: paths.map(Reader::open).collect::<Result<_, _>>()?,
@@ -114,7 +134,7 @@ struct Merged<K> {
     overflowed: u64,
 }
 
-impl<K: Fn(i64) -> bool> Merged<K> {
+impl<K: Fn(&Key) -> bool> Merged<K> {
     /// Makes the groups of the next minute or hour ready; false at the end.
     fn advance(&mut self) -> Result<bool, RollupError> {
         let mut least = None;
@@ -127,7 +147,7 @@ impl<K: Fn(i64) -> bool> Merged<K> {
         for reader in &mut self.readers {
             while reader.time_us()? == Some(least) {
                 let (key, totals) = reader.take()?;
-                if (self.keep)(least) {
+                if (self.keep)(&key) {
                     groups.add(key, &totals);
                 }
             }
@@ -138,7 +158,7 @@ impl<K: Fn(i64) -> bool> Merged<K> {
     }
 }
 
-impl<K: Fn(i64) -> bool> Iterator for Merged<K> {
+impl<K: Fn(&Key) -> bool> Iterator for Merged<K> {
     type Item = Result<(Key, Totals), RollupError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -30,8 +30,9 @@ use crate::seal::{hour_folder, under};
 use file::Contents;
 use group::{Grouper, Rolled};
 
-pub(crate) use merge::Merger;
+pub(crate) use merge::{Merger, without};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub(crate) use totals::Key;
 
 /// Why roll-ups cannot be written.
 #[derive(Debug, thiserror::Error)]

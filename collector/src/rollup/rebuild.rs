@@ -10,16 +10,17 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use event::layout::{DataFolder, FileEntry, LayoutError, Manifest, RollupEntry};
-use event::rollup::{DAY_US, HOUR_US, NAMES, Resolution};
+use event::rollup::{HOUR_US, NAMES, Resolution};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
 use super::file::Reader;
 use super::group::Grouper;
-use super::{RollupError, entry, merge, place, write};
+use super::totals::Key;
+use super::{RollupError, merge, write};
 use crate::StartError;
-use crate::config::{CollectorConfig, Plan};
+use crate::config::Plan;
 use crate::lock::Lock;
 use crate::retention;
 
@@ -94,7 +95,8 @@ pub fn rebuild(plan: &Plan, folder: &DataFolder) -> Result<Rebuilt, RebuildError
         // A file of a day may have hours that stay.
         if hours(old).any(|hour| !whole.contains_key(&hour)) {
             let name = format!("rebuilt-{version:010}-rest-{}.parquet", going.len());
-            new.extend(without(folder, config, old, &name, |hour| whole.contains_key(&hour))?);
+            let stays = |of: &Key| !whole.contains_key(&of.time_us.div_euclid(HOUR_US));
+            new.extend(merge::without(folder, config, old, &name, stays)?);
         }
     }
     if whole.is_empty() {
@@ -161,27 +163,6 @@ fn count_hours(
 /// The hours that a file has groups of, or may have.
 fn hours(entry: &RollupEntry) -> impl Iterator<Item = i64> + use<> {
     entry.file.time_min_us.div_euclid(HOUR_US)..=entry.file.time_max_us.div_euclid(HOUR_US)
-}
-
-/// A file of a day anew without some of its hours; none if nothing is left of it.
-fn without(
-    folder: &DataFolder,
-    config: &CollectorConfig,
-    old: &RollupEntry,
-    name: &str,
-    is_going: impl Fn(i64) -> bool,
-) -> Result<Option<RollupEntry>, RollupError> {
-    let path = place(folder, old.resolution, old.file.time_min_us.div_euclid(DAY_US)).join(name);
-    let from = [folder.root().join(&old.file.path)].into_iter();
-    let (written, contents, overflowed) =
-        merge::combine(&path, config, from, |time_us| !is_going(time_us.div_euclid(HOUR_US)))?;
-    if contents.groups == 0 {
-        // No manifest will name it; if it cannot be removed now, the next start of a collector does it.
-        drop(std::fs::remove_file(&path));
-        return Ok(None);
-    }
-    let overflowed = old.overflowed + overflowed;
-    Ok(Some(entry(folder, old.resolution, &path, (written, contents), overflowed, 0)))
 }
 
 /// Adds the rows of a Parquet file.

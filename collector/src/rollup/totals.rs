@@ -9,11 +9,11 @@ use event::sketch::Sketch;
 
 /// What makes a group: when it begins, who and what it is of, and the class of its status. In this order a file has them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub(super) time_us: i64,
-    pub(super) names: [Option<Arc<str>>; NAMES.len()],
+pub(crate) struct Key {
+    pub(crate) time_us: i64,
+    pub(crate) names: [Option<Arc<str>>; NAMES.len()],
     /// Index into `event::rollup::STATUS_CLASSES`.
-    pub(super) class: u8,
+    pub(crate) class: u8,
 }
 
 /// What is counted.

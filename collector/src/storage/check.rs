@@ -104,8 +104,11 @@ fn files(manifest: &Manifest) -> impl Iterator<Item = &FileEntry> {
     manifest.files.iter().chain(manifest.rollups.iter().map(|entry| &entry.file))
 }
 
-/// Whether a collector has the folder.
-fn is_at_work(folder: &DataFolder) -> Result<bool, StorageError> {
+/// Whether a collector is at work on the folder.
+///
+/// # Errors
+/// When nobody can say.
+pub fn is_at_work(folder: &DataFolder) -> Result<bool, StorageError> {
     match Lock::take(folder) {
         Ok(_) => Ok(false),
         Err(StartError::InUse { .. }) => Ok(true),

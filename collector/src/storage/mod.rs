@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use crate::StartError;
 
-pub use check::{Checked, check};
+pub use check::{Checked, check, is_at_work};
 #[cfg(test)]
 pub(crate) use inspect::data_encodings;
 pub use inspect::{ColumnView, FileView, Part, TableView, inspect_files, inspect_table};
