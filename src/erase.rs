@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use event::erasure::{Erasure, Order};
+use event::erasure::{Erasure, Order, Subject};
 use event::layout::{DataFolder, Manifest};
 use serde_json::json;
 
@@ -31,7 +31,8 @@ pub fn erase(args: &EraseArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(1));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let order = Order::new(args.consumer.clone(), i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+    let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+    let order = Order::new(Subject::Consumer(args.consumer.clone()), now_us);
     order.give(&folder).map_err(failed)?;
     let at_work = collector::storage::is_at_work(&folder).map_err(failed)?;
     if args.no_wait || !at_work {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use event::erasure::{Order, waiting};
+use event::erasure::{LaneRange, Order, Subject, waiting};
 use event::layout::{DataFolder, Manifest};
 use serde_json::{Value, json};
 use support::eventually;
@@ -30,6 +30,10 @@ fn erase(site: &Site, args: &[&str]) -> (i32, String, String) {
     let output = command.stdin(std::process::Stdio::null()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn order(consumer: &str, at_us: i64) -> Order {
+    Order::new(Subject::Consumer(consumer.into()), at_us)
 }
 
 /// Requests of both, each `turns` times.
@@ -139,7 +143,7 @@ fn an_order_waits_for_a_collector_and_for_what_is_in_the_spool() {
     // Orders beside it that nobody has rows for, and one that is no order.
     let folder = DataFolder::existing(&site.data()).unwrap();
     for number in 0..300 {
-        Order::new(format!("nobody-{number}"), 1_000 + number).give(&folder).unwrap();
+        order(&format!("nobody-{number}"), 1_000 + number).give(&folder).unwrap();
     }
     std::fs::write(folder.erasures().join("0.order"), "garbage").unwrap();
     let (code, out, errors) = erase(&site, &["--consumer", "alice", "--yes"]);
@@ -171,7 +175,7 @@ fn killed_at_any_moment_it_goes_on_and_counts_each_row_once() {
     house.rows(180);
     assert!(house.terminate().success());
     let folder = DataFolder::existing(&site.data()).unwrap();
-    Order::new("alice".into(), 7).give(&folder).unwrap();
+    order("alice", 7).give(&folder).unwrap();
     let mut done = false;
     for round in 0..40_u64 {
         let house = site.start("collector");
@@ -197,6 +201,45 @@ fn killed_at_any_moment_it_goes_on_and_counts_each_row_once() {
 }
 
 #[test]
+fn rows_of_a_lane_go_by_their_sequences_and_roll_ups_are_made_anew() {
+    let origin = Origin::start();
+    let site = site(&origin).set(&["gateway", "threads"], json!(2));
+    let house = site.run();
+    traffic(&house, 40);
+    house.rows(120);
+    let lanes = house.sql(
+        "SELECT core, sequence FROM (SELECT core, sequence, row_number() OVER (PARTITION BY core ORDER BY sequence) \
+         AS place, count(*) OVER (PARTITION BY core) AS of FROM requests) WHERE of >= 20 AND place IN (6, 15) \
+         ORDER BY core, sequence",
+    );
+    let (core, first, last) =
+        (lanes[0]["core"].as_u64().unwrap(), lanes[0]["sequence"].clone(), lanes[1]["sequence"].clone());
+    let (first, last) = (first.as_u64().unwrap(), last.as_u64().unwrap());
+    let range = LaneRange { node: "test".into(), core: u16::try_from(core).unwrap(), first, last };
+    let folder = DataFolder::existing(&site.data()).unwrap();
+    // The same lane of another node is another lane.
+    let other = LaneRange { node: "other".into(), first: 0, last: u64::MAX, ..range.clone() };
+    for (at_us, range) in [(7, range), (8, other)] {
+        Order::new(Subject::Lane(range), at_us).give(&folder).unwrap();
+    }
+    order("bob", 9).give(&folder).unwrap();
+    let in_range = format!("core = {core} AND sequence BETWEEN {first} AND {last}");
+    let bobs = "consumer = 'bob'";
+    let count = |of: &str| house.number(&format!("SELECT count(*) AS n FROM requests WHERE {of}"));
+    assert_eq!(count(&in_range), 10);
+    let both = count(&format!("{in_range} AND {bobs}"));
+    eventually("the end of the orders", || {
+        let open = waiting(&folder).unwrap().len();
+        if open == 0 { Ok(()) } else { Err(format!("{open} orders wait")) }
+    });
+    assert_eq!([count(&in_range), count(bobs)], [0, 0]);
+    house.rows(120 - 10 - 40 + both);
+    assert_reconciled(&house);
+    assert_eq!(house.number("SELECT CAST(sum(rows) AS BIGINT) AS n FROM system.erasures"), 50 - both);
+    assert!(house.terminate().success());
+}
+
+#[test]
 fn a_damaged_file_holds_the_order_up_until_it_is_set_aside() {
     let origin = Origin::start();
     let site = site(&origin);
@@ -209,7 +252,7 @@ fn a_damaged_file_holds_the_order_up_until_it_is_set_aside() {
     let mut bytes = std::fs::read(&damaged).unwrap();
     bytes[600] ^= 1;
     std::fs::write(&damaged, bytes).unwrap();
-    Order::new("alice".into(), 7).give(&folder).unwrap();
+    order("alice", 7).give(&folder).unwrap();
     let collector = site.start("collector");
     eventually("a complaint", || {
         let log = collector.log();

@@ -1,47 +1,109 @@
-//! DuckDB and pyarrow read the Parquet files without Tollhouse, and come to the same sums as its SQL.
+//! DuckDB, pyarrow, pandas, Polars, ClickHouse and Spark read the Parquet files without Tollhouse, those that were sealed and
+//! those that were merged, and come to the same sums as its SQL.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use event::layout::{DataFolder, Manifest};
+use serde_json::{Value, json};
+use support::eventually;
 use support::origin::Origin;
 use support::site::{ALICE_KEY, BOB_KEY, Site};
 use support::tool;
 
-/// Prints the sums that each of the two readers finds under the folder in its argument.
+/// Prints the sums that each reader finds under the folder in its argument: each program on its own, as its users would.
 const SCRIPT: &str = r#"
 import collections, duckdb, glob, json, sys
-import pyarrow.parquet
+import chdb, pandas, polars, pyarrow.parquet
 pattern = sys.argv[1] + "/requests/**/*.parquet"
-files = glob.glob(pattern, recursive=True)
-assert files, "no Parquet file"
+files = sorted(glob.glob(pattern, recursive=True))
+assert any("/merged-" in file for file in files), files
+assert any("/merged-" not in file for file in files), files
+names = {"sent": "request_bytes", "received": "response_bytes", "took": "duration_us"}
+sums = ", ".join(f"sum({column})" for column in names.values())
+
+def of(n, totals, per):
+    return {"n": int(n), **dict(zip(names, (int(total) for total in totals))), "per": {name or "-": int(n) for name, n in per}}
+
+def by_sql(ask, table, group):
+    (n, *totals), = ask(f"SELECT count(*), {sums} FROM {table}")
+    return of(n, totals, ask(f"SELECT consumer, count(*) FROM {table} GROUP BY {group}"))
+
+read = {}
 con = duckdb.connect()
-one = con.execute("SELECT count(*), sum(request_bytes), sum(response_bytes), sum(duration_us) FROM read_parquet(?)", [files]).fetchone()
-per = con.execute("SELECT coalesce(consumer, '-'), count(*) FROM read_parquet(?) GROUP BY 1", [files]).fetchall()
-duck = {"n": int(one[0]), "sent": int(one[1]), "received": int(one[2]), "took": int(one[3]), "per": dict(per)}
-arrow = {"n": 0, "sent": 0, "received": 0, "took": 0, "per": collections.Counter()}
+read["duckdb"] = by_sql(lambda sql: con.execute(sql, [files]).fetchall(), "read_parquet(?)", "1")
+
+arrow = {"n": 0, "totals": [0, 0, 0], "per": collections.Counter()}
 for file in files:
     # A ParquetFile, not a data set: folder names must not be taken for columns.
     table = pyarrow.parquet.ParquetFile(file).read()
     table.validate(full=True)
     arrow["n"] += table.num_rows
-    for name, column in (("sent", "request_bytes"), ("received", "response_bytes"), ("took", "duration_us")):
-        arrow[name] += sum(table[column].to_pylist())
-    arrow["per"].update(c or "-" for c in table["consumer"].to_pylist())
-print(json.dumps({"duckdb": duck, "pyarrow": arrow}))
+    for place, column in enumerate(names.values()):
+        arrow["totals"][place] += sum(table[column].to_pylist())
+    arrow["per"].update(table["consumer"].to_pylist())
+read["pyarrow"] = of(arrow["n"], arrow["totals"], arrow["per"].items())
+
+frame = pandas.concat(pandas.read_parquet(file, partitioning=None) for file in files)
+per = frame["consumer"].fillna("-").value_counts()
+read["pandas"] = of(len(frame), [frame[column].sum() for column in names.values()], per.items())
+assert str(frame["time"].dtype).startswith("datetime64") and frame["attempts"].map(len).max() > 0
+
+frame = polars.scan_parquet(files, hive_partitioning=False)
+totals = frame.select(polars.len().alias("n"), *(polars.col(c).sum() for c in names.values())).collect().row(0)
+per = frame.group_by("consumer").len().collect().iter_rows()
+read["polars"] = of(totals[0], totals[1:], per)
+
+def clickhouse(sql):
+    return [list(row.values()) for row in json.loads(str(chdb.query(sql, "JSON")))["data"]]
+read["clickhouse"] = by_sql(clickhouse, f"file('{pattern}', Parquet)", "consumer")
+ids = clickhouse(f"SELECT uniqExact(request_id), min(length(request_id)) FROM file('{pattern}', Parquet)")[0]
+assert ids == [read["duckdb"]["n"], 16] or [int(i) for i in ids] == [read["duckdb"]["n"], 16], ids
+
+import os
+os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+spark.read.parquet(*files).createOrReplaceTempView("requests")
+read["spark"] = by_sql(lambda sql: [tuple(row) for row in spark.sql(sql).collect()], "requests", "consumer")
+spark.stop()
+print(json.dumps(read))
 "#;
 
+/// How many files are in a folder and those below it.
+fn files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
+}
+
 #[test]
-fn duckdb_and_pyarrow_come_to_the_same_sums() {
+fn other_engines_come_to_the_same_sums() {
     let origin = Origin::start();
-    let site = Site::new(origin.addr);
+    // Some files are merged while the hour goes on, and the last ones are not.
+    let site = Site::new(origin.addr)
+        .set(&["collector", "seal"], json!({"rows_max": 10}))
+        .set(&["collector", "retention"], json!({"grace_s": 0}))
+        .set(&["collector", "compaction"], json!({"files_min": 2}));
     let house = site.run();
     for turn in 0..50 {
         house.get(&format!("/open/bytes/{}", turn * 100), &[]);
         house.get("/private/echo", &[("apikey", ALICE_KEY)]);
+        if turn % 10 == 9 {
+            // So that they are not all of one batch, and of one file.
+            house.rows(2 * turn + 2);
+        }
     }
+    let folder = DataFolder::existing(&site.data()).unwrap();
+    eventually("merged files, and the end of those that they were made of", || {
+        let named: Vec<_> =
+            Manifest::load(&folder).unwrap().files.into_iter().map(|file| file.path).collect();
+        let merged = named.iter().any(|path| path.contains("/merged-"));
+        let there = files(&folder.requests());
+        if merged && there == named.len() { Ok(()) } else { Err(format!("{there} files, {named:?}")) }
+    });
     for _ in 0..7 {
         house.get("/private/status/500", &[("apikey", BOB_KEY)]);
     }
@@ -55,7 +117,7 @@ fn duckdb_and_pyarrow_come_to_the_same_sums() {
 
     let text = tool::output(Command::new(tool::python()).arg("-c").arg(SCRIPT).arg(site.data()));
     let read: Value = serde_json::from_str(&text).unwrap();
-    for reader in ["duckdb", "pyarrow"] {
+    for reader in ["duckdb", "pyarrow", "pandas", "polars", "clickhouse", "spark"] {
         for sum in ["n", "sent", "received", "took"] {
             assert_eq!(read[reader][sum], sums[sum], "{sum} by {reader}");
         }

@@ -91,7 +91,7 @@ mod tests {
 
     fn file(path: &str, hour: i64, bytes: u64) -> FileEntry {
         let (path, checksum) = (path.to_owned(), String::new());
-        let (time_min_us, time_max_us) = (hour * HOUR_US, hour * HOUR_US + 1);
+        let (time_min_us, time_max_us) = (hour * HOUR_US, hour * HOUR_US);
         FileEntry { path, rows: 1, bytes, checksum, time_min_us, time_max_us, hot: 1, level: 0 }
     }
 

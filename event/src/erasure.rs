@@ -1,4 +1,4 @@
-//! Orders to erase what was recorded of someone: files in `state/erasures/` of the data folder, from a command to the
+//! Orders to erase rows, such as all that was recorded of someone: files in `state/erasures/` of the data folder, from a command to the
 //! collector. What became of an order is in the manifest, which names nobody.
 
 use crate::layout::{self, DataFolder, LayoutError};
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Most orders that are looked at at a time; more wait.
 pub const ORDERS_MAX: usize = 1_000;
@@ -17,17 +18,44 @@ const KIND: &str = "order";
 pub struct Order {
     /// Its name, under which the manifest says what became of it.
     pub id: String,
-    /// Whose rows are to go: the name of a consumer.
-    pub consumer: String,
+    /// Which rows are to go.
+    pub subject: Subject,
     /// When it was given, microseconds since 1970 (UTC).
     pub at_us: i64,
 }
 
+/// Which rows an order is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// All of a consumer, by its name.
+    Consumer(String),
+    /// Some of a lane: another collector stores them.
+    Lane(LaneRange),
+}
+
+/// Events of one lane, by their sequences, which are unsigned and rise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneRange {
+    /// Name of the gateway.
+    pub node: String,
+    /// Number of the lane.
+    pub core: u16,
+    /// The first of them.
+    pub first: u64,
+    /// The last of them.
+    pub last: u64,
+}
+
+/// Orders of this process so far: of two in one microsecond each has a name.
+static GIVEN: AtomicU32 = AtomicU32::new(0);
+
 impl Order {
-    /// An order of now, by this process.
+    /// An order of a moment, by this process.
     #[must_use]
-    pub fn new(consumer: String, at_us: i64) -> Self {
-        Self { id: format!("{at_us:016}-{}", std::process::id()), consumer, at_us }
+    pub fn new(subject: Subject, at_us: i64) -> Self {
+        let number = GIVEN.fetch_add(1, Ordering::Relaxed);
+        Self { id: format!("{at_us:016}-{}-{number}", std::process::id()), subject, at_us }
     }
 
     /// Gives the order, durably: from now on it will be carried out.
@@ -116,7 +144,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(root.path()).unwrap();
         assert!(waiting(&folder).unwrap().is_empty());
-        let orders = [Order::new("b'\u{1f4e6}/..".into(), 7), Order::new("a".into(), 5)];
+        let range = LaneRange { node: "n".into(), core: 1, first: 7, last: u64::MAX };
+        let orders =
+            [Order::new(Subject::Consumer("b'\u{1f4e6}/..".into()), 7), Order::new(Subject::Lane(range), 5)];
         orders.iter().for_each(|order| order.give(&folder).unwrap());
         fs::write(folder.erasures().join("note.txt"), "not an order").unwrap();
         let paths = waiting(&folder).unwrap();

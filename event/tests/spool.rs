@@ -190,6 +190,58 @@ fn damage_costs_the_damaged_record_only_and_is_counted() {
 }
 
 #[test]
+fn a_tail_that_is_torn_at_any_byte_leaves_what_is_before_it() {
+    const EVENTS: u64 = 6;
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, mut writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+    let path = segments(folder.path()).remove(0);
+    // Where each record ends, with the zeros behind it that are its own.
+    let mut ends = Vec::new();
+    for n in 0..EVENTS {
+        append(&mut writers[0], n);
+        let bytes = std::fs::read(&path).unwrap();
+        ends.push(bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1);
+    }
+    // As after a power loss: the writer never marks the end of its segment.
+    std::mem::forget(writers);
+    spool.close();
+    let whole = std::fs::read(&path).unwrap();
+    let used = *ends.last().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    for cut in 0..=used {
+        // Pages that did not reach the disk are zeros; a file system may also have lost the length.
+        for truncated in [false, true] {
+            let lane = copy.path().join("core-000");
+            std::fs::create_dir(&lane).unwrap();
+            let mut bytes = whole.clone();
+            bytes[cut..].fill(0);
+            if truncated {
+                bytes.truncate(cut);
+            }
+            std::fs::write(lane.join(path.file_name().unwrap()), bytes).unwrap();
+            // The next life writes behind it, and both are read.
+            let (spool, mut writers) = Spool::open(&small(), copy.path(), "node", 1).unwrap();
+            let next = append(&mut writers[0], 1_000);
+            let mut reader = LaneReader::open(copy.path(), 0, None).unwrap();
+            let mut read = Vec::new();
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while read.last() != Some(&(next, 1_000)) {
+                assert!(Instant::now() < deadline, "cut at {cut}: only {read:?}");
+                read.extend(read_all(&mut reader));
+            }
+            let times: Vec<_> = read.iter().map(|(_, time_us)| *time_us).collect();
+            let there = ends.iter().filter(|end| **end <= cut).count();
+            let expected: Vec<_> = (0..there as i64).chain([1_000]).collect();
+            assert_eq!(times, expected, "cut at {cut}, truncated: {truncated}");
+            drop(writers);
+            spool.close();
+            std::fs::remove_dir_all(copy.path()).unwrap();
+            std::fs::create_dir(copy.path()).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_full_spool_drops_and_counts_and_goes_on_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let config = SpoolConfig { bytes_max: 128 << 10, ..small() };

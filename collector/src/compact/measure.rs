@@ -98,7 +98,9 @@ fn status_mib(name: &str) -> u64 {
 #[ignore = "a measurement, not a test"]
 fn measure() {
     let root = tempfile::tempdir().unwrap();
-    let folder = DataFolder::open(root.path()).unwrap();
+    // Where other programs may look at the files afterwards, as `clickhouse_bytes.py` does.
+    let kept = std::env::var_os("MEASURE_FOLDER").map(std::path::PathBuf::from);
+    let folder = DataFolder::open(kept.as_deref().unwrap_or(root.path())).unwrap();
     let inputs = sealed(&folder);
     let before = by_column(&folder, &inputs);
     let job = Job { hour: HOUR, inputs, level: choose::LEVEL_CLOSED };
@@ -135,8 +137,15 @@ fn measure() {
         let parquet = ParquetConfig { zstd_level, ..ParquetConfig::default() };
         let stop = || false;
         let name = "measured".to_owned();
-        let merge =
-            Merge { folder: &folder, config: &config, parquet: &parquet, bucket_s, name, stop: &stop };
+        let merge = Merge {
+            folder: &folder,
+            config: &config,
+            parquet: &parquet,
+            bucket_s,
+            name,
+            keep: None,
+            stop: &stop,
+        };
         // Forgets the greatest size so far.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let (begun, resident) = (thread_ns(), status_mib("VmRSS"));
@@ -157,4 +166,73 @@ fn measure() {
             println!("| `{name}` | {encoding} | {:.2} | {:.2} |", each(*sealed), each(*merged));
         }
     }
+}
+
+/// A day of traffic, sealed by the minute and merged by the hour as a collector would. `MEASURE_HOURS` makes it shorter.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn measure_day() {
+    let hours: i64 = std::env::var("MEASURE_HOURS").map_or(24, |hours| hours.parse().unwrap());
+    let root = tempfile::tempdir().unwrap();
+    let kept = std::env::var_os("MEASURE_FOLDER").map(std::path::PathBuf::from);
+    let folder = DataFolder::open(kept.as_deref().unwrap_or(root.path())).unwrap();
+    let mut config = CollectorConfig::default();
+    config.compaction.io_bytes_per_s_max = 1 << 40;
+    let plan = crate::config::validate(&config).unwrap();
+    let table = Table::new(folder.clone(), Manifest::default());
+    let mut sealer = Sealer::new(folder.clone(), plan.clone(), Queue::default(), table.clone());
+    let compactor = Compactor::new(folder.clone(), &plan, table.clone());
+    let traffic = traffic::Traffic::new(HOUR * HOUR_US);
+    let (mut draft, mut rows) = (Draft::new(), Rows::new());
+    let mut lanes: [u64; CORES] = [7_000_000, 9_100_000, 5_200_000, 8_050_000];
+    let mut number = 0;
+    let (begun, flags) = (Instant::now(), Flags::default());
+    let (mut merging_ns, mut peak_mib) = (0, 0);
+    for hour in 0..hours {
+        for minute in 0..60 {
+            let file = u64::try_from(hour * 60 + minute + 1).unwrap();
+            let mut hot = HotWriter::create(&folder, file).unwrap();
+            for second in 0..60 {
+                for place in 0..ROWS_PER_S {
+                    let request = traffic.request(number);
+                    request.fill(&mut draft);
+                    let spacing_us = 1_000_000 / ROWS_PER_S;
+                    draft.head.time_us = (HOUR + hour) * HOUR_US
+                        + (minute * 60 + second) * 1_000_000
+                        + (place * spacing_us) as i64
+                        + draft.head.time_us.rem_euclid(100);
+                    let core = usize::from(request.request_id[0]) % CORES;
+                    lanes[core] += 1;
+                    rows.append(&RequestEvent::of_draft("node", core as u16, lanes[core], &draft));
+                    number += 1;
+                }
+                hot.append(&rows.finish().unwrap(), &Watermarks::new()).unwrap();
+            }
+            drop(hot);
+            sealer.seal(file).unwrap();
+            assert!(crate::seal::unlink_hot(&folder, file));
+        }
+        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        let (cpu, resident) = (thread_ns(), status_mib("VmRSS"));
+        let later_us = (HOUR + hour + 2) * HOUR_US;
+        while let Some(job) =
+            table.look(|now| choose::choose(&plan.config.compaction, now, &BTreeSet::new(), later_us))
+        {
+            assert!(compactor.merge(&job, &flags).unwrap());
+        }
+        merging_ns += thread_ns() - cpu;
+        peak_mib = peak_mib.max(status_mib("VmHWM").saturating_sub(resident));
+        table.commit(|next| retention::unlink(&folder, next, i64::MAX, 0)).unwrap();
+        let (files, bytes) =
+            table.look(|now| (now.files.len(), now.files.iter().map(|file| file.bytes).sum::<u64>()));
+        println!(
+            "{} hours: {number} rows in {files} files, {:.2} bytes per row; merging took {} ns per row and at most {peak_mib} MiB; {} s",
+            hour + 1,
+            bytes as f64 / number as f64,
+            merging_ns / number,
+            begun.elapsed().as_secs()
+        );
+    }
+    let stored: u64 = table.look(|now| now.files.iter().map(|file| file.rows).sum());
+    assert_eq!(stored, number, "rows of the table");
 }

@@ -1,19 +1,23 @@
-//! Rows of someone are erased: every file that has one is written anew without them, roll-ups included.
+//! Rows are erased, such as all of a consumer: every file that has one is written anew without them, roll-ups included.
 //!
 //! An order is about what was recorded before it was given. So it first waits until intake has stored all that the spool
-//! held, and until the hot file of that moment is sealed. Then `find` looks which files have rows of the names that are
-//! ordered, and `rewrite` puts others in their place, a day at a time: rows and roll-ups of a day change in one commit of
+//! held, and until the hot file of that moment is sealed. Then `find` looks which files have rows that are ordered
+//! (`subjects`), and `rewrite` puts others in their place, `groups` those of roll-ups, a day at a time: rows and roll-ups of a day change in one commit of
 //! the manifest, so they agree at any moment. The files of before stay for the grace of queries that have begun. Once
 //! they are gone the order is done, and the manifest says so without naming anyone.
 //!
 //! Orders that wait at the same time are carried out together. After a crash they are begun anew: what was rewritten has
 //! no such rows any more, and what was counted stands in the manifest.
 
+mod subjects;
+
 mod find;
 
 mod rewrite;
 
-use std::collections::{BTreeMap, BTreeSet};
+mod groups;
+
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -28,6 +32,7 @@ use crate::config::{CollectorConfig, Plan};
 use crate::parquet::ParquetFileError;
 use crate::rollup::RollupError;
 use crate::table::Table;
+use subjects::Subjects;
 
 /// What became of so many orders stays known.
 const ERASURES_MAX: usize = 10_000;
@@ -111,9 +116,6 @@ enum Stage {
     /// Until what left the table before this moment is gone, and hot files up to a number are.
     Grace { left_us: i64, hot: u64 },
 }
-
-/// The names whose rows go, each with the place of its order.
-type Names = BTreeMap<String, usize>;
 
 impl Eraser {
     pub(crate) fn new(folder: DataFolder, plan: &Plan, table: Table) -> Self {
@@ -209,14 +211,13 @@ impl Eraser {
 
     /// Writes all files anew that have rows of these orders.
     fn rewrite(&self, orders: &[Order], flags: &Flags) -> Result<(), EraseError> {
-        let names: Names =
-            orders.iter().enumerate().map(|(order, one)| (one.consumer.clone(), order)).collect();
+        let subjects = Subjects::of(orders);
         let days: BTreeSet<i64> = self.table.look(|now| {
             let rollups = now.rollups.iter().map(|entry| &entry.file);
             now.files.iter().chain(rollups).map(|file| file.time_min_us.div_euclid(DAY_US)).collect()
         });
         for day in days {
-            self.rewrite_day(day, orders, &names, flags)?;
+            self.rewrite_day(day, orders, &subjects, flags)?;
         }
         Ok(())
     }

@@ -7,22 +7,34 @@ use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 use event::erasure::Order;
 use event::layout::{FileEntry, Manifest, RollupEntry};
-use event::rollup::{DAY_US, NAMES};
+use event::rollup::DAY_US;
 
-use super::find::{self, COLUMN};
-use super::{EraseError, Eraser, Names};
+use super::subjects::Subjects;
+use super::{EraseError, Eraser, find};
 use crate::Flags;
 use crate::compact::{self, CompactError, Job, Merge};
 use crate::config::ParquetConfig;
 use crate::parquet::{HOUR_US, ParquetFileError};
-use crate::{retention, rollup};
+use crate::retention;
 
-/// What becomes of a day.
+/// A day as it is.
+pub(super) struct Day<'a> {
+    pub(super) files: &'a [FileEntry],
+    pub(super) rollups: &'a [RollupEntry],
+    /// Of the manifest that says so.
+    pub(super) version: u64,
+    pub(super) orders: &'a [Order],
+    pub(super) subjects: &'a Subjects,
+}
+
+/// What becomes of it.
 #[derive(Default)]
-struct Change {
-    going: BTreeSet<String>,
-    files: Vec<FileEntry>,
-    rollups: Vec<RollupEntry>,
+pub(super) struct Change {
+    pub(super) going: BTreeSet<String>,
+    pub(super) files: Vec<FileEntry>,
+    pub(super) rollups: Vec<RollupEntry>,
+    /// Hours since 1970 that lose rows of a lane.
+    pub(super) hours: BTreeSet<i64>,
     /// Rows and files of each order, by its name.
     counts: BTreeMap<String, (u64, u64)>,
 }
@@ -31,19 +43,21 @@ impl Eraser {
     /// Writes the files of a day anew that have rows of the orders, and puts them in the place of those of before.
     pub(super) fn rewrite_day(
         &self,
-        day: i64,
+        number: i64,
         orders: &[Order],
-        names: &Names,
+        subjects: &Subjects,
         flags: &Flags,
     ) -> Result<(), EraseError> {
-        let of_day = |file: &FileEntry| file.time_min_us.div_euclid(DAY_US) == day;
+        let of_day = |file: &FileEntry| file.time_min_us.div_euclid(DAY_US) == number;
         let (files, rollups, version) = self.table.look(|now| {
             let files: Vec<_> = now.files.iter().filter(|file| of_day(file)).cloned().collect();
             let rollups: Vec<_> = now.rollups.iter().filter(|entry| of_day(&entry.file)).cloned().collect();
             (files, rollups, now.version)
         });
+        let day = Day { files: &files, rollups: &rollups, version, orders, subjects };
         let mut change = Change::default();
-        let written = self.write(&files, &rollups, version, (orders, names), flags, &mut change);
+        let written =
+            self.write_rows(&day, flags, &mut change).and_then(|()| self.write_groups(&day, &mut change));
         let made = match written {
             Ok(()) if change.going.is_empty() => return Ok(()),
             Ok(()) => self.table.commit(|next| change.apply(next)).map_err(EraseError::from),
@@ -57,19 +71,11 @@ impl Eraser {
         made?.ok_or(EraseError::Changed)
     }
 
-    /// Writes what is to be there, and notes what is to go.
-    fn write(
-        &self,
-        files: &[FileEntry],
-        rollups: &[RollupEntry],
-        version: u64,
-        (orders, names): (&[Order], &Names),
-        flags: &Flags,
-        change: &mut Change,
-    ) -> Result<(), EraseError> {
+    /// Writes the rows that stay, and notes what is to go.
+    fn write_rows(&self, day: &Day<'_>, flags: &Flags, change: &mut Change) -> Result<(), EraseError> {
         let mut affected = Vec::new();
-        for file in files {
-            if let Some(counts) = find::count(&self.folder, file, names, orders.len())? {
+        for file in day.files {
+            if let Some(counts) = find::count(&self.folder, file, day.subjects)? {
                 affected.push((file, counts));
             }
             if flags.any() {
@@ -82,26 +88,18 @@ impl Eraser {
             _ => {}
         }
         for (file, counts) in affected {
-            let name = format!("erased-{version:010}-{:04}", change.going.len());
-            let made = self.without(file, names, name, flags)?;
+            let name = format!("erased-{:010}-{:04}", day.version, change.going.len());
+            let made = self.without(file, day.subjects, name, flags)?;
             let (expected, rows) = (counts.iter().sum(), made.iter().map(|file| file.rows).sum::<u64>());
             change.files.extend(made);
             let gone = file.rows.saturating_sub(rows);
             if gone != expected {
                 return Err(EraseError::Rows { path: file.path.clone(), expected, gone });
             }
-            change.note(orders, &counts, &file.path, true);
-        }
-        for entry in rollups {
-            let Some(counts) = find::count(&self.folder, &entry.file, names, orders.len())? else { continue };
-            let name = format!("erased-{version:010}-{:04}.parquet", change.going.len());
-            let consumer = NAMES.iter().position(|name| *name == COLUMN);
-            let stays = |of: &rollup::Key| {
-                let name = consumer.and_then(|consumer| of.names[consumer].as_deref());
-                name.is_none_or(|name| !names.contains_key(name))
-            };
-            change.rollups.extend(rollup::without(&self.folder, &self.config, entry, &name, stays)?);
-            change.note(orders, &counts, &entry.file.path, false);
+            if counts.iter().enumerate().any(|(order, count)| *count > 0 && day.subjects.is_of_lane(order)) {
+                change.hours.insert(file.time_min_us.div_euclid(HOUR_US));
+            }
+            change.note(day.orders, &counts, &file.path, true);
         }
         Ok(())
     }
@@ -110,7 +108,7 @@ impl Eraser {
     fn without(
         &self,
         file: &FileEntry,
-        names: &Names,
+        subjects: &Subjects,
         name: String,
         flags: &Flags,
     ) -> Result<Vec<FileEntry>, EraseError> {
@@ -118,7 +116,7 @@ impl Eraser {
         let level = if file.level == 0 { self.config.parquet.zstd_level } else { config.zstd_level };
         let parquet = ParquetConfig { zstd_level: level, ..self.config.parquet.clone() };
         let stop = || flags.any();
-        let keep = |batch: &RecordBatch| stay(batch, names);
+        let keep = |batch: &RecordBatch| stay(batch, subjects);
         let merge = Merge {
             folder: &self.folder,
             config,
@@ -139,7 +137,7 @@ impl Eraser {
 
 impl Change {
     /// Notes that a file goes, and for which orders.
-    fn note(&mut self, orders: &[Order], counts: &[u64], path: &str, are_rows: bool) {
+    pub(super) fn note(&mut self, orders: &[Order], counts: &[u64], path: &str, are_rows: bool) {
         self.going.insert(path.to_owned());
         for (order, count) in orders.iter().zip(counts).filter(|(_, count)| **count > 0) {
             let (rows, files) = self.counts.entry(order.id.clone()).or_default();
@@ -168,9 +166,9 @@ impl Change {
 }
 
 /// The rows of a batch that stay.
-fn stay(batch: &RecordBatch, names: &Names) -> Result<RecordBatch, ArrowError> {
-    let mut stays = Vec::with_capacity(batch.num_rows());
-    find::each(batch, names, |_, order| stays.push(order.is_none()))
-        .ok_or_else(|| ArrowError::SchemaError(format!("it has no column {COLUMN}")))?;
+fn stay(batch: &RecordBatch, subjects: &Subjects) -> Result<RecordBatch, ArrowError> {
+    let rows = subjects.rows(batch);
+    let rows = rows.ok_or_else(|| ArrowError::SchemaError("a column is missing".to_owned()))?;
+    let stays: Vec<bool> = rows.iter().map(Option::is_none).collect();
     filter_record_batch(batch, &BooleanArray::from(stays))
 }

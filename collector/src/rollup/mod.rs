@@ -31,6 +31,7 @@ use file::Contents;
 use group::{Grouper, Rolled};
 
 pub(crate) use merge::{Merger, without};
+pub(crate) use rebuild::of_files;
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub(crate) use totals::Key;
 

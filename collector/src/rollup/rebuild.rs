@@ -20,7 +20,7 @@ use super::group::Grouper;
 use super::totals::Key;
 use super::{RollupError, merge, write};
 use crate::StartError;
-use crate::config::Plan;
+use crate::config::{CollectorConfig, Plan};
 use crate::lock::Lock;
 use crate::retention;
 
@@ -74,13 +74,8 @@ pub fn rebuild(plan: &Plan, folder: &DataFolder) -> Result<Rebuilt, RebuildError
     let mut new = Vec::new();
     let version = manifest.version + 1;
     for (hour, files) in &whole {
-        let mut grouper = Grouper::new(config.rollup.groups_max as usize);
-        for file in files {
-            let path = folder.root().join(&file.path);
-            read(&path, &mut grouper).map_err(|reason| RollupError::Unreadable { path, reason })?;
-        }
         let name = format!("rebuilt-{version:010}-{:02}", hour.rem_euclid(24));
-        let entries = write(folder, config, (&name, 0), grouper.finish())?;
+        let entries = of_files(folder, config, files, &name)?;
         let by_minute = entries.iter().filter(|entry| entry.resolution == Resolution::Minute);
         rebuilt.requests += by_minute.map(|entry| entry.requests).sum::<u64>();
         rebuilt.hours += 1;
@@ -108,6 +103,21 @@ pub fn rebuild(plan: &Plan, folder: &DataFolder) -> Result<Rebuilt, RebuildError
     next.version = version;
     next.store(folder)?;
     Ok(rebuilt)
+}
+
+/// Writes the roll-ups of the rows of some files, under a name.
+pub(crate) fn of_files(
+    folder: &DataFolder,
+    config: &CollectorConfig,
+    files: &[&FileEntry],
+    name: &str,
+) -> Result<Vec<RollupEntry>, RollupError> {
+    let mut grouper = Grouper::new(config.rollup.groups_max as usize);
+    for file in files {
+        let path = folder.root().join(&file.path);
+        read(&path, &mut grouper).map_err(|reason| RollupError::Unreadable { path, reason })?;
+    }
+    write(folder, config, (name, 0), grouper.finish())
 }
 
 /// The files of each hour whose rows are all there, and how many hours have roll-ups of more rows than there are.
