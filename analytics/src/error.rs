@@ -7,6 +7,7 @@ use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
+use event::bucket::BucketError;
 use event::layout::LayoutError;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -62,6 +63,9 @@ impl QueryError {
             Self::Refused(Refused::Syntax { .. }) => (StatusCode::BAD_REQUEST, "syntax"),
             Self::Refused(Refused::TooMuch(..)) => (StatusCode::BAD_REQUEST, "too_complex"),
             Self::Refused(Refused::Count(_) | Refused::Forbidden(_)) => (StatusCode::FORBIDDEN, "refused"),
+            Self::Engine(error) if BucketError::within(error.as_ref()).is_some() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "bucket")
+            }
             Self::Engine(error) => engine_status(error.find_root()),
             Self::Catalog(_) => (StatusCode::SERVICE_UNAVAILABLE, "catalog"),
             Self::Encode(_) => (StatusCode::INTERNAL_SERVER_ERROR, "encode"),
@@ -79,6 +83,8 @@ impl QueryError {
         let Self::Engine(error) = self else { return matches!(self, Self::Panicked) };
         match error.find_root() {
             full if spill_is_full(full) => false,
+            // No file of the disk is looked at for what the bucket does.
+            _ if BucketError::within(error.as_ref()).is_some() => false,
             // One that is no part of the table.
             state if is_of_state(state) => false,
             DataFusionError::ArrowError(error, _) => matches!(
@@ -153,6 +159,9 @@ fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
 
 /// What people read: the cause, without the engine's own words around it. The place is told apart.
 pub(crate) fn message(error: &DataFusionError) -> String {
+    if let Some(error) = BucketError::within(error) {
+        return error.to_string();
+    }
     match error.find_root() {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
             SchemaError::FieldNotFound { field, .. } => {

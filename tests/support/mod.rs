@@ -5,6 +5,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used)]
 
+pub mod bucket;
+
 pub mod client;
 
 pub mod jaeger;

@@ -33,6 +33,7 @@ use crate::retention;
 use crate::table::Table;
 
 use choose::Job;
+pub(crate) use choose::{LEVEL_CLOSED, closed_until};
 use input::InputError;
 pub(crate) use input::sum;
 use merge::Merge;

@@ -76,7 +76,10 @@ impl Default for BucketConfig {
 impl fmt::Debug for BucketConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&String> = self.options.keys().collect();
-        f.debug_struct("BucketConfig").field("url", &self.url).field("options", &names).finish_non_exhaustive()
+        f.debug_struct("BucketConfig")
+            .field("url", &self.url)
+            .field("options", &names)
+            .finish_non_exhaustive()
     }
 }
 
@@ -189,7 +192,9 @@ mod tests {
 
     #[test]
     fn urls_that_lead_nowhere_are_refused() {
-        for url in ["", "s3://", "s3:///a", "ftp://host/a", "file://host/a", "file:///", "/folder", "s3://b/../a"] {
+        for url in
+            ["", "s3://", "s3:///a", "ftp://host/a", "file://host/a", "file:///", "/folder", "s3://b/../a"]
+        {
             let config = BucketConfig { url: Some(url.into()), ..Default::default() };
             assert_eq!(paths(&config), ["object_store.url"], "{url}");
         }

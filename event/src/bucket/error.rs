@@ -72,7 +72,9 @@ impl Cause {
         let text = error.to_string();
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
         match error {
-            _ if says(&["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]) => Self::NoBucket,
+            _ if says(&["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]) => {
+                Self::NoBucket
+            }
             Store::NotFound { .. } => Self::Missing,
             Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => Self::Refused(said(error)),
             Store::NotImplemented { .. } => Self::Unconditional,
@@ -98,9 +100,9 @@ impl fmt::Display for Cause {
                 "the store does not answer as it should ({said}): is it up, and do object_store.url and the option \
                  `endpoint` lead to it?"
             ),
-            Self::Unconditional => {
-                f.write_str("the store has no conditional writes (If-Match), without which collectors cannot share it")
-            }
+            Self::Unconditional => f.write_str(
+                "the store has no conditional writes (If-Match), without which collectors cannot share it",
+            ),
             Self::Damaged(reason) => write!(f, "it is damaged: {reason}"),
             Self::Other(reason) => f.write_str(reason),
         }

@@ -14,9 +14,12 @@ pub struct Identity {
     pub collector: String,
     /// The change that is known to be in force; none before the first.
     pub last: Option<String>,
-    /// The change that was tried after it, and may be in force.
-    pub next: Option<String>,
+    /// Changes that were tried after it; one of them may be in force.
+    pub tried: Vec<String>,
 }
+
+/// Most changes that are remembered without knowing what became of them: all but the newest have long failed.
+const TRIED_MAX: usize = 64;
 
 impl Identity {
     /// Who the folder is, if it ever was in a bucket.
@@ -40,8 +43,22 @@ impl Identity {
     pub fn knows(&self, tag: Option<&str>) -> bool {
         match tag {
             None => self.last.is_none(),
-            tag => tag == self.last.as_deref() || tag == self.next.as_deref(),
+            Some(tag) => self.last.as_deref() == Some(tag) || self.tried.iter().any(|tried| tried == tag),
         }
+    }
+
+    /// Notes a change that is about to be tried; to be stored before it is.
+    pub fn will_try(&mut self, tag: &str) {
+        if self.tried.len() >= TRIED_MAX {
+            self.tried.remove(0);
+        }
+        self.tried.push(tag.to_owned());
+    }
+
+    /// Notes a change that is in force.
+    pub fn settle(&mut self, tag: &str) {
+        self.last = Some(tag.to_owned());
+        self.tried.clear();
     }
 
     /// Where it is.
@@ -57,14 +74,16 @@ mod tests {
 
     #[test]
     fn what_this_folder_did_is_known_and_nothing_else() {
-        let of = |last: Option<&str>, next: Option<&str>| Identity {
-            collector: "c".into(),
-            last: last.map(Into::into),
-            next: next.map(Into::into),
-        };
-        assert!(of(None, None).knows(None) && !of(None, None).knows(Some("1")));
-        assert!(of(None, Some("1")).knows(None) && of(None, Some("1")).knows(Some("1")));
-        assert!(of(Some("1"), Some("2")).knows(Some("1")) && of(Some("1"), Some("2")).knows(Some("2")));
-        assert!(!of(Some("1"), Some("2")).knows(Some("3")) && !of(Some("1"), Some("2")).knows(None));
+        let mut identity = Identity { collector: "c".into(), last: None, tried: Vec::new() };
+        assert!(identity.knows(None) && !identity.knows(Some("1")));
+        identity.will_try("1");
+        assert!(identity.knows(None) && identity.knows(Some("1")));
+        identity.settle("1");
+        assert!(!identity.knows(None) && identity.knows(Some("1")));
+        identity.will_try("2");
+        identity.will_try("3");
+        assert!(["1", "2", "3"].iter().all(|tag| identity.knows(Some(tag))) && !identity.knows(Some("4")));
+        identity.settle("3");
+        assert!(!identity.knows(Some("1")) && !identity.knows(Some("2")));
     }
 }

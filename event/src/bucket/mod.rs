@@ -70,6 +70,12 @@ impl Bucket {
         &self.store
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// What is said of an error of the store.
     #[must_use]
     pub fn error(&self, doing: &'static str, object: &str, error: &object_store::Error) -> BucketError {
@@ -121,7 +127,9 @@ impl Bucket {
         let options = PutOptions { mode, ..PutOptions::default() };
         match self.store.put_opts(&ObjectPath::from(ROOT), bytes.into(), options).await {
             Ok(_) => Ok(true),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(false)
+            }
             Err(error) => Err(self.error("write", ROOT, &error)),
         }
     }

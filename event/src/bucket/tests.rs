@@ -60,7 +60,8 @@ fn damage_and_absence_have_names() {
     assert!(missing.to_string().contains("collectors/x/list.json"), "{missing}");
     std::fs::write(root.path().join(ROOT), "0000000000000000\n{}").unwrap();
     assert!(matches!(wait(bucket.root()).unwrap_err().cause, Cause::Damaged(_)));
-    let gone = BucketConfig { url: Some(format!("file://{}/gone", root.path().display())), ..Default::default() };
+    let gone =
+        BucketConfig { url: Some(format!("file://{}/gone", root.path().display())), ..Default::default() };
     let error = Bucket::open(&validate(&gone).unwrap().unwrap()).unwrap_err().to_string();
     assert!(error.contains("create it, or mount"), "{error}");
 }
