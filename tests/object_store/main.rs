@@ -80,7 +80,8 @@ fn audit(bucket: &Path, objects: &[String]) -> (Vec<List>, Vec<String>) {
     let bucket = event::bucket::Bucket::open(&validate(&config).unwrap().unwrap()).unwrap();
     runtime.block_on(async {
         let (Root { collectors, .. }, _) = bucket.root().await.unwrap();
-        let mut named: BTreeSet<String> = ["manifest.json".to_owned(), "manifest.lock".to_owned()].into();
+        let mut named: BTreeSet<String> =
+            ["manifest.json", "manifest.json#1", "manifest.lock"].map(str::to_owned).into();
         let mut lists = Vec::new();
         for (collector, pointer) in collectors {
             let list = bucket.list(&pointer.list).await.unwrap();

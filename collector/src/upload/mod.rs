@@ -105,6 +105,25 @@ struct Mine {
     claimed: bool,
 }
 
+/// What a day is to be in the bucket.
+#[derive(Default)]
+struct Day {
+    files: Vec<FileEntry>,
+    rollups: Vec<RollupEntry>,
+    /// Paths of what it is there now.
+    before: BTreeSet<String>,
+}
+
+impl Day {
+    fn all(&self) -> impl Iterator<Item = &FileEntry> {
+        self.files.iter().chain(self.rollups.iter().map(|entry| &entry.file))
+    }
+
+    fn paths(&self) -> BTreeSet<String> {
+        self.all().map(|file| file.path.clone()).collect()
+    }
+}
+
 /// Folders of an hour or a day that stay as they are in the bucket, since a file of them cannot be uploaded.
 type Held = Arc<Mutex<BTreeSet<String>>>;
 
@@ -202,21 +221,20 @@ impl Uploader {
         }
         let (files, rollups, version) =
             self.settings.table.look(|now| (now.files.clone(), now.rollups.clone(), now.version));
-        let wanted = |date: &str| -> (Vec<FileEntry>, Vec<RollupEntry>) {
-            let files = files.iter().filter(|file| date_of(&file.path) == date).cloned();
-            let rollups = rollups.iter().filter(|entry| date_of(&entry.file.path) == date).cloned();
-            (files.collect(), rollups.collect())
-        };
-        let dates = files.iter().chain(rollups.iter().map(|entry| &entry.file)).map(|file| &file.path);
-        let mut dates: BTreeSet<String> = dates.map(|path| date_of(path).to_owned()).collect();
-        dates.extend(
-            self.mine.iter().flat_map(|mine| mine.list.all()).map(|file| date_of(&file.path).to_owned()),
-        );
+        let mut days: BTreeMap<String, Day> = BTreeMap::new();
+        for file in files {
+            days.entry(date_of(&file.path).to_owned()).or_default().files.push(file);
+        }
+        for entry in rollups {
+            days.entry(date_of(&entry.file.path).to_owned()).or_default().rollups.push(entry);
+        }
+        for file in self.mine.iter().flat_map(|mine| mine.list.all()) {
+            days.entry(date_of(&file.path).to_owned()).or_default().before.insert(file.path.clone());
+        }
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        for date in dates {
-            let (files, rollups) = wanted(&date);
-            if !self.day(&bucket, &date, files, rollups).await? {
-                // A file left the table meanwhile: the next round, which comes at once, goes by the manifest of then.
+        for (date, day) in days.into_iter().filter(|(_, day)| day.paths() != day.before) {
+            if !self.day(&bucket, &date, day).await? {
+                // A file left the table meanwhile: the next round goes by the manifest of then.
                 self.seen = None;
                 return Ok(());
             }
@@ -241,20 +259,13 @@ impl Uploader {
     }
 
     /// Uploads what is missing of a day, and puts the day in force; false if a file is gone that was to be uploaded.
-    async fn day(
-        &mut self,
-        bucket: &Bucket,
-        date: &str,
-        files: Vec<FileEntry>,
-        rollups: Vec<RollupEntry>,
-    ) -> Result<bool, UploadError> {
+    async fn day(&mut self, bucket: &Bucket, date: &str, day: Day) -> Result<bool, UploadError> {
         let Some(mine) = &self.mine else { return Ok(true) };
-        let listed: BTreeSet<&str> = mine.list.all().map(|file| file.path.as_str()).collect();
         let there = self.there.get_or_insert_default();
-        let all = files.iter().chain(rollups.iter().map(|entry| &entry.file));
-        let missing = all.clone().filter(|file| !listed.contains(file.path.as_str()));
-        let missing: Vec<FileEntry> =
-            missing.filter(|file| there.get(&file.path) != Some(&file.bytes)).cloned().collect();
+        let missing = day
+            .all()
+            .filter(|file| !day.before.contains(&file.path) && there.get(&file.path) != Some(&file.bytes));
+        let missing: Vec<FileEntry> = missing.cloned().collect();
         let collector = &mine.identity.collector;
         let (settings, config) = (&self.settings, self.settings.plan.config());
         let uploads = missing.iter().map(|file| async move {
@@ -270,7 +281,11 @@ impl Uploader {
                     there.insert(file.path.clone(), file.bytes);
                 }
                 Err(SendError::Gone) if !names(&settings.table, &file.path) => gone = true,
-                Err(SendError::Bucket(error)) => failed = Some(error),
+                Err(SendError::Bucket(error)) => {
+                    // The others would only find out the same.
+                    failed = Some(error);
+                    break;
+                }
                 Err(error) => {
                     // `tollhouse storage` has the tools for it; meanwhile the rest goes on.
                     tracing::error!(path = file.path, %error, "not uploaded, and neither is what shares its hour");
@@ -285,17 +300,17 @@ impl Uploader {
         if gone {
             return Ok(false);
         }
-        let next = with_day(&mine.list, date, files, rollups, &held);
+        let Day { files, rollups, before } = day;
+        let mut next = with_day(&mine.list, date, files, rollups, &held);
         self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
-        let paths = |list: &List| list.all().map(|file| file.path.clone()).collect::<BTreeSet<_>>();
-        let (before, after) = (paths(&mine.list), paths(&next));
+        let of_day = next.all().filter(|file| date_of(&file.path) == date);
+        let after: BTreeSet<String> = of_day.map(|file| file.path.clone()).collect();
         if before == after {
             return Ok(true);
         }
-        let mut next = next;
         let now_us = crate::now_us();
-        next.removed
-            .extend(before.difference(&after).map(|path| Removed { path: path.clone(), at_us: now_us }));
+        let gone = before.difference(&after).map(|path| Removed { path: path.clone(), at_us: now_us });
+        next.removed.extend(gone);
         self.commit(bucket, next).await?;
         // What is there counts as uploaded, whatever becomes of the next day.
         self.mark()?;
@@ -374,6 +389,7 @@ impl Uploader {
     async fn sweep(&mut self, bucket: &Bucket) -> Result<(), UploadError> {
         let objects = self.objects(bucket).await?;
         let Some(mine) = &self.mine else { return Ok(()) };
+        bucket.remove_halves(&folder_of(&mine.identity.collector))?;
         let mut named: BTreeSet<String> = mine.list.all().map(|file| file.path.clone()).collect();
         named.extend(mine.list.removed.iter().map(|removed| removed.path.clone()));
         named.extend(mine.object.clone());

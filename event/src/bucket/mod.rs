@@ -169,6 +169,15 @@ impl Bucket {
             .map_err(|error| self.io("write", object, &error))
     }
 
+    /// Removes halves of objects that a crash left in a folder; a store shows none. Nothing may be on its way there.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove_halves(&self, prefix: &str) -> Result<(), BucketError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        remove_halves(&folder.join(prefix)).map_err(|error| self.io("sweep", prefix, &error))
+    }
+
     fn encoded<T: serde::Serialize>(&self, object: &str, value: &T) -> Result<Vec<u8>, BucketError> {
         layout::encode(value).map_err(|error| self.because("write", object, Cause::Other(error.to_string())))
     }
@@ -184,6 +193,28 @@ impl Bucket {
     fn because(&self, doing: &'static str, object: &str, cause: Cause) -> BucketError {
         BucketError { doing, object: object.to_owned(), bucket: self.url.to_string(), cause }
     }
+}
+
+/// Files of names that the crate gives to what it has not written whole, as in `a.parquet#1`.
+fn remove_halves(folder: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_halves(&path)?;
+            continue;
+        }
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let number = name.rsplit_once('#').map(|(_, number)| number.to_owned());
+        if number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn first_line(bytes: &[u8]) -> Vec<u8> {

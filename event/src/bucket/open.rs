@@ -117,7 +117,8 @@ pub(super) fn open(url: &str, config: &BucketConfig) -> Result<Opened, String> {
                 let folder = folder.display();
                 return Err(format!("{folder} is no folder: create it, or mount what belongs there"));
             }
-            let store = LocalFileSystem::new_with_prefix(folder).map_err(reason)?;
+            let store =
+                LocalFileSystem::new_with_prefix(folder).map_err(reason)?.with_automatic_cleanup(true);
             return Ok(Opened { store: Arc::new(store), folder: Some(folder.to_owned()) });
         }
     };
