@@ -20,6 +20,8 @@ use object_store::{
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
+/// What errors of the bucket call it; the engine passes some on as text.
+pub(crate) const STORE: &str = "bucket";
 /// Attempts at one picture while lists are replaced.
 const ATTEMPTS_MAX: u32 = 5;
 
@@ -194,7 +196,7 @@ impl Display for ReadOnly {
 }
 
 fn wrapped(error: BucketError) -> Error {
-    Error::Generic { store: "bucket", source: Box::new(error) }
+    Error::Generic { store: STORE, source: Box::new(error) }
 }
 
 fn refused<T>(operation: &str) -> Result<T> {

@@ -210,6 +210,7 @@ mod tests {
     #[test]
     fn values_of_options_are_not_shown() {
         let mut config = s3();
+        config.options.insert("access_key_id".into(), "one".into());
         config.options.insert("secret_access_key".into(), "hush".into());
         let shown = format!("{:?} {:?}", config, validate(&config).unwrap());
         assert!(shown.contains("secret_access_key") && !shown.contains("hush"), "{shown}");

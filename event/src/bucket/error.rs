@@ -118,7 +118,7 @@ fn said(error: &object_store::Error) -> String {
 }
 
 /// The innermost cause, in one line.
-fn root(error: &dyn Error) -> String {
+pub(super) fn root(error: &dyn Error) -> String {
     let mut at = error;
     while let Some(source) = at.source() {
         at = source;

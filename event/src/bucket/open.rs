@@ -1,6 +1,5 @@
 //! From a URL and options to a store of the crate `object_store`.
 
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 
 use super::config::BucketConfig;
+use super::error::root;
 use crate::Problem;
 
 /// Options that have a key of their own, or that would take away what all rests on.
@@ -182,6 +182,6 @@ fn retry(config: &BucketConfig) -> RetryConfig {
     }
 }
 
-fn reason(error: impl Display) -> String {
-    error.to_string()
+fn reason(error: impl std::error::Error) -> String {
+    root(&error)
 }
