@@ -34,12 +34,15 @@ fn an_outage_under_load_loses_nothing_and_what_waits_is_bounded() {
     });
     // The gateway answers as before, and what comes now waits in the spool.
     load.wait(5_000);
+    eventually("several tries", || match bucket_metric(&house, "failures_total") {
+        failures if failures >= 3.0 => Ok(()),
+        failures => Err(format!("{failures} failures")),
+    });
     let sealed = bucket_metric(&house, "backlog_bytes") as u64;
     let ledger = house.sql("SELECT in_flight, dropped FROM system.ledger WHERE sink = 'parquet'");
     println!("{} s of outage: {sealed} bytes wait sealed, ledger {ledger:?}", went.elapsed().as_secs());
     // Beyond the bound comes only what was on its way to be sealed.
     assert!(sealed < 4 * BACKLOG, "{sealed} bytes wait");
-    assert!(bucket_metric(&house, "failures_total") >= 1.0);
     assert_eq!(ledger[0]["dropped"], 0);
     let ingested = load.done() as f64 / began.elapsed().as_secs_f64();
     let sent = ids(load);
