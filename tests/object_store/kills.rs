@@ -101,7 +101,7 @@ fn a_collector_killed_before_any_step_of_an_upload_loses_and_doubles_nothing() {
         .collect();
     let (first, last) = (*of_bucket.first().unwrap(), *of_bucket.last().unwrap());
     assert!(of_bucket.len() > 10, "{steps}");
-    let most = if super::support::long() { usize::MAX } else { 24 };
+    let most = if super::support::long() { usize::MAX } else { 40 };
     let every = (last + 2 - first).div_ceil(most).max(1);
     let mut died = 0;
     let mut tried = 0;

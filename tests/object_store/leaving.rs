@@ -90,3 +90,37 @@ fn retention_deletes_objects_too() {
     let (_folder, second) = reader(&origin, store.section());
     second.rows(house.number("SELECT count(*) AS n FROM requests"));
 }
+
+#[test]
+fn a_file_that_is_lost_on_the_disk_is_read_in_the_bucket() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::start(folder.path());
+    let site = site(&origin, store.section());
+    let house = site.run();
+    let sent = send(&house, 1_000);
+    uploaded(&house, sent.len() as u64);
+    let said = answers(&house);
+    let lost = site.data().join("requests");
+    let lost: Vec<_> = files(&lost).iter().map(|file| lost.join(file)).collect();
+    std::fs::remove_file(&lost[0]).unwrap();
+    if let Some(damaged) = lost.get(1) {
+        std::fs::write(damaged, b"no Parquet").unwrap();
+    }
+    // Who has it open goes on with it; a start finds out.
+    assert!(house.terminate().success());
+    let analytics = site.start("analytics");
+    assert_eq!(answers(&analytics), said);
+    let repair = std::process::Command::new(env!("CARGO_BIN_EXE_tollhouse"))
+        .args(["storage", "repair", "--data"])
+        .arg(site.data())
+        .output()
+        .unwrap();
+    assert!(repair.status.success(), "{repair:?}");
+    assert_eq!(answers(&analytics), said);
+    let house = site.run();
+    assert_eq!(answers(&house), said);
+    assert_exact(&stored(&house), sent.iter().map(String::as_str));
+    let (_folder, second) = reader(&origin, store.section());
+    second.rows(sent.len() as u64);
+}
