@@ -263,8 +263,12 @@ async fn taken_over(giver: &mut Option<&mut Giver>) -> Handed {
 fn start_log(config: &LogConfig) -> Result<(), Failure> {
     use tracing_subscriber::EnvFilter;
     let level = std::env::var("RUST_LOG").ok().filter(|level| !level.is_empty());
-    let filter = EnvFilter::try_new(level.as_deref().unwrap_or(&config.level))
-        .map_err(|error| Failure::part("cannot read RUST_LOG", error))?;
+    let level = match level.as_deref().unwrap_or(&config.level) {
+        // The crate has a line for each try of a request; what comes of them is said by those who ask.
+        "info" => "info,object_store=warn",
+        level => level,
+    };
+    let filter = EnvFilter::try_new(level).map_err(|error| Failure::part("cannot read RUST_LOG", error))?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);

@@ -13,6 +13,7 @@ use event::layout::{DataFolder, Manifest};
 use serde_json::{Value, json};
 use support::eventually;
 use support::origin::Origin;
+use support::search::has_consumer;
 use support::site::{ALICE_KEY, BOB_KEY, Site, Tollhouse};
 
 /// A site that seals files of a few rows, and deletes what left the table at once.
@@ -79,26 +80,6 @@ fn files_with(folder: &Path, name: &str) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-/// Whether a Parquet file has a row of the consumer, or any file its name in plain bytes, as statistics have it.
-fn has_consumer(path: &Path, name: &str) -> bool {
-    use arrow::array::AsArray;
-    let bytes = std::fs::read(path).unwrap();
-    if bytes.windows(name.len()).any(|window| window == name.as_bytes()) {
-        return true;
-    }
-    if path.extension().is_none_or(|kind| kind != "parquet") {
-        return false;
-    }
-    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
-        std::fs::File::open(path).unwrap(),
-    );
-    reader.unwrap().build().unwrap().any(|batch| {
-        let column = batch.unwrap().column_by_name("consumer").unwrap().clone();
-        let column = arrow::compute::cast(&column, &arrow::datatypes::DataType::Utf8).unwrap();
-        column.as_string::<i32>().iter().flatten().any(|consumer| consumer == name)
-    })
 }
 
 #[test]

@@ -7,6 +7,9 @@
 //! A sealed file is looked at once for its length and its magic marks. All of its bytes are compared with the checksum
 //! of the manifest in the background, at a bounded pace, and at once when a query fails on what it reads.
 //!
+//! Files that are in the bucket only are read there: those of this folder's collector by the local manifest, those of other
+//! collectors by the last picture of the bucket. They are not looked at before; a query that cannot read one fails on it.
+//!
 //! Of a hot file only what was committed since the last query is mapped, decoded and compared with its checksums.
 
 use std::collections::HashMap;
@@ -21,9 +24,12 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
+use event::bucket::object_of;
 use event::hot::{HotError, HotReader};
-use event::layout::{DataFolder, FileEntry, LayoutError, Manifest, RollupEntry};
+use event::layout::{DataFolder, FileEntry, LayoutError, Manifest, Place, RollupEntry};
 use twox_hash::XxHash3_64;
+
+use crate::bucket::Follower;
 
 /// Attempts at a snapshot while files are being sealed; one seal takes seconds, one attempt about a millisecond.
 const ATTEMPTS_MAX: u32 = 50;
@@ -56,14 +62,23 @@ pub struct Quarantined {
 pub struct Snapshot {
     /// The manifest in force.
     pub manifest: Arc<Manifest>,
-    /// Sealed files that can be read, with their absolute paths.
-    pub files: Vec<(PathBuf, FileEntry)>,
+    /// Sealed files that can be read, with where to read them.
+    pub files: Vec<(Source, FileEntry)>,
     /// Roll-ups that can be read; those of the rows of hot files are not among them.
-    pub rollups: Vec<(PathBuf, RollupEntry)>,
+    pub rollups: Vec<(Source, RollupEntry)>,
     /// Hot files after `sealed_through`, in order.
     pub hot: Vec<Arc<HotFile>>,
     /// Files left out.
     pub quarantined: Vec<Quarantined>,
+}
+
+/// Where a sealed file is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// On the disk, by its absolute path.
+    Disk(PathBuf),
+    /// In the bucket, by the name of its object.
+    Bucket(String),
 }
 
 /// A hot file as it was when a snapshot was taken.
@@ -88,6 +103,7 @@ impl HotFile {
 #[derive(Debug)]
 pub struct Catalog {
     folder: DataFolder,
+    bucket: Option<Arc<Follower>>,
     manifest: Mutex<Option<(Stamp, Arc<Manifest>)>>,
     verdicts: Mutex<HashMap<String, Verdict>>,
     hot: Mutex<HashMap<u64, Arc<HotFile>>>,
@@ -109,7 +125,13 @@ impl Catalog {
     /// A catalog over a data folder. Reads nothing yet.
     #[must_use]
     pub fn new(folder: DataFolder) -> Self {
-        Self { folder, manifest: Mutex::default(), verdicts: Mutex::default(), hot: Mutex::default() }
+        let (manifest, verdicts, hot) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { folder, bucket: None, manifest, verdicts, hot }
+    }
+
+    /// The same with the files of a bucket.
+    pub(crate) fn with_bucket(self, bucket: Option<Arc<Follower>>) -> Self {
+        Self { bucket, ..self }
     }
 
     /// The folder that it reads.
@@ -159,23 +181,47 @@ impl Catalog {
         if self.manifest()?.version != manifest.version {
             return Ok(None);
         }
+        let others = self.bucket.as_ref().map(|bucket| bucket.others());
+        let own = others.as_ref().and_then(|others| others.own.as_deref());
         let mut files = Vec::with_capacity(manifest.files.len());
         for entry in &manifest.files {
-            let path = self.folder.root().join(&entry.path);
-            match self.verdict(&path, entry) {
-                None => files.push((path, entry.clone())),
-                Some(reason) => quarantined.push(Quarantined { path: entry.path.clone(), reason }),
+            match self.source(entry, own) {
+                Ok(source) => files.push((source, entry.clone())),
+                Err(reason) => quarantined.push(Quarantined { path: entry.path.clone(), reason }),
             }
         }
         let mut rollups = Vec::with_capacity(manifest.rollups.len());
         for entry in &manifest.rollups {
-            let path = self.folder.root().join(&entry.file.path);
-            match self.verdict(&path, &entry.file) {
-                None => rollups.push((path, entry.clone())),
-                Some(reason) => quarantined.push(Quarantined { path: entry.file.path.clone(), reason }),
+            match self.source(&entry.file, own) {
+                Ok(source) => rollups.push((source, entry.clone())),
+                Err(reason) => quarantined.push(Quarantined { path: entry.file.path.clone(), reason }),
             }
         }
+        for list in others.iter().flat_map(|others| &others.lists) {
+            let source = |file: &FileEntry| Source::Bucket(file.path.clone());
+            files.extend(list.files.iter().map(|file| (source(file), file.clone())));
+            rollups.extend(list.rollups.iter().map(|entry| (source(&entry.file), entry.clone())));
+        }
+        if let (Some(bucket), Some(reason)) = (&self.bucket, others.and_then(|others| others.away)) {
+            quarantined.push(Quarantined { path: bucket.root(), reason });
+        }
         Ok(Some(Snapshot { manifest, files, rollups, hot, quarantined }))
+    }
+
+    /// Where to read a file of this folder's collector, or why it cannot be read.
+    fn source(&self, entry: &FileEntry, own: Option<&str>) -> Result<Source, String> {
+        let in_bucket = || own.map(|own| Source::Bucket(object_of(own, &entry.path)));
+        if entry.place == Place::Bucket {
+            let unknown = || "it is in a bucket, and object_store.url does not say in which".to_owned();
+            return in_bucket().ok_or_else(unknown);
+        }
+        let path = self.folder.root().join(&entry.path);
+        match (self.verdict(&path, entry), entry.place) {
+            (None, _) => Ok(Source::Disk(path)),
+            // The other one is whole, as far as anybody knows.
+            (Some(reason), Place::Both) => in_bucket().ok_or(reason),
+            (Some(reason), _) => Err(reason),
+        }
     }
 
     /// A hot file as far as it is committed now; `known` is what an earlier query saw of it.
@@ -233,11 +279,12 @@ impl Catalog {
     /// query that failed on what it read.
     #[must_use]
     pub fn verify(&self, snapshot: &Snapshot) -> bool {
-        let rows = snapshot.files.iter().map(|(path, entry)| (path, entry));
-        let rollups = snapshot.rollups.iter().map(|(path, entry)| (path, &entry.file));
-        let bad = rows.chain(rollups).filter(|(path, entry)| match self.known(entry) {
-            Some(verdict) if verdict.summed => verdict.bad.is_some(),
-            _ => self.judge(entry, sum(path, entry), true).is_some(),
+        let rows = snapshot.files.iter().map(|(source, entry)| (source, entry));
+        let rollups = snapshot.rollups.iter().map(|(source, entry)| (source, &entry.file));
+        let bad = rows.chain(rollups).filter(|(source, entry)| match (source, self.known(entry)) {
+            (Source::Bucket(_), _) => false,
+            (_, Some(verdict)) if verdict.summed => verdict.bad.is_some(),
+            (Source::Disk(path), _) => self.judge(entry, sum(path, entry), true).is_some(),
         });
         // Every file gets its verdict, also behind a bad one.
         bad.count() > 0
@@ -253,7 +300,7 @@ impl Catalog {
         let rollups = manifest.rollups.iter().map(|entry| &entry.file);
         let next = rollups.chain(&manifest.files).rev().find(|entry| {
             let known = self.known(entry);
-            known.is_none_or(|verdict| !verdict.summed && verdict.bad.is_none())
+            entry.place.is_on_disk() && known.is_none_or(|verdict| !verdict.summed && verdict.bad.is_none())
         });
         Ok(next.map(|entry| {
             self.judge(entry, sum(&self.folder.root().join(&entry.path), entry), true);

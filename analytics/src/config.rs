@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use event::Problem;
+use event::bucket::BucketPlan;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,9 +70,16 @@ pub struct Plan {
     pub(crate) listen: SocketAddr,
     pub(crate) threads: usize,
     pub(crate) config: AnalyticsConfig,
+    pub(crate) bucket: Option<BucketPlan>,
 }
 
 impl Plan {
+    /// The same with a bucket that files are read from.
+    #[must_use]
+    pub fn with_bucket(self, bucket: Option<BucketPlan>) -> Self {
+        Self { bucket, ..self }
+    }
+
     /// Where `/sql` is to answer.
     pub fn listen(&self) -> SocketAddr {
         self.listen
@@ -122,7 +130,7 @@ pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
         Ok(listen) if problems.is_empty() => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let threads = if config.threads == 0 { cores } else { config.threads.into() };
-            Ok(Plan { listen, threads, config: config.clone() })
+            Ok(Plan { listen, threads, config: config.clone(), bucket: None })
         }
         _ => Err(problems),
     }

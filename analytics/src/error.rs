@@ -7,10 +7,12 @@ use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
+use event::bucket::BucketError;
 use event::layout::LayoutError;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::bucket::STORE;
 use crate::guard::Refused;
 
 /// Why a query has no (whole) answer.
@@ -62,6 +64,7 @@ impl QueryError {
             Self::Refused(Refused::Syntax { .. }) => (StatusCode::BAD_REQUEST, "syntax"),
             Self::Refused(Refused::TooMuch(..)) => (StatusCode::BAD_REQUEST, "too_complex"),
             Self::Refused(Refused::Count(_) | Refused::Forbidden(_)) => (StatusCode::FORBIDDEN, "refused"),
+            Self::Engine(error) if of_bucket(error).is_some() => (StatusCode::SERVICE_UNAVAILABLE, "bucket"),
             Self::Engine(error) => engine_status(error.find_root()),
             Self::Catalog(_) => (StatusCode::SERVICE_UNAVAILABLE, "catalog"),
             Self::Encode(_) => (StatusCode::INTERNAL_SERVER_ERROR, "encode"),
@@ -79,6 +82,8 @@ impl QueryError {
         let Self::Engine(error) = self else { return matches!(self, Self::Panicked) };
         match error.find_root() {
             full if spill_is_full(full) => false,
+            // No file of the disk is looked at for what the bucket does.
+            _ if of_bucket(error).is_some() => false,
             // One that is no part of the table.
             state if is_of_state(state) => false,
             DataFusionError::ArrowError(error, _) => matches!(
@@ -123,6 +128,16 @@ fn spill_is_full(root: &DataFusionError) -> bool {
     io && root.to_string().contains("max_temp_directory_size")
 }
 
+/// What the bucket said, if it comes of that. Of an error in a footer the engine keeps the text only.
+fn of_bucket(error: &DataFusionError) -> Option<String> {
+    let typed = BucketError::within(error).map(ToString::to_string);
+    typed.or_else(|| {
+        let text = error.to_string();
+        let (_, said) = text.split_once(&format!("Generic {STORE} error: "))?;
+        said.lines().next().map(str::to_owned)
+    })
+}
+
 /// Whether a file of the schema `system` cannot be read.
 fn is_of_state(root: &DataFusionError) -> bool {
     matches!(root, DataFusionError::External(error) if error.is::<Arc<LayoutError>>())
@@ -153,6 +168,9 @@ fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
 
 /// What people read: the cause, without the engine's own words around it. The place is told apart.
 pub(crate) fn message(error: &DataFusionError) -> String {
+    if let Some(text) = of_bucket(error) {
+        return text;
+    }
     match error.find_root() {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
             SchemaError::FieldNotFound { field, .. } => {

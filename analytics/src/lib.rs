@@ -1,13 +1,16 @@
 //! SQL over the recorded requests, live rows included.
 //!
 //! Data comes from files that the collector writes: sealed Parquet files named by the manifest, and hot Arrow
-//! files of the last seconds. Answers go out over HTTP (`/sql`). The modules stand in the order of a question's
+//! files of the last seconds. Where there is a bucket, what other collectors have
+//! uploaded to it is part of the table. Answers go out over HTTP (`/sql`). The modules stand in the order of a question's
 //! journey: a configuration, a [`catalog`] snapshot, the sources and the table over it, ids in text, texts that grow,
 //! functions, views and tables of traffic, a session, the guard that refuses everything but reading, the engine that bounds
 //! and runs a query, a format, and the HTTP door.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod config;
+
+mod bucket;
 
 pub mod catalog;
 

@@ -197,6 +197,13 @@ impl Engine {
         }
     }
 
+    /// Looks after what other collectors upload, for ever.
+    pub async fn follow_bucket(&self) {
+        if let Some(bucket) = &self.sessions.bucket {
+            bucket.follow().await;
+        }
+    }
+
     pub(crate) fn query_bytes_max(&self) -> u64 {
         self.plan.config.query_bytes_max
     }
@@ -228,7 +235,7 @@ async fn plan(
 fn missing(snapshot: &Snapshot, sql: &str) -> Vec<Quarantined> {
     let asked = Resolution::ALL.map(traffic::name).iter().any(|name| sql.to_lowercase().contains(name));
     let matters = |bad: &&Quarantined| {
-        asked || !Resolution::ALL.iter().any(|one| bad.path.starts_with(&traffic::folder(*one)))
+        asked || !Resolution::ALL.iter().any(|one| bad.path.contains(&traffic::folder(*one)))
     };
     snapshot.quarantined.iter().filter(matters).cloned().collect()
 }

@@ -150,6 +150,8 @@ pub fn start_on(listener: TcpListener, plan: Plan, folder: &DataFolder) -> Resul
     let engine = Arc::new(Engine::new(plan, folder)?);
     let verifier = Arc::clone(&engine);
     runtime.spawn(async move { verifier.verify_files().await });
+    let follower = Arc::clone(&engine);
+    runtime.spawn(async move { follower.follow_bucket().await });
     let app = Router::new()
         .route("/sql", get(by_get).post(by_post))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -21,12 +21,13 @@ use event::layout::{DataFolder, Ledger};
 use event::rollup::Resolution;
 use event::upstreams::UpstreamStates;
 
+use crate::bucket::{Follower, ReadOnly};
 use crate::catalog::{Catalog, Snapshot};
 use crate::config::Plan;
 use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
 use crate::system::{self, History};
-use crate::table::Rows;
+use crate::table::{Rows, bucket_url};
 use crate::unreadable::table_or;
 use crate::{connections, functions, traffic, upstreams, views};
 
@@ -43,6 +44,7 @@ pub(crate) struct Sessions {
     settings: crate::AnalyticsConfig,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) history: Arc<History>,
+    pub(crate) bucket: Option<Arc<Follower>>,
 }
 
 impl Sessions {
@@ -61,6 +63,10 @@ impl Sessions {
             .with_max_temp_directory_size(plan.config.spill_bytes_max)
             .with_metadata_cache_limit(METADATA_CACHE_BYTES.min(memory / 4))
             .build_arc()?;
+        let bucket = plan.bucket.clone().map(|plan| Arc::new(Follower::new(plan, folder.clone())));
+        if let Some(bucket) = &bucket {
+            runtime.register_object_store(bucket_url()?.as_ref(), Arc::new(ReadOnly(Arc::clone(bucket))));
+        }
         let mut config = SessionConfig::new()
             .with_target_partitions(plan.threads)
             .with_information_schema(true)
@@ -77,8 +83,9 @@ impl Sessions {
         Ok(Self {
             base: base(config, runtime, plan.config.text_bytes_max)?,
             settings: plan.config.clone(),
-            catalog: Arc::new(Catalog::new(folder.clone())),
+            catalog: Arc::new(Catalog::new(folder.clone()).with_bucket(bucket.clone())),
             history: Arc::new(History::new(plan.config.history_max as usize)),
+            bucket,
         })
     }
 

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::MemTable;
 use datafusion::common::Result;
-use event::layout::Ledger;
+use event::layout::{Ledger, Place};
 use event::rollup::Resolution;
 
 use crate::catalog::Snapshot;
@@ -127,6 +127,7 @@ struct FileRow {
     rows: Option<i64>,
     bytes: Option<i64>,
     range: Option<(i64, i64)>,
+    place: Place,
     status: String,
 }
 
@@ -140,6 +141,7 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
             rows: Some(entry.rows as i64),
             bytes: Some(entry.bytes as i64),
             range: Some((entry.time_min_us, entry.time_max_us)),
+            place: entry.place,
             status: "ok".into(),
         });
     }
@@ -150,6 +152,7 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
             rows: Some(entry.file.rows as i64),
             bytes: Some(entry.file.bytes as i64),
             range: Some((entry.file.time_min_us, entry.file.time_max_us)),
+            place: entry.file.place,
             status: "ok".into(),
         });
     }
@@ -161,18 +164,21 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
             rows: Some(file.reader.rows as i64),
             bytes: Some(file.reader.bytes as i64),
             range: file.ranges.iter().flatten().copied().reduce(widest),
+            place: Place::Local,
             status: "ok".into(),
         });
     }
     for bad in &snapshot.quarantined {
-        let rollup = || Resolution::ALL.into_iter().find(|one| bad.path.starts_with(&traffic::folder(*one)));
+        let rollup = || Resolution::ALL.into_iter().find(|one| bad.path.contains(&traffic::folder(*one)));
+        let place = if bad.path.contains("://") { Place::Bucket } else { Place::Local };
         let kind = match rollup() {
+            _ if bad.path.contains("://") => "bucket",
             Some(resolution) => traffic::kind(resolution),
             None if bad.path.ends_with(".arrow") => "hot",
             None => "parquet",
         };
         let (path, status) = (bad.path.clone(), bad.reason.clone());
-        rows.push(FileRow { path, kind, rows: None, bytes: None, range: None, status });
+        rows.push(FileRow { path, kind, rows: None, bytes: None, range: None, place, status });
     }
     table(vec![
         ("path", texts(rows.iter().map(|row| &row.path))),
@@ -181,6 +187,7 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
         ("bytes", Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.bytes)))),
         ("time_min", times(rows.iter().map(|row| row.range.map(|range| range.0)))),
         ("time_max", times(rows.iter().map(|row| row.range.map(|range| range.1)))),
+        ("place", texts(rows.iter().map(|row| row.place.as_str()))),
         ("status", texts(rows.iter().map(|row| &row.status))),
     ])
 }

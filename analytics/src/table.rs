@@ -2,10 +2,9 @@
 //!
 //! Sealed files whose time range cannot match the filters are left out before they are opened; the rest goes to
 //! DataFusion's Parquet source (page index, bloom filters, late materialisation), which reads a column that an older
-//! file lacks as null. Hot batches whose times can match are a memory source beside it.
+//! file lacks as null. Files of the disk and of the bucket are a source each. Hot batches whose times can match are a memory source beside it.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray};
@@ -31,8 +30,13 @@ use datafusion::physical_plan::union::UnionExec;
 use event::layout::FileEntry;
 use event::rollup::Resolution;
 
-use crate::catalog::Snapshot;
+use crate::catalog::{Snapshot, Source};
 use crate::hot::{HotBatch, HotSource};
+
+/// What the engine calls the bucket.
+pub(crate) fn bucket_url() -> Result<ObjectStoreUrl> {
+    ObjectStoreUrl::parse("bucket://collectors")
+}
 
 /// One snapshot as a table, or a part of it.
 #[derive(Debug)]
@@ -70,13 +74,13 @@ impl Rows {
     }
 
     /// The Parquet files.
-    fn files(&self) -> Vec<(&PathBuf, &FileEntry)> {
+    fn files(&self) -> Vec<(&Source, &FileEntry)> {
         match self.part {
-            Part::Requests => self.snapshot.files.iter().map(|(path, entry)| (path, entry)).collect(),
+            Part::Requests => self.snapshot.files.iter().map(|(source, entry)| (source, entry)).collect(),
             Part::Live => Vec::new(),
             Part::Rollups(resolution) => {
                 let wanted = self.snapshot.rollups.iter().filter(|(_, entry)| entry.resolution == resolution);
-                wanted.map(|(path, entry)| (path, &entry.file)).collect()
+                wanted.map(|(source, entry)| (source, &entry.file)).collect()
             }
         }
     }
@@ -94,17 +98,11 @@ impl Rows {
     }
 
     /// The sealed files that may hold matching rows.
-    fn matching_files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+    fn matching_files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<(&Source, &FileEntry)>> {
         let files = self.files();
         let ranges = files.iter().map(|(_, entry)| (entry.time_min_us, entry.time_max_us));
         let keep = self.matching(state, filters, &TimeRanges(ranges.collect()))?;
-        let kept = files.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file);
-        Ok(kept
-            .map(|(path, entry)| {
-                PartitionedFile::new(path.to_string_lossy(), entry.bytes)
-                    .with_statistics(Arc::new(self.statistics_of(&[entry])))
-            })
-            .collect())
+        Ok(files.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file).collect())
     }
 
     fn statistics_of(&self, entries: &[&FileEntry]) -> Statistics {
@@ -130,11 +128,11 @@ impl Rows {
     fn sealed(
         &self,
         state: &dyn Session,
-        files: Vec<PartitionedFile>,
+        url: ObjectStoreUrl,
+        files: &[(&Source, &FileEntry)],
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let url = ObjectStoreUrl::local_filesystem();
         let runtime = state.runtime_env();
         let reader = CachedParquetFileReaderFactory::new(
             runtime.object_store(&url)?,
@@ -146,13 +144,15 @@ impl Rows {
         let source = ParquetSource::new(TableSchema::from(Arc::clone(&self.schema)))
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
-        let names: HashSet<&str> = files.iter().map(|file| file.object_meta.location.as_ref()).collect();
-        let entries: Vec<&FileEntry> = self
-            .files()
-            .into_iter()
-            .filter(|(path, _)| names.contains(path.to_string_lossy().trim_start_matches('/')))
-            .map(|(_, entry)| entry)
-            .collect();
+        let entries: Vec<&FileEntry> = files.iter().map(|(_, entry)| *entry).collect();
+        let files = files.iter().map(|(source, entry)| {
+            let file = match source {
+                Source::Disk(path) => PartitionedFile::new(path.to_string_lossy(), entry.bytes),
+                Source::Bucket(object) => PartitionedFile::new(object.as_str(), entry.bytes),
+            };
+            file.with_statistics(Arc::new(self.statistics_of(&[entry])))
+        });
+        let files: Vec<PartitionedFile> = files.collect();
         let partitions = state.config().target_partitions();
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_statistics(self.statistics_of(&entries))
@@ -210,9 +210,13 @@ impl TableProvider for Rows {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let files = self.matching_files(state, filters)?;
+        let (on_disk, in_bucket): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|(source, _)| matches!(source, Source::Disk(_)));
         let mut sources = Vec::new();
-        if !files.is_empty() {
-            sources.push(self.sealed(state, files, projection, limit)?);
+        for (url, files) in [(ObjectStoreUrl::local_filesystem(), on_disk), (bucket_url()?, in_bucket)] {
+            if !files.is_empty() {
+                sources.push(self.sealed(state, url, &files, projection, limit)?);
+            }
         }
         sources.extend(self.hot(state, filters, projection)?);
         match sources.len() {

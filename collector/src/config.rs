@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use event::Problem;
+use event::bucket::BucketPlan;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -193,9 +194,16 @@ impl Default for RollupConfig {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) config: CollectorConfig,
+    pub(crate) bucket: Option<BucketPlan>,
 }
 
 impl Plan {
+    /// The same with a bucket that sealed files are uploaded to.
+    #[must_use]
+    pub fn with_bucket(self, bucket: Option<BucketPlan>) -> Self {
+        Self { bucket, ..self }
+    }
+
     /// Where `/metrics` is to answer.
     pub fn listen(&self) -> SocketAddr {
         self.config.metrics.listen
@@ -261,7 +269,7 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
     }
     problems.extend(config.metrics.validate("collector.metrics"));
     problems.extend(config.otlp.validate("collector.otlp"));
-    if problems.is_empty() { Ok(Plan { config: config.clone() }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Plan { config: config.clone(), bucket: None }) } else { Err(problems) }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::compare::is_same;
 use crate::config::Plan;
 use crate::ledger;
 use crate::store::{Store, StoreError};
+use crate::upload;
 
 /// Events that one lane may give before the next lane has its turn.
 const TURN_EVENTS: usize = 1_024;
@@ -84,6 +86,10 @@ pub(crate) struct Intake {
     accounted: Instant,
     /// Whether something was stored since then.
     unaccounted: bool,
+    /// What waits for the bucket, where there is one.
+    uploads: Option<Arc<upload::Account>>,
+    /// Whether that is too much at present.
+    crowded: bool,
 }
 
 impl Intake {
@@ -94,6 +100,7 @@ impl Intake {
         store: Store,
         marks: Watermarks,
         shared: ledger::Shared,
+        uploads: Option<Arc<upload::Account>>,
     ) -> Self {
         let rows = Rows::new();
         Self {
@@ -115,6 +122,8 @@ impl Intake {
             failures: 0,
             accounted: Instant::now(),
             unaccounted: false,
+            uploads,
+            crowded: false,
         }
     }
 
@@ -134,7 +143,8 @@ impl Intake {
             // Looked at before reading: what was in the spool when it was set is read after it.
             let stopping = leaving || flags.stop.load(Ordering::Acquire);
             self.look(stopping);
-            let reads = self.pending.is_none() && !leaving;
+            // At the end all is taken: what is in the spool is bounded, and a start would find it there again.
+            let reads = self.pending.is_none() && !leaving && (stopping || !self.is_crowded());
             let (read, more) = if reads { self.read() } else { (0, false) };
             // All that there was: it goes into the table at once, and what comes next waits for the next round. A round
             // wakes a core and takes the gateway's place in its caches, so there is one for each batch.
@@ -181,6 +191,23 @@ impl Intake {
     fn has_all(&self) -> bool {
         let waiting = self.pending.is_some() || self.rows.len() > 0 || self.store.has_waiting();
         !waiting && self.lanes.values().all(|lane| !lane.failing)
+    }
+
+    /// Whether so much waits for the bucket that events are to wait in the spool.
+    fn is_crowded(&mut self) -> bool {
+        let Some(uploads) = &self.uploads else { return false };
+        let crowded = uploads.is_full();
+        if crowded != std::mem::replace(&mut self.crowded, crowded) {
+            match crowded {
+                true => tracing::warn!(
+                    "events wait in the spool: object_store.backlog_bytes_max waits for the bucket"
+                ),
+                false => {
+                    tracing::info!("events are stored again: there is room for what waits for the bucket")
+                }
+            }
+        }
+        crowded
     }
 
     /// Opens lanes that have appeared, and the counters of a gateway that has.

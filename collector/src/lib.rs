@@ -2,7 +2,8 @@
 //!
 //! Low-priority threads do the work. Intake tails the spool of every core, shows each event to the adapters
 //! (Prometheus, OpenTelemetry) and stores it in the newest hot file; sealing turns closed hot files into Parquet and
-//! roll-ups, and applies retention; compaction merges Parquet files of hours that are over. An event is released from the
+//! roll-ups, and applies retention; compaction merges Parquet files of hours that are over; upload brings them into a
+//! bucket, where there is one. An event is released from the
 //! spool once its row is on disk, and its place in the lane is written with it, so that a crash at any point neither loses
 //! a row nor makes it twice.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -36,6 +37,8 @@ mod table;
 mod compact;
 
 mod erase;
+
+mod upload;
 
 pub mod ledger;
 
@@ -145,6 +148,7 @@ struct Threads {
     intake: JoinHandle<Result<intake::Done, ColumnsError>>,
     sealing: JoinHandle<u64>,
     compaction: Option<JoinHandle<u64>>,
+    upload: Option<JoinHandle<()>>,
     queue: seal::Queue,
     flags: Arc<Flags>,
     drain: Duration,
@@ -199,12 +203,15 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
     found.hot.into_iter().for_each(|number| queue.push(number));
     let shared = ledger::Shared::default();
     let config = &plan.config;
+    let uploads = plan.bucket.as_ref().map(|bucket| bucket.config().backlog_bytes_max);
+    let uploads = uploads.map(|backlog_bytes_max| Arc::new(upload::Account::new(backlog_bytes_max)));
     let (mut adapters, metrics_addr) = adapters::Adapters::start_on(
         listener,
         &config.metrics,
         &config.otlp,
         Arc::clone(&shared),
         folder,
+        uploads.clone(),
         now_us(),
     )?;
     let drain = Duration::from_millis(config.drain_timeout_ms.into());
@@ -212,7 +219,17 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
 
     let table = table::Table::new(folder.clone(), found.manifest);
     let sealer = seal::Sealer::new(folder.clone(), plan.clone(), queue.clone(), table.clone());
-    let compactor = compact::Compactor::new(folder.clone(), &plan, table);
+    let uploader = uploads.clone().zip(plan.bucket.clone()).map(|(account, bucket)| {
+        upload::Uploader::new(upload::Settings {
+            folder: folder.clone(),
+            plan: bucket,
+            compaction: config.compaction.clone(),
+            grace_s: config.retention.grace_s,
+            table: table.clone(),
+            account,
+        })
+    });
+    let compactor = compact::Compactor::new(folder.clone(), &plan, table, uploads.clone());
     let mut lives: Vec<_> = adapters.life().map(|life| ("adapters", life)).into_iter().collect();
     let sealing = {
         let flags = Arc::clone(&flags);
@@ -229,7 +246,7 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
     let intake = {
         let (flags, folder, shared) = (Arc::clone(&flags), folder.clone(), Arc::clone(&shared));
         spawn("intake", &mut lives, move || {
-            let intake = intake::Intake::new(plan, folder, adapters, store, found.marks, shared);
+            let intake = intake::Intake::new(plan, folder, adapters, store, found.marks, shared, uploads);
             intake.run(&flags)
         })
     };
@@ -240,7 +257,13 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
     };
     // Without it the rest works: files stay small, and the next start tries again.
     let compaction = compaction.inspect_err(|error| tracing::error!(%error, "no compaction")).ok();
-    let threads = Some(Threads { intake, sealing, compaction, queue, flags, drain, lives });
+    let upload = uploader.map(|uploader| {
+        let flags = Arc::clone(&flags);
+        spawn("upload", &mut lives, move || uploader.run(&flags))
+    });
+    let upload =
+        upload.and_then(|thread| thread.inspect_err(|error| tracing::error!(%error, "no uploads")).ok());
+    let threads = Some(Threads { intake, sealing, compaction, upload, queue, flags, drain, lives });
     Ok(Running { metrics_addr, ledger: shared, threads, listener: Some(kept), lock: Some(lock) })
 }
 
@@ -325,6 +348,7 @@ impl Threads {
     fn wake(&self) {
         self.intake.thread().unpark();
         self.compaction.iter().for_each(|compaction| compaction.thread().unpark());
+        self.upload.iter().for_each(|upload| upload.thread().unpark());
     }
 
     /// Waits for intake, then for the sealing of what it left.
@@ -351,6 +375,9 @@ impl Threads {
                 0
             })
         });
+        if self.upload.is_some_and(|upload| upload.join().is_err()) {
+            tracing::error!("the upload thread panicked");
+        }
         Report {
             rows: done.rows,
             sealed,
@@ -421,6 +448,7 @@ mod lives {
             intake: intake.unwrap(),
             sealing: sealing.unwrap(),
             compaction: None,
+            upload: None,
             queue: seal::Queue::default(),
             flags,
             drain: Duration::from_secs(1),

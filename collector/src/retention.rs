@@ -88,11 +88,22 @@ pub(crate) fn unlink(folder: &DataFolder, manifest: &mut Manifest, now_us: i64, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use event::layout::Place;
 
     fn file(path: &str, hour: i64, bytes: u64) -> FileEntry {
         let (path, checksum) = (path.to_owned(), String::new());
         let (time_min_us, time_max_us) = (hour * HOUR_US, hour * HOUR_US);
-        FileEntry { path, rows: 1, bytes, checksum, time_min_us, time_max_us, hot: 1, level: 0 }
+        FileEntry {
+            path,
+            rows: 1,
+            bytes,
+            checksum,
+            time_min_us,
+            time_max_us,
+            hot: 1,
+            level: 0,
+            place: Place::Local,
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use event::hot::{HotError, HotReader, Watermarks, unpack_column};
-use event::layout::{DataFolder, FileEntry, LayoutError, RollupEntry};
+use event::layout::{DataFolder, FileEntry, LayoutError, Place, RollupEntry};
 
 use crate::config::Plan;
 use crate::parquet::{self, HOUR_US, ParquetFileError};
@@ -206,6 +206,7 @@ impl Sealer {
                 time_max_us: hour * HOUR_US + high.us(),
                 hot: number,
                 level: 0,
+                place: Place::Local,
             });
         }
         Ok(files)

@@ -133,6 +133,42 @@ impl DataFolder {
     }
 }
 
+/// Where the bytes of a sealed file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// On the local disk only.
+    #[default]
+    Local,
+    /// On the local disk and in the bucket.
+    Both,
+    /// In the bucket only.
+    Bucket,
+}
+
+impl Place {
+    /// As manifests and `system.files` have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Both => "both",
+            Self::Bucket => "bucket",
+        }
+    }
+
+    /// Whether the file can be read from the local disk.
+    #[must_use]
+    pub fn is_on_disk(self) -> bool {
+        self != Self::Bucket
+    }
+
+    /// What needs no word in a manifest.
+    fn is_default(&self) -> bool {
+        *self == Self::Local
+    }
+}
+
 /// One sealed Parquet file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
@@ -154,6 +190,9 @@ pub struct FileEntry {
     /// counted were never merged.
     #[serde(default)]
     pub level: u8,
+    /// Where it is. Files of before there was a bucket are on the disk.
+    #[serde(default, skip_serializing_if = "Place::is_default")]
+    pub place: Place,
 }
 
 /// A damaged file that a person had set aside: its rows are missing in the table.
@@ -324,15 +363,29 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// A value as a line of checksum, then JSON.
+pub(crate) fn encode<T: Serialize>(value: &T) -> serde_json::Result<Vec<u8>> {
+    let json = serde_json::to_vec(value)?;
+    Ok([checksum(&json).as_bytes(), b"\n", &json].concat())
+}
+
+/// The value of such bytes, or how they are damaged.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let Some((sum, json)) = bytes.split_at_checked(17).filter(|(sum, _)| sum[16] == b'\n') else {
+        return Err("no checksum in its first line".into());
+    };
+    if sum[..16] != *checksum(json).as_bytes() {
+        return Err("its checksum does not match".into());
+    }
+    serde_json::from_slice(json).map_err(|error| error.to_string())
+}
+
 /// A line of checksum, then JSON.
 pub(crate) fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<(), LayoutError> {
     let temporary = path.with_extension("tmp");
-    let json =
-        serde_json::to_vec(value).map_err(io::Error::other).map_err(LayoutError::io("encode", path))?;
+    let bytes = encode(value).map_err(io::Error::other).map_err(LayoutError::io("encode", path))?;
     let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(checksum(&json).as_bytes())?;
-        file.write_all(b"\n")?;
-        file.write_all(&json)?;
+        file.write_all(&bytes)?;
         if durable { file.sync_all() } else { Ok(()) }
     });
     written.map_err(LayoutError::io("write", &temporary))?;
@@ -348,14 +401,7 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Layout
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         bytes => bytes.map_err(LayoutError::io("read", path))?,
     };
-    let damaged = |reason: String| LayoutError::Damaged { path: path.to_owned(), reason };
-    let Some((sum, json)) = bytes.split_at_checked(17).filter(|(sum, _)| sum[16] == b'\n') else {
-        return Err(damaged("no checksum in its first line".into()));
-    };
-    if sum[..16] != *checksum(json).as_bytes() {
-        return Err(damaged("its checksum does not match".into()));
-    }
-    serde_json::from_slice(json).map(Some).map_err(|error| damaged(error.to_string()))
+    decode(&bytes).map(Some).map_err(|reason| LayoutError::Damaged { path: path.to_owned(), reason })
 }
 
 #[cfg(test)]
@@ -368,6 +414,10 @@ mod tests {
             "checksum":"0","time_min_us":3,"time_max_us":4,"hot":2}],"removed":[],"watermarks":{}}"#;
         let manifest: Manifest = serde_json::from_str(old).unwrap();
         assert_eq!((manifest.version, manifest.files[0].level, manifest.set_aside.len()), (3, 0, 0));
+        assert_eq!(manifest.files[0].place, Place::Local);
+        // What an older version may have to read says nothing new as long as there is no bucket.
+        let again = serde_json::to_string(&manifest).unwrap();
+        assert!(!again.contains("place"), "{again}");
     }
 
     #[test]
@@ -388,6 +438,7 @@ mod tests {
             time_max_us: 5 * 3_600_000_000 + 60_000_000,
             hot: 3,
             level: 0,
+            place: Place::Local,
         };
         manifest.rollups.push(RollupEntry {
             file,

@@ -4,7 +4,8 @@
 //! death of the process. The collector reads each record back as a [`RequestEvent`], stores it in hot files and
 //! then in Parquet, whose places are named by [`layout`], and adds it to a [`rollup`], with a [`sketch`] of durations and
 //! one of [`distinct`] clients. With the feature `arrow` this crate also holds the
-//! Arrow schema of the table `requests` ([`columns`]) and the format of hot files ([`hot`]).
+//! Arrow schema of the table `requests` ([`columns`]) and the format of hot files ([`hot`]), and with `bucket` what several
+//! collectors keep in one object store ([`bucket`]).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod vocabulary;
@@ -34,6 +35,9 @@ pub mod configuration;
 pub mod upstreams;
 
 pub mod connections;
+
+#[cfg(feature = "bucket")]
+pub mod bucket;
 
 #[cfg(feature = "arrow")]
 pub mod columns;

@@ -98,6 +98,9 @@ pub struct Config {
     /// SQL over what was recorded.
     #[serde(default)]
     pub analytics: analytics::AnalyticsConfig,
+    /// A bucket for sealed files, shared by several collectors.
+    #[serde(default)]
+    pub object_store: event::bucket::BucketConfig,
 }
 
 /// How a gateway that runs takes a changed configuration over. `SIGHUP` always makes it read its configuration anew.
@@ -300,6 +303,10 @@ pub fn validate(loaded: &Loaded<Config>, role: Role) -> Result<Plans, Report> {
     problems.extend(config.own_problems());
     problems.extend(listeners::conflicts(config, role));
     let mut keep = |found: Vec<event::Problem>| problems.extend(found);
+    let uses_bucket = role.runs(Role::Collector) || role.runs(Role::Analytics);
+    let bucket = uses_bucket
+        .then(|| event::bucket::validate(&config.object_store).map_err(&mut keep).ok().flatten())
+        .flatten();
     let proxy = role
         .runs(Role::Proxy)
         .then(|| proxy::validate(&config.gateway, &config.entities()).map_err(&mut keep).ok())
@@ -307,11 +314,13 @@ pub fn validate(loaded: &Loaded<Config>, role: Role) -> Result<Plans, Report> {
     let collector = role
         .runs(Role::Collector)
         .then(|| collector::validate(&config.collector).map_err(&mut keep).ok())
-        .flatten();
+        .flatten()
+        .map(|plan| plan.with_bucket(bucket.clone()));
     let analytics = role
         .runs(Role::Analytics)
         .then(|| analytics::validate(&config.analytics).map_err(&mut keep).ok())
-        .flatten();
+        .flatten()
+        .map(|plan| plan.with_bucket(bucket));
     if role.runs(Role::Proxy) {
         problems.extend(config.spool.problems("spool"));
     }

@@ -18,6 +18,7 @@ pub fn fixed(config: &Config) -> Value {
         "spool": config.spool,
         "collector": config.collector,
         "analytics": config.analytics,
+        "object_store": config.object_store,
     })
 }
 

@@ -5,6 +5,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used)]
 
+pub mod bucket;
+
 pub mod client;
 
 pub mod jaeger;
@@ -14,6 +16,8 @@ pub mod load;
 pub mod origin;
 
 pub mod port;
+
+pub mod search;
 
 pub mod site;
 

@@ -41,6 +41,10 @@ pub fn jaeger() -> PathBuf {
     find("TESTS_JAEGER", "jaeger-v1.62.0")
 }
 
+pub fn versitygw() -> PathBuf {
+    find("TESTS_VERSITYGW", "bin/versitygw")
+}
+
 /// Runs a program to its end and returns what it printed; fails unless it succeeds.
 pub fn output(command: &mut Command) -> String {
     let Output { status, stdout, stderr } =

@@ -16,7 +16,7 @@ use arrow::array::{
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use event::hot::HotWriter;
-use event::layout::{DataFolder, FileEntry, Manifest};
+use event::layout::{DataFolder, FileEntry, Manifest, Place};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use serde_json::Value;
@@ -92,6 +92,7 @@ pub fn seal(folder: &DataFolder, manifest: &mut Manifest, number: u64, batch: &R
         time_max_us: arrow::compute::max(&times).unwrap(),
         hot: number,
         level: 0,
+        place: Place::Local,
         path,
     });
     manifest.sealed_through = number;

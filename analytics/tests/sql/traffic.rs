@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use event::distinct::{Distinct, hash};
-use event::layout::{DataFolder, FileEntry, Manifest, RollupEntry};
+use event::layout::{DataFolder, FileEntry, Manifest, Place, RollupEntry};
 use event::rollup::Resolution;
 use event::sketch::Sketch;
 use parquet::arrow::ArrowWriter;
@@ -66,6 +66,7 @@ fn roll(folder: &DataFolder) {
         time_max_us: 60_000_000,
         hot: 0,
         level: 0,
+        place: Place::Local,
     };
     let mut manifest = Manifest::load(folder).unwrap();
     let entry = RollupEntry { file, resolution: Resolution::Minute, requests: 4, overflowed: 0 };

@@ -103,19 +103,20 @@ impl Adapters {
         process_start_us: i64,
     ) -> Result<(Adapters, SocketAddr), StartError> {
         let listener = bind(metrics)?;
-        Self::start_on(listener, metrics, otlp, ledger, folder, process_start_us)
+        Self::start_on(listener, metrics, otlp, ledger, folder, None, process_start_us)
     }
 
-    /// The same on a listener that is there already.
+    /// The same on a listener that is there already, with what is said of uploads to a bucket.
     ///
     /// # Errors
     /// As of [`Self::start`].
-    pub fn start_on(
+    pub(crate) fn start_on(
         listener: std::net::TcpListener,
         metrics: &MetricsConfig,
         otlp: &OtlpConfig,
         ledger: crate::ledger::Shared,
         folder: &DataFolder,
+        uploads: Option<Arc<crate::upload::Account>>,
         process_start_us: i64,
     ) -> Result<(Adapters, SocketAddr), StartError> {
         let listen_error = |source| StartError::Listen { address: metrics.listen, source };
@@ -131,6 +132,7 @@ impl Adapters {
             published: recorder.published(),
             ledger,
             folder: folder.clone(),
+            uploads,
             series_max: metrics.series_max as usize,
             spans: outbox.account(),
             scrapes: AtomicU64::new(0),

@@ -39,6 +39,8 @@ pub(super) struct Board {
     pub(super) ledger: crate::ledger::Shared,
     /// Where the gateway leaves the state of its upstreams.
     pub(super) folder: DataFolder,
+    /// What is said of uploads, where there is a bucket.
+    pub(super) uploads: Option<Arc<crate::upload::Account>>,
     /// Most addresses of upstreams on a page.
     pub(super) series_max: usize,
     pub(super) spans: Arc<Account>,
@@ -144,6 +146,7 @@ async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Respons
             states: states(&writer.folder),
             configuration: configuration(&writer.folder),
             connections: connections(&writer.folder),
+            uploads: writer.uploads.as_ref().map(|uploads| uploads.counts()),
             series_max: writer.series_max,
             spans: writer.spans.count(),
             scrapes: writer.scrapes.fetch_add(1, Ordering::Relaxed),

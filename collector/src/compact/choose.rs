@@ -55,7 +55,9 @@ pub(crate) fn choose(
     now_us: i64,
 ) -> Option<Job> {
     let mut hours: BTreeMap<i64, Vec<&FileEntry>> = BTreeMap::new();
-    for file in manifest.files.iter().filter(|file| !left.contains(&file.path)) {
+    // What is in the bucket only stays as it is.
+    let usable = |file: &&FileEntry| file.place.is_on_disk() && !left.contains(&file.path);
+    for file in manifest.files.iter().filter(usable) {
         hours.entry(file.time_min_us.div_euclid(HOUR_US)).or_default().push(file);
     }
     let closed = closed_until(config, now_us);
@@ -95,6 +97,8 @@ fn job(config: &CompactionConfig, hour: i64, mut files: Vec<FileEntry>, level: u
 
 #[cfg(test)]
 mod tests {
+    use event::layout::Place;
+
     use super::*;
 
     fn file(hour: i64, minute: i64, level: u8) -> FileEntry {
@@ -108,6 +112,7 @@ mod tests {
             time_max_us: time_min_us + 59_999_999,
             hot: 1,
             level,
+            place: Place::Local,
         }
     }
 

@@ -181,7 +181,7 @@ fn measure_day() {
     let plan = crate::config::validate(&config).unwrap();
     let table = Table::new(folder.clone(), Manifest::default());
     let mut sealer = Sealer::new(folder.clone(), plan.clone(), Queue::default(), table.clone());
-    let compactor = Compactor::new(folder.clone(), &plan, table.clone());
+    let compactor = Compactor::new(folder.clone(), &plan, table.clone(), None);
     let traffic = traffic::Traffic::new(HOUR * HOUR_US);
     let (mut draft, mut rows) = (Draft::new(), Rows::new());
     let mut lanes: [u64; CORES] = [7_000_000, 9_100_000, 5_200_000, 8_050_000];

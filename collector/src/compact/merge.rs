@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::UInt16Type;
 use arrow::error::ArrowError;
-use event::layout::{DataFolder, FileEntry};
+use event::layout::{DataFolder, FileEntry, Place};
 
 use super::choose::Job;
 use super::idle::Pace;
@@ -258,6 +258,7 @@ impl Outputs<'_> {
             time_max_us: begin_us + us_max,
             hot: self.job.inputs.iter().map(|file| file.hot).max().unwrap_or_default(),
             level: self.job.level,
+            place: Place::Local,
         });
         Ok(())
     }

@@ -22,6 +22,7 @@ mod idle;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event::layout::{DataFolder, FileEntry, LayoutError};
@@ -32,8 +33,9 @@ use crate::erase::Eraser;
 use crate::parquet::ParquetFileError;
 use crate::retention;
 use crate::table::Table;
+use crate::upload::Account;
 
-pub(crate) use choose::Job;
+pub(crate) use choose::{Job, LEVEL_CLOSED, closed_until};
 pub(crate) use idle::free_bytes;
 pub(crate) use input::{InputError, coded_metadata, sum};
 pub(crate) use merge::{Merge, unlink};
@@ -92,10 +94,10 @@ pub(crate) struct Compactor {
 }
 
 impl Compactor {
-    pub(crate) fn new(folder: DataFolder, plan: &Plan, table: Table) -> Self {
+    pub(crate) fn new(folder: DataFolder, plan: &Plan, table: Table, uploads: Option<Arc<Account>>) -> Self {
         let config = plan.config.compaction.clone();
         let parquet = ParquetConfig { zstd_level: config.zstd_level, ..plan.config.parquet.clone() };
-        let eraser = Eraser::new(folder.clone(), plan, table.clone());
+        let eraser = Eraser::new(folder.clone(), plan, table.clone(), uploads);
         Self { folder, config, parquet, table, eraser, left: BTreeSet::new(), failures: 0 }
     }
 

@@ -100,7 +100,7 @@ impl House {
     }
 
     fn compactor(&self) -> Compactor {
-        Compactor::new(self.folder.clone(), &self.plan, self.table())
+        Compactor::new(self.folder.clone(), &self.plan, self.table(), None)
     }
 
     /// What is to be merged next.

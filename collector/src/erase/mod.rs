@@ -4,12 +4,14 @@
 //! held, and until the hot file of that moment is sealed. Then `find` looks which files have rows that are ordered
 //! (`subjects`), and `rewrite` puts others in their place, `groups` those of roll-ups, a day at a time: rows and roll-ups of a day change in one commit of
 //! the manifest, so they agree at any moment. The files of before stay for the grace of queries that have begun. Once
-//! they are gone the order is done, and the manifest says so without naming anyone.
+//! they are gone, from a bucket too, the order is done, and the manifest says so without naming anyone.
 //!
 //! Orders that wait at the same time are carried out together. After a crash they are begun anew: what was rewritten has
 //! no such rows any more, and what was counted stands in the manifest.
 
 mod subjects;
+
+mod fetch;
 
 mod find;
 
@@ -18,10 +20,13 @@ mod rewrite;
 mod groups;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use event::bucket::{BucketError, BucketPlan};
 use event::erasure::{self, Erasure, Order};
 use event::layout::{DataFolder, LayoutError, Manifest};
 use event::rollup::DAY_US;
@@ -32,6 +37,7 @@ use crate::config::{CollectorConfig, Plan};
 use crate::parquet::ParquetFileError;
 use crate::rollup::RollupError;
 use crate::table::Table;
+use crate::upload::Account;
 use subjects::Subjects;
 
 /// What became of so many orders stays known.
@@ -54,6 +60,18 @@ pub(crate) enum EraseError {
     /// A roll-up cannot be written anew.
     #[error(transparent)]
     Rollup(#[from] RollupError),
+    /// A file cannot be read in the bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// A file is in a bucket that is not configured.
+    #[error("{path} is in a bucket only, and there is no object_store")]
+    NoBucket {
+        /// Under the data folder.
+        path: String,
+    },
+    /// The system gives no runtime.
+    #[error("cannot start a runtime: {0}")]
+    Runtime(#[source] io::Error),
     /// Merging refused the file.
     #[error("{path}: {reason}")]
     Rewrite {
@@ -94,6 +112,8 @@ pub(crate) struct Eraser {
     folder: DataFolder,
     config: CollectorConfig,
     table: Table,
+    bucket: Option<BucketPlan>,
+    uploads: Option<Arc<Account>>,
     work: Option<Work>,
     /// Orders that cannot be read, which are said once.
     unreadable: BTreeSet<PathBuf>,
@@ -115,12 +135,17 @@ enum Stage {
     Sealing(u64),
     /// Until what left the table before this moment is gone, and hot files up to a number are.
     Grace { left_us: i64, hot: u64 },
+    /// Until the bucket is as this manifest says, or a later one.
+    Bucket(u64),
+    /// Until what left the bucket before this moment is gone.
+    Objects(i64),
 }
 
 impl Eraser {
-    pub(crate) fn new(folder: DataFolder, plan: &Plan, table: Table) -> Self {
-        let config = plan.config.clone();
-        Self { folder, config, table, work: None, unreadable: BTreeSet::new(), retry: None }
+    pub(crate) fn new(folder: DataFolder, plan: &Plan, table: Table, uploads: Option<Arc<Account>>) -> Self {
+        let (config, bucket) = (plan.config.clone(), plan.bucket.clone());
+        let (work, unreadable, retry) = (None, BTreeSet::new(), None);
+        Self { folder, config, table, bucket, uploads, work, unreadable, retry }
     }
 
     /// Goes on with the orders that wait, as far as it is time.
@@ -161,6 +186,12 @@ impl Eraser {
                 Stage::Grace { left_us: crate::now_us(), hot }
             }
             Stage::Grace { left_us, hot } if self.is_gone(left_us, hot)? => {
+                Stage::Bucket(self.table.look(|now| now.version))
+            }
+            Stage::Bucket(version) if self.in_bucket(|equal, _| equal >= version) => {
+                Stage::Objects(crate::now_us())
+            }
+            Stage::Objects(since_us) if self.in_bucket(|_, oldest_us| oldest_us > since_us) => {
                 self.finish(&work.orders)?;
                 self.work = None;
                 return Ok(());
@@ -226,6 +257,15 @@ impl Eraser {
     fn is_gone(&self, left_us: i64, hot: u64) -> Result<bool, EraseError> {
         let unlinked = self.table.look(|now| now.removed.iter().all(|removed| removed.at_us > left_us));
         Ok(unlinked && self.folder.hot_numbers()?.first().is_none_or(|first| *first > hot))
+    }
+
+    /// Asks of the bucket which manifest it is equal to, and when the oldest object left it that is still there. Without a
+    /// bucket all is well.
+    fn in_bucket(&self, is_so: impl Fn(u64, i64) -> bool) -> bool {
+        self.uploads.as_ref().is_none_or(|uploads| {
+            let (equal, oldest_us) = uploads.state();
+            is_so(equal, oldest_us)
+        })
     }
 
     fn finish(&self, orders: &[Order]) -> Result<(), EraseError> {

@@ -54,6 +54,7 @@ impl Eraser {
             let rollups: Vec<_> = now.rollups.iter().filter(|entry| of_day(&entry.file)).cloned().collect();
             (files, rollups, now.version)
         });
+        self.fetch(files.iter().chain(rollups.iter().map(|entry| &entry.file)), flags)?;
         let day = Day { files: &files, rollups: &rollups, version, orders, subjects };
         let mut change = Change::default();
         let written =

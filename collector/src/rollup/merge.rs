@@ -41,7 +41,7 @@ impl Merger {
         now_us: i64,
     ) -> Result<Option<Merge>, RollupError> {
         let mut several: BTreeMap<(Resolution, i64), Vec<&RollupEntry>> = BTreeMap::new();
-        for entry in rollups {
+        for entry in rollups.iter().filter(|entry| entry.file.place.is_on_disk()) {
             several.entry((entry.resolution, entry.partition())).or_default().push(entry);
         }
         let found = several.into_iter().find(|(partition, entries)| {

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use event::layout::{DataFolder, FileEntry, RollupEntry};
+use event::layout::{DataFolder, FileEntry, Place, RollupEntry};
 use event::rollup::Resolution;
 
 use crate::config::CollectorConfig;
@@ -113,6 +113,7 @@ fn entry(
         time_max_us,
         hot,
         level: 0,
+        place: Place::Local,
     };
     RollupEntry { file, resolution, requests: contents.requests, overflowed }
 }

@@ -132,8 +132,16 @@ fn whole_hours<'a>(
     // Of each resolution, since the other one may have gone by its age.
     let [mut counted, mut by_hour]: [BTreeMap<i64, u64>; 2] = Default::default();
     for entry in &manifest.rollups {
+        if !entry.file.place.is_on_disk() {
+            // What is in the bucket only is not counted, so its hours stay as they are.
+            counted.extend(hours(entry).map(|hour| (hour, u64::MAX)));
+            continue;
+        }
         match entry.resolution {
-            Resolution::Minute => *counted.entry(entry.partition()).or_default() += entry.requests,
+            Resolution::Minute => {
+                let counted = counted.entry(entry.partition()).or_default();
+                *counted = counted.saturating_add(entry.requests);
+            }
             Resolution::Hour => {
                 if let Err(error) = count_hours(folder, entry, &mut by_hour) {
                     tracing::warn!(%error, "its hours are taken for what the roll-ups by the minute say");
@@ -149,7 +157,8 @@ fn whole_hours<'a>(
         let there: u64 = files.iter().map(|file| file.rows).sum();
         // A file of several hours does not say how many rows each of them has.
         let single = files.iter().all(|file| file.time_max_us.div_euclid(HOUR_US) == *hour);
-        single && counted.get(hour).is_none_or(|counted| there >= *counted)
+        let on_disk = files.iter().all(|file| file.place.is_on_disk());
+        single && on_disk && counted.get(hour).is_none_or(|counted| there >= *counted)
     };
     rows.retain(|hour, files| is_whole(hour, files));
     let kept = counted.keys().filter(|hour| !rows.contains_key(hour)).count();

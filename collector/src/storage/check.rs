@@ -73,8 +73,8 @@ pub fn check(folder: &DataFolder, deep: bool, progress: Progress<'_>) -> Result<
         progress(bytes, checked.bytes + rollup_bytes);
     };
     let mut problems: Vec<Problem> =
-        manifest.files.iter().filter_map(|entry| sealed::judge(folder, entry, &mut passed)).collect();
-    let rollups = manifest.rollups.iter();
+        on_disk(&manifest.files).filter_map(|entry| sealed::judge(folder, entry, &mut passed)).collect();
+    let rollups = manifest.rollups.iter().filter(|entry| entry.file.place.is_on_disk());
     problems.extend(rollups.filter_map(|entry| sealed::judge_rollup(folder, entry, &mut passed)));
     checked.problems.extend(problems);
     let mut hot_hours = identities::HotHours::new();
@@ -84,7 +84,7 @@ pub fn check(folder: &DataFolder, deep: bool, progress: Progress<'_>) -> Result<
         checked.problems.extend(strays(folder, &manifest)?);
     }
     if deep {
-        for (hour, files) in by_hour(&manifest.files) {
+        for (hour, files) in by_hour(on_disk(&manifest.files)) {
             let hot = hot_hours.remove(&hour).unwrap_or_default();
             checked.problems.extend(identities::duplicates(folder, &files, hot));
         }
@@ -120,7 +120,12 @@ pub fn is_at_work(folder: &DataFolder) -> Result<bool, StorageError> {
     }
 }
 
-fn by_hour(files: &[FileEntry]) -> BTreeMap<i64, Vec<&FileEntry>> {
+/// Those that can be looked at: what is in the bucket only, its store answers for.
+fn on_disk(files: &[FileEntry]) -> impl Iterator<Item = &FileEntry> {
+    files.iter().filter(|file| file.place.is_on_disk())
+}
+
+fn by_hour<'a>(files: impl Iterator<Item = &'a FileEntry>) -> BTreeMap<i64, Vec<&'a FileEntry>> {
     let mut hours: BTreeMap<i64, Vec<&FileEntry>> = BTreeMap::new();
     for file in files {
         hours.entry(file.time_min_us.div_euclid(HOUR_US)).or_default().push(file);

@@ -139,7 +139,7 @@ pub fn inspect_files(folder: &DataFolder, what: &str) -> Result<FileView, Storag
     let hour = what.trim_end_matches('/');
     let hour = hour.rsplit_once("requests/").map_or(hour, |(_, hour)| hour);
     let manifest = Manifest::load(folder)?;
-    let of_hour = manifest.files.iter().filter(|file| hour_of(&file.path) == hour);
+    let of_hour = manifest.files.iter().filter(|file| hour_of(&file.path) == hour && file.place.is_on_disk());
     let mut names: Vec<String> = of_hour.map(|file| file.path.clone()).collect();
     if names.is_empty() {
         let there = |path: &Path| path.is_file();

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use event::layout::{DataFolder, FileEntry, Manifest, SetAside, sync_folder};
+use event::layout::{DataFolder, FileEntry, Manifest, Place, SetAside, sync_folder};
 use serde::Serialize;
 
 use super::{Checked, Kind, Problem, Progress, StorageError, check};
@@ -61,9 +61,20 @@ pub fn repair(folder: &DataFolder, progress: Progress<'_>) -> Result<Repaired, S
                     table.look(|now| now.files.iter().find(|file| file.path == problem.file).cloned());
                 // Another repair may have been quicker.
                 let Some(entry) = entry else { continue };
+                if entry.place == Place::Both {
+                    repaired.set_aside.push(elsewhere(folder, &table, problem)?);
+                    continue;
+                }
                 repaired.set_aside.push(sealed(folder, &table, entry, problem)?);
             }
-            Kind::Rollup => repaired.set_aside.push(rollup(folder, &table, problem)?),
+            Kind::Rollup => {
+                let is_elsewhere = table.look(|now| {
+                    let mut entries = now.rollups.iter().map(|entry| &entry.file);
+                    entries.any(|file| file.path == problem.file && file.place == Place::Both)
+                });
+                let repair = if is_elsewhere { elsewhere } else { rollup };
+                repaired.set_aside.push(repair(folder, &table, problem)?);
+            }
             Kind::HotDamaged => repaired.set_aside.push(hot(folder, problem)?),
             Kind::Stray => {
                 // A merge or a sealing that nobody committed, or rows that an older manifest does not know.
@@ -98,6 +109,19 @@ fn sealed(
         Some(())
     })?;
     Ok(aside)
+}
+
+/// A file that is in the bucket too: it stays in the table, and is read there from then on.
+fn elsewhere(folder: &DataFolder, table: &Table, problem: Problem) -> Result<SetAsideFile, StorageError> {
+    let kept = keep(folder, &problem.file)?;
+    let Problem { file, what, .. } = problem;
+    table.commit(|next| {
+        let rollups = next.rollups.iter_mut().map(|entry| &mut entry.file);
+        let found = next.files.iter_mut().chain(rollups).find(|entry| entry.path == file)?;
+        found.place = Place::Bucket;
+        Some(())
+    })?;
+    Ok(SetAsideFile { file, what, kept, rows: 0 })
 }
 
 /// A file of roll-ups, of which the rows may still be there.

@@ -29,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) connections: Option<ConnectionStates>,
     /// What the gateway says of its configuration, once one has run.
     pub(crate) configuration: Option<Configuration>,
+    /// What was uploaded to a bucket, where there is one.
+    pub(crate) uploads: Option<crate::upload::Counts>,
     /// Most addresses of upstreams on a page.
     pub(crate) series_max: usize,
     /// The account of exported spans.
@@ -53,6 +55,9 @@ pub(crate) fn render(shared: &Shared, context: &Context, format: Format) -> Stri
         super::connections::write(&mut page, states);
     }
     events(&mut page, &context.ledger);
+    if let Some(counts) = &context.uploads {
+        super::bucket::write(&mut page, counts);
+    }
     spans(&mut page, &context.spans);
     if let Some(state) = &context.configuration {
         configuration(&mut page, state);

@@ -10,6 +10,7 @@ mod config;
 mod family;
 mod histogram;
 
+mod bucket;
 mod connections;
 mod exposition;
 mod negotiate;

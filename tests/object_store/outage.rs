@@ -1,0 +1,131 @@
+//! The store goes away under load and comes back.
+
+use std::time::{Duration, Instant};
+
+use super::support::bucket::Store;
+use super::support::eventually;
+use super::support::load::{Load, assert_exact, stored};
+use super::support::origin::Origin;
+use super::{bucket_metric, ids, reader, site, uploaded};
+
+/// Most bytes that may wait for the bucket in these tests.
+const BACKLOG: u64 = 1 << 20;
+
+#[test]
+fn an_outage_under_load_loses_nothing_and_what_waits_is_bounded() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::start(folder.path());
+    let mut section = store.section();
+    section["backlog_bytes_max"] = BACKLOG.into();
+    let first = site(&origin, section.clone());
+    let house = first.run();
+    let began = Instant::now();
+    let load = Load::start(house.gateway(), "/open/echo", 4);
+    eventually("a first upload", || match bucket_metric(&house, "uploaded_files_total") {
+        0.0 => Err("nothing yet".into()),
+        files => Ok(files),
+    });
+    store.stop();
+    let went = Instant::now();
+    eventually("the backlog to be full", || match bucket_metric(&house, "backlog_full") {
+        1.0 => Ok(()),
+        _ => Err(format!("{} bytes", bucket_metric(&house, "backlog_bytes"))),
+    });
+    // The gateway answers as before, and what comes now waits in the spool.
+    load.wait(5_000);
+    eventually("several tries", || match bucket_metric(&house, "failures_total") {
+        failures if failures >= 3.0 => Ok(()),
+        failures => Err(format!("{failures} failures")),
+    });
+    let sealed = bucket_metric(&house, "backlog_bytes") as u64;
+    let ledger = house.sql("SELECT in_flight, dropped FROM system.ledger WHERE sink = 'parquet'");
+    println!("{} s of outage: {sealed} bytes wait sealed, ledger {ledger:?}", went.elapsed().as_secs());
+    // Beyond the bound comes only what was on its way to be sealed.
+    assert!(sealed < 4 * BACKLOG, "{sealed} bytes wait");
+    assert_eq!(ledger[0]["dropped"], 0);
+    let ingested = load.done() as f64 / began.elapsed().as_secs_f64();
+    let sent = ids(load);
+    let before = bucket_metric(&house, "uploaded_bytes_total");
+    store.resume();
+    let back = Instant::now();
+    uploaded(&house, sent.len() as u64);
+    let took = back.elapsed().max(Duration::from_millis(1)).as_secs_f64();
+    let bytes = bucket_metric(&house, "uploaded_bytes_total") - before;
+    println!("{bytes} bytes and the spool's rest in {took:.1} s; {ingested:.0} requests per second came in");
+    let (_folder, second) = reader(&origin, section);
+    second.rows(sent.len() as u64);
+    assert_exact(&stored(&second), sent.iter().map(String::as_str));
+    assert_eq!(bucket_metric(&house, "backlog_full"), 0.0);
+}
+
+/// How quickly a backlog goes up, compared with how it came: with nothing to wait for but the store.
+#[test]
+fn a_backlog_goes_up_quicker_than_it_came() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::start(folder.path());
+    let first = site(&origin, store.section());
+    let house = first.run();
+    store.stop();
+    let began = Instant::now();
+    let load = Load::start(house.gateway(), "/open/echo", 4);
+    load.wait(if super::support::long() { 200_000 } else { 30_000 });
+    let came = began.elapsed().as_secs_f64();
+    let sent = ids(load);
+    house.rows(sent.len() as u64);
+    eventually("all of it to be sealed", || {
+        let hot = house.number("SELECT count(*) AS n FROM system.files WHERE kind = 'hot' AND rows > 0");
+        if hot == 0 { Ok(()) } else { Err(format!("{hot} hot files")) }
+    });
+    store.resume();
+    let back = Instant::now();
+    uploaded(&house, sent.len() as u64);
+    let went = back.elapsed().as_secs_f64();
+    println!(
+        "{} rows came in {came:.1} s and went up in {went:.1} s: {:.1} times as quick",
+        sent.len(),
+        came / went
+    );
+    let (_folder, second) = reader(&origin, store.section());
+    second.rows(sent.len() as u64);
+}
+
+#[test]
+fn analytics_answer_without_the_bucket_and_say_so() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::start(folder.path());
+    let first = site(&origin, store.section());
+    let house = first.run();
+    for _ in 0..20 {
+        house.get("/open/echo", &[]);
+    }
+    uploaded(&house, 20);
+    let (_folder, second) = reader(&origin, store.section());
+    second.rows(20);
+    store.stop();
+    // What it has seen it still knows of; but the rows are not here, and the error says where they are.
+    let refused = eventually("an error that names an object", || {
+        match second.try_sql("SELECT sum(duration_us), max(path) FROM requests") {
+            Err(error) if error.contains("503") => Ok(error),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    assert!(refused.contains("collectors/") && refused.contains("does not answer"), "{refused}");
+    eventually("the reader to notice", || {
+        let known = second.sql("SELECT status FROM system.files WHERE kind = 'bucket'");
+        match known.first().and_then(|row| row["status"].as_str()) {
+            Some(status) if status.contains("old:") => Ok(()),
+            _ => Err(format!("{known:?}")),
+        }
+    });
+    // The machine that has the files on its disk answers all.
+    assert_eq!(house.number("SELECT count(DISTINCT request_id) AS n FROM requests"), 20);
+    store.resume();
+    eventually("whole answers again", || {
+        let known = second.sql("SELECT status FROM system.files WHERE kind = 'bucket'");
+        if known.is_empty() { Ok(()) } else { Err(format!("{known:?}")) }
+    });
+    assert_eq!(second.number("SELECT count(DISTINCT request_id) AS n FROM requests"), 20);
+}

@@ -1,0 +1,146 @@
+//! A real S3 server for a test: Versity's gateway over a folder, so that its objects are files that can be looked at.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::port::free_addr;
+use super::tool::{self, Running};
+use super::{client, eventually};
+
+/// The key of the one user, and its secret.
+pub const KEY: &str = "tollhouse-tests";
+/// Its secret.
+pub const SECRET: &str = "tollhouse-tests-s3cret";
+
+/// An S3 server with one bucket, `logs`.
+pub struct Store {
+    folder: PathBuf,
+    addr: SocketAddr,
+    process: Option<Running>,
+}
+
+impl Store {
+    /// Starts one with its files in `folder`.
+    pub fn start(folder: &Path) -> Self {
+        let folder = folder.join("s3");
+        std::fs::create_dir_all(folder.join("buckets/logs")).unwrap();
+        let mut store = Self { folder, addr: free_addr(), process: None };
+        store.resume();
+        store
+    }
+
+    /// Kills it, as a crash would.
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again on the same address and the same objects.
+    pub fn resume(&mut self) {
+        let log = self.folder.join("log");
+        let output = File::options().create(true).append(true).open(&log).unwrap();
+        let process = Command::new(tool::versitygw())
+            .args(["--port", &self.addr.to_string(), "--quiet", "posix"])
+            .arg(self.folder.join("buckets"))
+            .env("ROOT_ACCESS_KEY", KEY)
+            .env("ROOT_SECRET_KEY", SECRET)
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let mut process = Running(process);
+        eventually("the S3 server to answer", || match client::get(self.addr, "/", &[]) {
+            Ok(_) => Ok(()),
+            Err(error) => match process.0.try_wait().unwrap() {
+                Some(status) => panic!("it ended, {status}: {}", std::fs::read_to_string(&log).unwrap()),
+                None => Err(error.to_string()),
+            },
+        });
+        self.process = Some(process);
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// A section `object_store` that leads here, quick enough for a test.
+    pub fn section(&self) -> Value {
+        section(self.addr)
+    }
+
+    /// The names of the objects in the bucket.
+    pub fn objects(&self) -> Vec<String> {
+        files(&self.folder.join("buckets/logs"))
+    }
+
+    /// Their bytes.
+    pub fn bytes(&self) -> u64 {
+        let size = |name: &String| {
+            std::fs::metadata(self.folder.join("buckets/logs").join(name)).map_or(0, |meta| meta.len())
+        };
+        self.objects().iter().map(size).sum()
+    }
+}
+
+/// A section `object_store` for an S3 server at an address.
+pub fn section(addr: SocketAddr) -> Value {
+    json!({
+        "url": "s3://logs/tollhouse",
+        "options": {
+            "endpoint": format!("http://{addr}"), "region": "us-east-1", "allow_http": "true",
+            "access_key_id": KEY, "secret_access_key": SECRET,
+        },
+        "sync_interval_s": 1, "poll_interval_s": 1, "timeout_ms": 5_000,
+        "retry_initial_ms": 20, "retry_max_ms": 500, "retry_elapsed_max_ms": 1_000,
+    })
+}
+
+/// The files below a folder, by their names from there.
+pub fn files(folder: &Path) -> Vec<String> {
+    fn walk(top: &Path, folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match path.is_dir() {
+                true => walk(top, &path, found),
+                false => found.push(path.strip_prefix(top).unwrap().to_string_lossy().into_owned()),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(folder, folder, &mut found);
+    found.sort();
+    found
+}
+
+/// A way to a server that takes its time: each piece of an answer comes `pause` later.
+pub fn slow_way(to: SocketAddr, pause: Duration) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = TcpStream::connect(to) else { continue };
+            let (Ok(from_client), Ok(to_server)) = (client.try_clone(), server.try_clone()) else { continue };
+            std::thread::spawn(move || pass(from_client, to_server, Duration::ZERO));
+            std::thread::spawn(move || pass(server, client, pause));
+        }
+    });
+    addr
+}
+
+/// Until either end is gone, which is what ends it.
+fn pass(mut from: TcpStream, mut to: TcpStream, pause: Duration) {
+    let mut piece = vec![0; 64 << 10];
+    while let Ok(read @ 1..) = from.read(&mut piece) {
+        std::thread::sleep(pause);
+        if to.write_all(&piece[..read]).is_err() {
+            break;
+        }
+    }
+    drop(to.shutdown(std::net::Shutdown::Write));
+}
