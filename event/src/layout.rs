@@ -316,8 +316,12 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// A line of checksum, then JSON.
-pub(crate) fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<(), LayoutError> {
+/// Writes a small file of the state folder in one step: a line of checksum, then JSON. Whoever loads it sees the old one
+/// or this one; `durable` for one that must outlive a power loss.
+///
+/// # Errors
+/// When the disk refuses; the old one stays.
+pub fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<(), LayoutError> {
     let temporary = path.with_extension("tmp");
     let json =
         serde_json::to_vec(value).map_err(io::Error::other).map_err(LayoutError::io("encode", path))?;
@@ -335,7 +339,11 @@ pub(crate) fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Resu
     }
 }
 
-pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LayoutError> {
+/// Reads what [`store`] wrote; none if there is no such file.
+///
+/// # Errors
+/// When it cannot be read, or is damaged.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LayoutError> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         bytes => bytes.map_err(LayoutError::io("read", path))?,

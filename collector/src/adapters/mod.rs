@@ -72,6 +72,16 @@ pub struct Adapters {
     stop: Stop,
 }
 
+/// What a page shows besides events.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) ledger: crate::ledger::Shared,
+    /// Where the gateway leaves the state of its upstreams.
+    pub(crate) folder: DataFolder,
+    /// What went between hosts.
+    pub(crate) hosts: Arc<crate::hosts::Account>,
+}
+
 /// Binds the metrics listener.
 ///
 /// # Errors
@@ -103,19 +113,19 @@ impl Adapters {
         process_start_us: i64,
     ) -> Result<(Adapters, SocketAddr), StartError> {
         let listener = bind(metrics)?;
-        Self::start_on(listener, metrics, otlp, ledger, folder, process_start_us)
+        let shown = Shown { ledger, folder: folder.clone(), hosts: Arc::default() };
+        Self::start_on(listener, metrics, otlp, shown, process_start_us)
     }
 
     /// The same on a listener that is there already.
     ///
     /// # Errors
     /// As of [`Self::start`].
-    pub fn start_on(
+    pub(crate) fn start_on(
         listener: std::net::TcpListener,
         metrics: &MetricsConfig,
         otlp: &OtlpConfig,
-        ledger: crate::ledger::Shared,
-        folder: &DataFolder,
+        shown: Shown,
         process_start_us: i64,
     ) -> Result<(Adapters, SocketAddr), StartError> {
         let listen_error = |source| StartError::Listen { address: metrics.listen, source };
@@ -129,8 +139,7 @@ impl Adapters {
             process_start_us,
             stale: Duration::from_millis(u64::from(metrics.stale_ms)),
             published: recorder.published(),
-            ledger,
-            folder: folder.clone(),
+            shown,
             series_max: metrics.series_max as usize,
             spans: outbox.account(),
             scrapes: AtomicU64::new(0),

@@ -1,7 +1,7 @@
 //! The page a scrape gets: published series, the ledger, the spans' account and the process itself.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use event::configuration::Configuration;
 use event::connections::ConnectionStates;
@@ -15,6 +15,7 @@ use super::process::Reading;
 use super::text::{Format, Kind, Page, label, render_bounds};
 use super::{METHODS, Published, Shared};
 use crate::adapters::AdapterCount;
+use crate::hosts::Account;
 
 /// What a page says besides the series of events.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) connections: Option<ConnectionStates>,
     /// What the gateway says of its configuration, once one has run.
     pub(crate) configuration: Option<Configuration>,
+    /// What went between hosts.
+    pub(crate) hosts: Arc<Account>,
     /// Most addresses of upstreams on a page.
     pub(crate) series_max: usize,
     /// The account of exported spans.
@@ -54,6 +57,7 @@ pub(crate) fn render(shared: &Shared, context: &Context, format: Format) -> Stri
     }
     events(&mut page, &context.ledger);
     spans(&mut page, &context.spans);
+    super::hosts::write(&mut page, &context.hosts);
     if let Some(state) = &context.configuration {
         configuration(&mut page, state);
     }

@@ -11,6 +11,8 @@ mod family;
 mod histogram;
 
 mod connections;
+
+mod hosts;
 mod exposition;
 mod negotiate;
 mod process;
