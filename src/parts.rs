@@ -313,7 +313,8 @@ pub async fn drain(parts: Parts) -> Vec<LedgerRow> {
         if !report.drained {
             tracing::warn!("not all of the spool was stored in time; the next start stores the rest");
         }
-        books = report.ledger.into_iter().filter(|row| ["parquet", "forward"].contains(&&*row.sink)).collect();
+        books =
+            report.ledger.into_iter().filter(|row| ["parquet", "forward"].contains(&&*row.sink)).collect();
     }
     if let Some(running) = parts.analytics {
         running.shutdown().await;

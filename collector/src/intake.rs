@@ -186,6 +186,7 @@ impl Intake {
                 // Who goes on sends again what is on its way.
                 break self.store.close().is_ok();
             }
+            let more = more || self.pending.is_none() && self.remote.as_ref().is_some_and(Remote::has_more);
             if !more && (read == 0 || !stopping) {
                 std::thread::park_timeout(pace.saturating_sub(begun.elapsed()).max(PAUSE_MIN));
             }
@@ -252,7 +253,8 @@ impl Intake {
         let (key, stored) = newest.map(|(key, position)| (key.clone(), *position)).unzip();
         let after = stored.map(|position| position.sequence);
         let observer = self.store.away().map(|forwarder| {
-            let through = forwarder.observed(core).or(after);
+            // What was stored here before was seen then.
+            let through = forwarder.observed(core).max(after);
             LaneReader::open(&self.spool, core, through).map(|reader| Observer { reader, through })
         });
         match (LaneReader::open(&self.spool, core, after), observer.transpose()) {
@@ -405,7 +407,8 @@ impl Intake {
         }
         self.store.refresh();
         self.note_stored();
-        let releasable = |lane: &Lane| lane.releasable(lane.stored).is_some_and(|at| lane.reader.can_release(at));
+        let releasable =
+            |lane: &Lane| lane.releasable(lane.stored).is_some_and(|at| lane.reader.can_release(at));
         let now = self.lanes.values().any(releasable);
         match self.store.keep(all, now) {
             Ok(false) => return false,

@@ -62,11 +62,11 @@ use tokio::sync::oneshot;
 use lock::Lock;
 
 pub use columns::ColumnsError;
-pub use hosts::{ForwardConfig, ReceiveConfig, ReceiveError, ReceiveTlsConfig, Secret};
 pub use config::{
     CollectorConfig, CompactionConfig, ParquetConfig, Plan, RetentionConfig, RollupConfig, SealConfig,
     validate,
 };
+pub use hosts::{ForwardConfig, ReceiveConfig, ReceiveError, ReceiveTlsConfig, Secret};
 pub use parquet::ParquetFileError;
 pub use recover::RecoverError;
 pub use rollup::{RebuildError, Rebuilt, RollupError, rebuild};
@@ -297,7 +297,14 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
         threads.receiver = Some(receiver);
     }
     let threads = Some(threads);
-    Ok(Running { metrics_addr, receive_addr, ledger: shared, threads, listener: Some(kept), lock: Some(lock) })
+    Ok(Running {
+        metrics_addr,
+        receive_addr,
+        ledger: shared,
+        threads,
+        listener: Some(kept),
+        lock: Some(lock),
+    })
 }
 
 impl Running {

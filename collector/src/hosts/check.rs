@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, UInt16Type, UInt64Type};
 use arrow::error::ArrowError;
 use event::columns::schema;
@@ -35,13 +35,15 @@ pub(super) enum BatchError {
     Lane(u16),
     #[error("the sequences of lane {0} do not rise")]
     Order(u16),
-    #[error("a row of lane {core} has the sequence {sequence}, behind the {after} that the batch brings it to")]
+    #[error(
+        "a row of lane {core} has the sequence {sequence}, behind the {after} that the batch brings it to"
+    )]
     Beyond { core: u16, sequence: u64, after: u64 },
 }
 
 /// Where each row of a batch comes from.
 #[derive(Debug)]
-pub(super) struct Origins {
+pub(crate) struct Origins {
     pub(super) cores: Vec<u16>,
     pub(super) sequences: Vec<u64>,
     /// The node of the last row.

@@ -140,16 +140,20 @@ impl ForwardConfig {
             ("failover_ms", self.failover_ms, 10, 86_400_000),
             ("retry_interval_ms", self.retry_interval_ms, 10, 600_000),
         ];
-        problems.extend(times.into_iter().filter_map(|(field, value, low, high)| range(path, field, value, low, high)));
+        problems.extend(
+            times.into_iter().filter_map(|(field, value, low, high)| range(path, field, value, low, high)),
+        );
         for (index, url) in self.to.iter().enumerate() {
             let place = format!("{path}.to[{index}]");
             let problem = match parse(url) {
-                None => Some(Problem::new(&place, "must be grpc://host:port or grpcs://host:port")
-                    .hint("as in grpcs://central.example:8300")),
-                Some(target) if !target.tls && !target.is_local() && !self.allow_plaintext => {
-                    Some(Problem::new(&place, "would send the token and every row in plain text")
-                        .hint("use grpcs://, or say allow_plaintext: true for a network that you trust"))
-                }
+                None => Some(
+                    Problem::new(&place, "must be grpc://host:port or grpcs://host:port")
+                        .hint("as in grpcs://central.example:8300"),
+                ),
+                Some(target) if !target.tls && !target.is_local() && !self.allow_plaintext => Some(
+                    Problem::new(&place, "would send the token and every row in plain text")
+                        .hint("use grpcs://, or say allow_plaintext: true for a network that you trust"),
+                ),
                 Some(_) if self.to[..index].contains(url) => {
                     Some(Problem::new(&place, "stands there twice").hint("leave one of them away"))
                 }
@@ -179,7 +183,8 @@ impl ReceiveConfig {
             .collect();
         match (&self.tls.cert_file, &self.tls.key_file) {
             (Some(_), None) => problems.push(
-                Problem::new(format!("{path}.tls.key_file"), "missing").hint("the key of tls.cert_file, as PEM"),
+                Problem::new(format!("{path}.tls.key_file"), "missing")
+                    .hint("the key of tls.cert_file, as PEM"),
             ),
             (None, Some(_)) => problems.push(
                 Problem::new(format!("{path}.tls.cert_file"), "missing")
@@ -195,7 +200,8 @@ impl ReceiveConfig {
             );
         }
         if self.tokens.is_empty() {
-            let hint = "as in tokens: ['${TOLLHOUSE_TOKEN}'], and the same as collector.forward.token of senders";
+            let hint =
+                "as in tokens: ['${TOLLHOUSE_TOKEN}'], and the same as collector.forward.token of senders";
             problems.push(Problem::new(format!("{path}.tokens"), "empty: nobody could send").hint(hint));
         }
         for (index, token) in self.tokens.iter().enumerate() {
@@ -300,13 +306,20 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         let mut config = ForwardConfig { ack_timeout_ms: 0, ..ForwardConfig::default() };
-        config.to = ["central:8300", "grpc://127.0.0.1", "grpcs://a@b:1", "grpcs://a:1/x", "grpcs://a:1", "grpcs://a:1"]
-            .map(str::to_owned)
-            .to_vec();
-        let expected =
-            ["f.ack_timeout_ms", "f.to[0]", "f.to[1]", "f.to[2]", "f.to[3]", "f.to[5]", "f.token"];
+        config.to = [
+            "central:8300",
+            "grpc://127.0.0.1",
+            "grpcs://a@b:1",
+            "grpcs://a:1/x",
+            "grpcs://a:1",
+            "grpcs://a:1",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let expected = ["f.ack_timeout_ms", "f.to[0]", "f.to[1]", "f.to[2]", "f.to[3]", "f.to[5]", "f.token"];
         assert_eq!(places(config.validate("f")), expected);
-        let mut config = ReceiveConfig { listen: Some("127.0.0.1:1".parse().unwrap()), ..ReceiveConfig::default() };
+        let mut config =
+            ReceiveConfig { listen: Some("127.0.0.1:1".parse().unwrap()), ..ReceiveConfig::default() };
         assert_eq!(places(config.validate("r")), ["r.tokens"]);
         config.tokens = vec!["short".into(), "with a blank in it".into()];
         assert_eq!(places(config.validate("r")), ["r.tokens[0]", "r.tokens[1]"]);

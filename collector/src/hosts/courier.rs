@@ -246,7 +246,8 @@ impl Courier {
         let (Some(parcel), Some(sent)) = (self.waiting.front(), flight.sent.pop_front()) else {
             return Err(Failure::Protocol("an acknowledgement of nothing".to_owned()));
         };
-        let is_its = parcel.lanes.iter().all(|(core, step)| ack.lanes.get(core) == Some(&step.after.sequence));
+        let is_its =
+            parcel.lanes.iter().all(|(core, step)| ack.lanes.get(core) == Some(&step.after.sequence));
         if ack.version != VERSION || !is_its {
             return Err(Failure::Protocol("an acknowledgement of another batch".to_owned()));
         }
@@ -262,7 +263,8 @@ impl Courier {
     /// Asks one of the receivers that were left to give up what others have acknowledged.
     fn settle(&mut self, current: &str) -> Option<Settling> {
         let notes = self.shared.notes();
-        let left: Vec<&str> = notes.doubts.iter().map(|doubt| &*doubt.url).filter(|url| *url != current).collect();
+        let left: Vec<&str> =
+            notes.doubts.iter().map(|doubt| &*doubt.url).filter(|url| *url != current).collect();
         // Each in its turn, so that one that never comes back keeps nobody from being asked.
         let url = (*left.get(self.turn.checked_rem(left.len())?)?).to_owned();
         self.turn += 1;
@@ -280,7 +282,10 @@ impl Courier {
                 let mut settled = false;
                 self.shared.note(|notes| settled = notes.settle(url, &told, &has))?;
                 if settled {
-                    tracing::info!(receiver = url, "what another receiver has acknowledged was taken back there");
+                    tracing::info!(
+                        receiver = url,
+                        "what another receiver has acknowledged was taken back there"
+                    );
                 }
             }
             Err(failure) => tracing::debug!(receiver = url, %failure, "not settled yet"),
@@ -326,7 +331,8 @@ impl Flight {
             session: self.session,
             lanes: parcel.lanes.clone(),
         };
-        let encoded = |error: &dyn std::error::Error| Failure::Protocol(format!("a batch cannot be sent: {error}"));
+        let encoded =
+            |error: &dyn std::error::Error| Failure::Protocol(format!("a batch cannot be sent: {error}"));
         let note = serde_json::to_vec(&note).map_err(|error| encoded(&error))?;
         let messages = encode(&parcel.batch, note).map_err(|error| encoded(&error))?;
         let bytes = |message: &FlightData| (message.data_body.len() + message.data_header.len()) as u64;

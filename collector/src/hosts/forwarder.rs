@@ -215,7 +215,8 @@ impl Forwarder {
 
     /// Whether everything that was given is acknowledged and noted.
     pub(crate) fn is_durable(&self) -> bool {
-        self.given == self.shared.done.load(Ordering::Acquire) && self.durable == self.shared.book().acknowledged
+        self.given == self.shared.done.load(Ordering::Acquire)
+            && self.durable == self.shared.book().acknowledged
     }
 }
 

@@ -32,7 +32,6 @@ mod revoked;
 
 pub use account::Account;
 pub use config::{ForwardConfig, ReceiveConfig, ReceiveTlsConfig, Secret};
-pub(crate) use courier::Courier;
 pub(crate) use forwarder::Forwarder;
 pub(crate) use notes::marks;
 pub use receive::ReceiveError;

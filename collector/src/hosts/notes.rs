@@ -58,9 +58,10 @@ impl Notes {
     /// What a receiver is to give up: what may be there behind its doubt, and others have acknowledged.
     pub(super) fn spans(&self, url: &str) -> BTreeMap<u16, Span> {
         let Some(doubt) = self.doubts.iter().find(|doubt| doubt.url == url) else { return BTreeMap::new() };
-        let spans = self.sequences().into_iter().map(|(core, through)| {
-            (core, Span { after: doubt.after.get(&core).copied(), through })
-        });
+        let spans = self
+            .sequences()
+            .into_iter()
+            .map(|(core, through)| (core, Span { after: doubt.after.get(&core).copied(), through }));
         spans.filter(|(_, span)| span.after.is_none_or(|after| after < span.through)).collect()
     }
 

@@ -89,7 +89,9 @@ impl Door {
         let tls = tls(config)?;
         if let Some(tls) = &tls {
             // Tried before anything runs, so that a start says what is wrong.
-            Server::builder().tls_config(tls.clone()).map_err(|error| ReceiveError::Tls(super::wire::chain(&error)))?;
+            Server::builder()
+                .tls_config(tls.clone())
+                .map_err(|error| ReceiveError::Tls(super::wire::chain(&error)))?;
         }
         let listener = TcpListener::bind(address).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;

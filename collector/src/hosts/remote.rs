@@ -28,16 +28,20 @@ const SEGMENT_BITS: u32 = 24;
 
 /// Why a batch or a session is not taken.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Refusal {
-    #[error("session {asked} is over: session {newest} of the same instance has begun. If that was another host, it \
-             has a copy of this one's data folder: remove state/forward.json of the copy")]
+pub(crate) enum Refusal {
+    #[error(
+        "session {asked} is over: session {newest} of the same instance has begun. If that was another host, it \
+             has a copy of this one's data folder: remove state/forward.json of the copy"
+    )]
     Over { asked: u64, newest: u64 },
     #[error("no session of this instance has begun here")]
     NotBegun,
     #[error("{0} hosts have sent something since the start: see collector.receive.senders_max")]
     Senders(u32),
-    #[error("lane {0} was stored from another gateway with the same instance: a data folder was copied. Remove \
-             state/forward.json of the copy")]
+    #[error(
+        "lane {0} was stored from another gateway with the same instance: a data folder was copied. Remove \
+             state/forward.json of the copy"
+    )]
     Twin(u16),
     #[error("the receiver cannot note what is taken back: {0}")]
     Disk(String),
@@ -47,7 +51,7 @@ pub(super) enum Refusal {
 
 /// A batch that was found right.
 #[derive(Debug)]
-pub(super) struct Arrived {
+pub(crate) struct Arrived {
     pub(super) instance: String,
     pub(super) session: u64,
     pub(super) lanes: BTreeMap<u16, Step>,
@@ -146,6 +150,11 @@ impl Remote {
         None
     }
 
+    /// Whether something waits to be taken.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     fn begin(&mut self, begin: Begin, marks: &Watermarks) -> Result<Begun, Refusal> {
         let known = self.senders.get(&begin.instance);
         match known {
@@ -161,7 +170,8 @@ impl Remote {
         let mut gone = Vec::new();
         for (core, span) in &begin.revoke {
             let Some(has) = lanes.get(core) else { continue };
-            let (first, last) = (span.after.map_or(0, |after| after.saturating_add(1)), span.through.min(*has));
+            let (first, last) =
+                (span.after.map_or(0, |after| after.saturating_add(1)), span.through.min(*has));
             if first <= last {
                 let (node, instance) = (begin.node.clone(), begin.instance.clone());
                 gone.push(Range { node, core: *core, instance, first, last });
@@ -179,7 +189,7 @@ impl Remote {
         if twin.is_some() {
             tracing::error!(
                 node = begin.node,
-                "two hosts send as one node: their rows are all stored, but cannot be told apart; give one another `node:`"
+                "two data folders send as one node: their rows are all stored, but cannot be told apart; give one another `node:`"
             );
         }
         let sender = self.senders.entry(begin.instance).or_default();

@@ -61,7 +61,9 @@ impl Interceptor for Gate {
                 let peer = request.remote_addr().map_or(String::new(), |addr| addr.to_string());
                 tracing::warn!(peer, "a sender without a valid token was refused");
                 Err(Status::unauthenticated(match token {
-                    None => "a token is wanted, as in `authorization: Bearer ...`: see collector.forward.token",
+                    None => {
+                        "a token is wanted, as in `authorization: Bearer ...`: see collector.forward.token"
+                    }
                     Some(_) => "the token is none of collector.receive.tokens",
                 }))
             }
@@ -161,7 +163,9 @@ impl Inward {
         let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&batch, &note.lanes)));
         let origins = match looked {
             Ok(checked) => checked.map_err(|error| Status::invalid_argument(chain(&error)))?,
-            Err(_) => return Err(Status::invalid_argument("a batch holds no columns of the table `requests`")),
+            Err(_) => {
+                return Err(Status::invalid_argument("a batch holds no columns of the table `requests`"));
+            }
         };
         let received = &self.account.received;
         received.batches.fetch_add(1, Relaxed);

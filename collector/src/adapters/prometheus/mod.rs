@@ -12,8 +12,8 @@ mod histogram;
 
 mod connections;
 
-mod hosts;
 mod exposition;
+mod hosts;
 mod negotiate;
 mod process;
 mod targets;
