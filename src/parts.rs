@@ -289,6 +289,9 @@ pub fn announce(parts: &Parts) -> std::io::Result<()> {
     }
     if let Some(running) = &parts.collector {
         writeln!(out, "metrics http://{}/metrics", running.metrics_addr)?;
+        if let Some(addr) = running.receive_addr {
+            writeln!(out, "receive grpc://{addr}")?;
+        }
     }
     if let Some(running) = &parts.analytics {
         writeln!(out, "sql http://{}/sql", running.addr)?;
@@ -310,7 +313,8 @@ pub async fn drain(parts: Parts) -> Vec<LedgerRow> {
         if !report.drained {
             tracing::warn!("not all of the spool was stored in time; the next start stores the rest");
         }
-        books = report.ledger.into_iter().filter(|row| row.sink == "parquet").collect();
+        books =
+            report.ledger.into_iter().filter(|row| ["parquet", "forward"].contains(&&*row.sink)).collect();
     }
     if let Some(running) = parts.analytics {
         running.shutdown().await;

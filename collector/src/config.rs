@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::adapters::{MetricsConfig, OtlpConfig};
+use crate::hosts::{ForwardConfig, ReceiveConfig};
 
 /// The collector: turns recorded requests into rows, metrics and spans.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +42,10 @@ pub struct CollectorConfig {
     pub metrics: MetricsConfig,
     /// OpenTelemetry spans.
     pub otlp: OtlpConfig,
+    /// Rows go to collectors on other hosts instead of to local files.
+    pub forward: ForwardConfig,
+    /// Rows of other hosts are stored here.
+    pub receive: ReceiveConfig,
 }
 
 /// When hot files become Parquet files: at whichever bound is met first.
@@ -168,6 +173,8 @@ impl Default for CollectorConfig {
             retention: RetentionConfig::default(),
             metrics: MetricsConfig::default(),
             otlp: OtlpConfig::default(),
+            forward: ForwardConfig::default(),
+            receive: ReceiveConfig::default(),
         }
     }
 }
@@ -269,6 +276,13 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
     }
     problems.extend(config.metrics.validate("collector.metrics"));
     problems.extend(config.otlp.validate("collector.otlp"));
+    problems.extend(config.forward.validate("collector.forward"));
+    problems.extend(config.receive.validate("collector.receive"));
+    if config.forward.is_on() && config.receive.listen.is_some() {
+        let message = "a collector that forwards stores nothing, so it cannot receive";
+        let hint = "let the other hosts send to the collectors in collector.forward.to";
+        problems.push(Problem::new("collector.receive.listen", message).hint(hint));
+    }
     if problems.is_empty() { Ok(Plan { config: config.clone(), bucket: None }) } else { Err(problems) }
 }
 

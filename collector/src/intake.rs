@@ -3,6 +3,9 @@
 //! A round reads what the lanes hold, in turn, shows each event to the adapters and appends it to the batch. A batch
 //! that is full, or has all that there is, goes into the table by `store`; once it is on disk too, the lanes release their segments.
 //! While the disk refuses, nothing more is read: events wait in the spool, which is bounded, and the gateway is untouched.
+//!
+//! Where batches go to another host (`place`), adapters read each lane by a reader of their own: metrics and spans go on
+//! while that host is away. Where other hosts send theirs here (`hosts::Remote`), they are stored between two rounds.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,12 +24,16 @@ use crate::adapters::{AdapterCount, Adapters};
 use crate::columns::{ColumnsError, Rows};
 use crate::compare::is_same;
 use crate::config::Plan;
+use crate::hosts::Remote;
 use crate::ledger;
-use crate::store::{Store, StoreError};
+use crate::place::Place;
+use crate::store::StoreError;
 use crate::upload;
 
 /// Events that one lane may give before the next lane has its turn.
 const TURN_EVENTS: usize = 1_024;
+/// Batches of other hosts that are stored before this host's lanes have their turn.
+const TURN_BATCHES: usize = 32;
 /// Shortest pause between two rounds that read a lane to its end.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// How often new lanes and a new life of the gateway are looked for.
@@ -52,6 +59,8 @@ pub(crate) struct Done {
 #[derive(Debug)]
 struct Lane {
     reader: LaneReader,
+    /// What adapters see, where rows leave the host.
+    observer: Option<Observer>,
     /// `node/core`, known from the first event.
     key: Option<String>,
     /// What is in the table.
@@ -62,12 +71,22 @@ struct Lane {
     failing: bool,
 }
 
+/// Reads a lane for adapters only.
+#[derive(Debug)]
+struct Observer {
+    reader: LaneReader,
+    /// The last sequence that they have seen, in this life or the one before.
+    through: Option<u64>,
+}
+
 /// The state of the intake thread.
 pub(crate) struct Intake {
     plan: Plan,
     spool: PathBuf,
     adapters: Adapters,
-    store: Store,
+    store: Place,
+    /// What other hosts send.
+    remote: Option<Remote>,
     /// Texts that repeat, of all lanes.
     shapes: Shapes,
     rows: Rows,
@@ -97,10 +116,9 @@ impl Intake {
         plan: Plan,
         folder: DataFolder,
         adapters: Adapters,
-        store: Store,
+        (store, remote, uploads): (Place, Option<Remote>, Option<Arc<upload::Account>>),
         marks: Watermarks,
         shared: ledger::Shared,
-        uploads: Option<Arc<upload::Account>>,
     ) -> Self {
         let rows = Rows::new();
         Self {
@@ -108,6 +126,7 @@ impl Intake {
             plan,
             adapters,
             store,
+            remote,
             shapes: Shapes::new(),
             rows,
             first_row: None,
@@ -134,6 +153,9 @@ impl Intake {
     /// If rows do not fit the schema; nothing of them is acknowledged.
     pub(crate) fn run(mut self, flags: &Flags) -> Result<Done, ColumnsError> {
         let pace = Duration::from_millis(self.plan.config.flush_interval_ms.into());
+        if let Some(forwarder) = self.store.away() {
+            forwarder.wakes(std::thread::current());
+        }
         let drained = loop {
             let begun = Instant::now();
             if flags.abandon.load(Ordering::Acquire) {
@@ -142,19 +164,29 @@ impl Intake {
             let leaving = flags.leave.load(Ordering::Acquire);
             // Looked at before reading: what was in the spool when it was set is read after it.
             let stopping = leaving || flags.stop.load(Ordering::Acquire);
+            if stopping {
+                // Its listener is shut by now. What waits there is not acknowledged, and is sent again.
+                self.remote = None;
+            }
             self.look(stopping);
+            let (seen, more_to_see) = if leaving { (0, false) } else { self.observe() };
             // At the end all is taken: what is in the spool is bounded, and a start would find it there again.
             let reads = self.pending.is_none() && !leaving && (stopping || !self.is_crowded());
             let (read, more) = if reads { self.read() } else { (0, false) };
+            let (read, more) = (read + seen, more || more_to_see);
             // All that there was: it goes into the table at once, and what comes next waits for the next round. A round
             // wakes a core and takes the gateway's place in its caches, so there is one for each batch.
             self.flush(!more)?;
+            self.receive();
             self.adapters.flush();
             if !more && reads && self.has_all() {
                 flags.caught_up.fetch_add(1, Ordering::Release);
             }
             let at_end = stopping && read == 0 && self.pending.is_none() && self.rows.len() == 0;
             let kept = self.keep(at_end);
+            if let Some(remote) = &mut self.remote {
+                remote.acknowledge(self.store.durable());
+            }
             let interval = if self.unaccounted { LEDGER_INTERVALS.0 } else { LEDGER_INTERVALS.1 };
             if self.accounted.elapsed() >= interval {
                 self.write_ledger();
@@ -162,11 +194,16 @@ impl Intake {
             if at_end && kept {
                 break true;
             }
+            if leaving && self.store.away().is_some() {
+                // Who goes on sends again what is on its way.
+                break self.store.close().is_ok();
+            }
+            let more = more || self.pending.is_none() && self.remote.as_ref().is_some_and(Remote::has_more);
             if !more && (read == 0 || !stopping) {
                 std::thread::park_timeout(pace.saturating_sub(begun.elapsed()).max(PAUSE_MIN));
             }
         };
-        if !drained && let Err(error) = self.store.rotate() {
+        if !drained && let Err(error) = self.store.close() {
             tracing::warn!(%error, "the last rows are read again from the spool at the next start");
         }
         self.write_ledger();
@@ -249,18 +286,56 @@ impl Intake {
         let known = self.marks.iter().filter(|(key, _)| key.ends_with(&suffix));
         let newest = known.max_by_key(|(_, position)| position.sequence);
         let (key, stored) = newest.map(|(key, position)| (key.clone(), *position)).unzip();
-        match LaneReader::open(&self.spool, core, stored.map(|position| position.sequence)) {
-            Ok(reader) => {
-                self.lanes.insert(core, Lane { reader, key, stored, recovered: 0, failing: false });
+        let after = stored.map(|position| position.sequence);
+        let observer = self.store.away().map(|forwarder| {
+            // What was stored here before was seen then.
+            let through = forwarder.observed(core).max(after);
+            LaneReader::open(&self.spool, core, through).map(|reader| Observer { reader, through })
+        });
+        match (LaneReader::open(&self.spool, core, after), observer.transpose()) {
+            (Ok(reader), Ok(observer)) => {
+                let lane = Lane { reader, observer, key, stored, recovered: 0, failing: false };
+                self.lanes.insert(core, lane);
             }
-            Err(error) => tracing::warn!(core, %error, "cannot open a lane of the spool"),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(core, %error, "cannot open a lane of the spool");
+            }
         }
+    }
+
+    /// Shows adapters what is new to them, where rows take another way; gives the number of events, and whether a lane
+    /// may have more at once.
+    fn observe(&mut self) -> (usize, bool) {
+        let Some(forwarder) = self.store.away() else { return (0, false) };
+        let (mut total, mut more) = (0, false);
+        let Self { lanes, shapes, adapters, .. } = self;
+        for (core, lane) in lanes {
+            let Some(observer) = &mut lane.observer else { continue };
+            let read =
+                observer.reader.read_shapes(TURN_EVENTS, Some(&mut *shapes), |event| adapters.observe(event));
+            match read {
+                Ok(read) => {
+                    total += read;
+                    more |= read == TURN_EVENTS;
+                }
+                // The reader of rows meets the same, and says so.
+                Err(error) => tracing::debug!(core, %error, "a lane of the spool cannot be read"),
+            }
+            if let Some(position) = observer.reader.position()
+                && observer.through != Some(position.sequence)
+            {
+                observer.through = Some(position.sequence);
+                forwarder.observe(*core, position.sequence);
+            }
+        }
+        (total, more)
     }
 
     /// One round over the lanes; gives the number of events read, and whether a lane may have more at once.
     fn read(&mut self) -> (usize, bool) {
         let (mut total, mut more) = (0, false);
-        let Self { lanes, rows, shapes, adapters, plan, counters, spool, .. } = self;
+        let Self { lanes, rows, shapes, adapters, plan, counters, spool, store, .. } = self;
+        let observes = store.away().is_none();
         let rows_max = plan.config.batch_rows_max as usize;
         for lane in lanes.values_mut() {
             let room = rows_max.saturating_sub(rows.len()).min(TURN_EVENTS);
@@ -271,7 +346,9 @@ impl Intake {
             let key = &mut lane.key;
             let suffix = format!("/{}", lane.reader.core());
             let read = lane.reader.read_shapes(room, Some(shapes), |event| {
-                adapters.observe(event);
+                if observes {
+                    adapters.observe(event);
+                }
                 rows.append(event);
                 let node = key.as_ref().and_then(|key| key.strip_suffix(&suffix));
                 if node.is_none_or(|node| !is_same(node.as_bytes(), event.node.as_bytes())) {
@@ -319,12 +396,18 @@ impl Intake {
                 }
             }
         }
-        if self.retry.is_some_and(|(at, _)| Instant::now() < at) {
-            return Ok(());
+        self.store_pending();
+        Ok(())
+    }
+
+    /// Gives the batch away, if the disk, or who else is to take it, does.
+    fn store_pending(&mut self) {
+        if self.retry.is_some_and(|(at, _)| Instant::now() < at) || !self.store.has_room() {
+            return;
         }
-        let Some(batch) = &self.pending else { return Ok(()) };
+        let Some(batch) = &self.pending else { return };
         match self.store.store(batch, &self.marks) {
-            Ok(()) => {
+            Ok(true) => {
                 self.total_rows += batch.num_rows() as u64;
                 self.pending = None;
                 self.unaccounted = true;
@@ -332,38 +415,50 @@ impl Intake {
                     tracing::info!("events are stored again");
                 }
             }
+            Ok(false) => {}
             Err(error) => self.pause(&error),
         }
         self.note_stored();
-        Ok(())
+    }
+
+    /// Stores what other hosts sent, as long as the disk takes it.
+    fn receive(&mut self) {
+        for _ in 0..TURN_BATCHES {
+            let Some(remote) = self.remote.as_mut().filter(|_| self.pending.is_none()) else { return };
+            let Some(fresh) = remote.take(&self.marks) else { return };
+            self.marks.extend(fresh.marks);
+            self.pending = Some(fresh.batch);
+            self.store_pending();
+        }
     }
 
     /// Makes rows durable where it is time, releases the spool behind them, and says whether all are durable. `all`
     /// for the end: the file is closed too.
     fn keep(&mut self, all: bool) -> bool {
-        if self.pending.is_some() || self.retry.is_some_and(|(at, _)| Instant::now() < at) {
+        // A batch that waits for its turn says nothing of those that went before it to another host.
+        let stuck = self.pending.is_some() && self.store.away().is_none();
+        if stuck || self.retry.is_some_and(|(at, _)| Instant::now() < at) {
             return false;
         }
+        self.store.refresh();
+        self.note_stored();
         let releasable =
-            |lane: &Lane| lane.stored.is_some_and(|stored| lane.reader.can_release(stored.sequence));
-        let kept = if self.store.has_waiting() {
-            self.store.store_again()
-        } else if all || self.store.rotation_is_due() {
-            self.store.rotate()
-        } else if self.store.sync_is_due() || self.lanes.values().any(releasable) {
-            self.store.sync()
-        } else {
-            return false;
-        };
-        match &kept {
-            Ok(()) => {
+            |lane: &Lane| lane.releasable(lane.stored).is_some_and(|at| lane.reader.can_release(at));
+        let now = self.lanes.values().any(releasable);
+        match self.store.keep(all, now) {
+            Ok(false) => return false,
+            Ok(true) => {
                 self.retry = None;
                 self.release();
             }
-            Err(error) => self.pause(error),
+            Err(error) => {
+                self.pause(&error);
+                self.note_stored();
+                return false;
+            }
         }
         self.note_stored();
-        kept.is_ok() && self.store.is_durable()
+        self.store.is_durable()
     }
 
     fn pause(&mut self, error: &StoreError) {
@@ -399,7 +494,8 @@ impl Intake {
             {
                 counters.set_stored(core, position.ordinal);
             }
-            if let Err(error) = lane.reader.release(position.sequence) {
+            let through = lane.releasable(Some(*position));
+            if let Some(Err(error)) = through.map(|through| lane.reader.release(through)) {
                 tracing::warn!(core = lane.reader.core(), %error, "a stored segment cannot be unlinked");
             }
         }
@@ -422,9 +518,22 @@ impl Intake {
             recovered: lane.recovered,
             corrupt: lane.reader.corrupt_records(),
         });
-        let mut rows = vec![ledger::table_row(node, self.counters.values(), &accounts.collect::<Vec<_>>())];
+        let accounts: Vec<_> = accounts.collect();
+        let mut rows = vec![ledger::table_row(node, self.store.sink(), self.counters.values(), &accounts)];
+        rows.extend(self.remote.iter().flat_map(Remote::ledger));
         rows.extend(counts.iter().map(|count| ledger::adapter_row(node, count)));
         rows
+    }
+}
+
+impl Lane {
+    /// Up to where segments may be given back that are stored up to a position: adapters have seen them too.
+    fn releasable(&self, stored: Option<Position>) -> Option<u64> {
+        let stored = stored?.sequence;
+        match &self.observer {
+            None => Some(stored),
+            Some(observer) => observer.through.map(|through| through.min(stored)),
+        }
     }
 }
 

@@ -56,10 +56,11 @@ pub(crate) struct LaneAccount {
 /// The row of the table itself: over the lives of the gateway that serves and of those that handed over to it.
 pub(crate) fn table_row<'a>(
     node: &str,
+    sink: &str,
     lives: impl IntoIterator<Item = &'a Counters>,
     lanes: &[LaneAccount],
 ) -> LedgerRow {
-    let (node, sink) = (node.to_owned(), "parquet".to_owned());
+    let (node, sink) = (node.to_owned(), sink.to_owned());
     let mut row = LedgerRow { node, sink, ..LedgerRow::default() };
     let cores = lives.into_iter().flat_map(|life| (0..life.cores()).map(move |core| (life, core)));
     for (life, core) in cores {

@@ -3,7 +3,7 @@
 //! Low-priority threads do the work. Intake tails the spool of every core, shows each event to the adapters
 //! (Prometheus, OpenTelemetry) and stores it in the newest hot file; sealing turns closed hot files into Parquet and
 //! roll-ups, and applies retention; compaction merges Parquet files of hours that are over; upload brings them into a
-//! bucket, where there is one. An event is released from the
+//! bucket, where there is one. Or its batches go to a collector on another host, which stores them like its own (`hosts`). An event is released from the
 //! spool once its row is on disk, and its place in the lane is written with it, so that a crash at any point neither loses
 //! a row nor makes it twice.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -23,6 +23,10 @@ mod compare;
 pub mod adapters;
 
 mod store;
+
+mod hosts;
+
+mod place;
 
 mod seal;
 
@@ -66,6 +70,7 @@ pub use config::{
     CollectorConfig, CompactionConfig, ParquetConfig, Plan, RetentionConfig, RollupConfig, SealConfig,
     validate,
 };
+pub use hosts::{ForwardConfig, ReceiveConfig, ReceiveError, ReceiveTlsConfig, Secret};
 pub use parquet::ParquetFileError;
 pub use recover::RecoverError;
 pub use rollup::{RebuildError, Rebuilt, RollupError, rebuild};
@@ -98,6 +103,9 @@ pub enum StartError {
     /// Metrics listener or span export.
     #[error(transparent)]
     Adapters(#[from] adapters::StartError),
+    /// The listener for other hosts.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -126,6 +134,8 @@ pub struct Report {
 pub struct Running {
     /// Where `/metrics`, `/healthz` and `/readyz` answer.
     pub metrics_addr: SocketAddr,
+    /// Where rows of other hosts are taken, if they are.
+    pub receive_addr: Option<SocketAddr>,
     ledger: ledger::Shared,
     threads: Option<Threads>,
     /// Another descriptor of the metrics listener, for a process that takes over.
@@ -146,7 +156,11 @@ pub struct Handover {
 #[derive(Debug)]
 struct Threads {
     intake: JoinHandle<Result<intake::Done, ColumnsError>>,
-    sealing: JoinHandle<u64>,
+    /// None where nothing is to be sealed.
+    sealing: Option<JoinHandle<u64>>,
+    /// What goes to other hosts, and what comes from them.
+    hosts: Vec<JoinHandle<()>>,
+    receiver: Option<hosts::Receiver>,
     compaction: Option<JoinHandle<u64>>,
     upload: Option<JoinHandle<()>>,
     queue: seal::Queue,
@@ -198,20 +212,43 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
         None => adapters::bind(&plan.config.metrics)?,
     };
     let kept = listener.try_clone().map_err(StartError::Thread)?;
-    let found = recover::recover(folder)?;
+    let account = Arc::new(hosts::Account::default());
+    let config = &plan.config;
+    let door = hosts::Door::open(&config.receive, &account)?;
+    let mut found = recover::recover(folder)?;
+    // What other hosts acknowledged is stored, too, also when rows stay here from now on.
+    merge(&mut found.marks, &hosts::marks(folder).map_err(RecoverError::from)?);
+    let forwarder = config
+        .forward
+        .is_on()
+        .then(|| hosts::Forwarder::new(folder, &config.forward, &found.marks, Arc::clone(&account)))
+        .transpose()
+        .map_err(RecoverError::from)?;
+    let (door, remote) = match door {
+        None => (None, None),
+        Some((door, deliveries)) => {
+            let remote = hosts::Remote::new(folder, &config.receive, deliveries, Arc::clone(&account));
+            (Some(door), Some(remote.map_err(RecoverError::from)?))
+        }
+    };
+    let receive_addr = door.as_ref().map(|door| door.address);
+    // Rows that go to other hosts leave nothing here to seal or to merge, but what was stored before.
+    let idle = forwarder.is_some() && found.hot.is_empty() && found.manifest.files.is_empty();
     let queue = seal::Queue::default();
     found.hot.into_iter().for_each(|number| queue.push(number));
     let shared = ledger::Shared::default();
-    let config = &plan.config;
     let uploads = plan.bucket.as_ref().map(|bucket| bucket.config().backlog_bytes_max);
     let uploads = uploads.map(|backlog_bytes_max| Arc::new(upload::Account::new(backlog_bytes_max)));
     let (mut adapters, metrics_addr) = adapters::Adapters::start_on(
         listener,
         &config.metrics,
         &config.otlp,
-        Arc::clone(&shared),
-        folder,
-        uploads.clone(),
+        adapters::Shown {
+            ledger: Arc::clone(&shared),
+            folder: folder.clone(),
+            hosts: account,
+            uploads: uploads.clone(),
+        },
         now_us(),
     )?;
     let drain = Duration::from_millis(config.drain_timeout_ms.into());
@@ -229,42 +266,85 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
             account,
         })
     });
-    let compactor = compact::Compactor::new(folder.clone(), &plan, table, uploads.clone());
+    let compactor = (!idle).then(|| compact::Compactor::new(folder.clone(), &plan, table, uploads.clone()));
     let mut lives: Vec<_> = adapters.life().map(|life| ("adapters", life)).into_iter().collect();
-    let sealing = {
-        let flags = Arc::clone(&flags);
-        spawn("sealing", &mut lives, move || sealer.run(&flags))?
+    let sealing = (!idle)
+        .then(|| {
+            let flags = Arc::clone(&flags);
+            spawn("sealing", &mut lives, move || sealer.run(&flags))
+        })
+        .transpose()?;
+    let mut away = Vec::new();
+    let place = match forwarder {
+        Some((forwarder, courier)) => {
+            let thread = spawn("forward", &mut lives, move || courier.run());
+            away.push(thread.inspect_err(|_| queue.close())?);
+            place::Place::Away(Box::new(forwarder))
+        }
+        None => place::Place::Here(Box::new(store::Store::new(
+            folder.clone(),
+            config.seal.clone(),
+            Duration::from_millis(config.sync_interval_ms.into()),
+            queue.clone(),
+            found.next,
+            found.marks.clone(),
+        ))),
     };
-    let store = store::Store::new(
-        folder.clone(),
-        config.seal.clone(),
-        Duration::from_millis(config.sync_interval_ms.into()),
-        queue.clone(),
-        found.next,
-        found.marks.clone(),
-    );
     let intake = {
         let (flags, folder, shared) = (Arc::clone(&flags), folder.clone(), Arc::clone(&shared));
         spawn("intake", &mut lives, move || {
-            let intake = intake::Intake::new(plan, folder, adapters, store, found.marks, shared, uploads);
+            let places = (place, remote, uploads);
+            let intake = intake::Intake::new(plan, folder, adapters, places, found.marks, shared);
             intake.run(&flags)
         })
     };
     let intake = intake.inspect_err(|_| queue.close())?;
-    let compaction = {
+    let compaction = compactor.map(|compactor| {
         let flags = Arc::clone(&flags);
         spawn("compaction", &mut lives, move || compactor.run(&flags))
-    };
+    });
     // Without it the rest works: files stay small, and the next start tries again.
-    let compaction = compaction.inspect_err(|error| tracing::error!(%error, "no compaction")).ok();
+    let compaction = compaction
+        .and_then(|thread| thread.inspect_err(|error| tracing::error!(%error, "no compaction")).ok());
     let upload = uploader.map(|uploader| {
         let flags = Arc::clone(&flags);
         spawn("upload", &mut lives, move || uploader.run(&flags))
     });
     let upload =
         upload.and_then(|thread| thread.inspect_err(|error| tracing::error!(%error, "no uploads")).ok());
-    let threads = Some(Threads { intake, sealing, compaction, upload, queue, flags, drain, lives });
-    Ok(Running { metrics_addr, ledger: shared, threads, listener: Some(kept), lock: Some(lock) })
+    let mut threads = Threads {
+        intake,
+        sealing,
+        hosts: away,
+        receiver: None,
+        compaction,
+        upload,
+        queue,
+        flags,
+        drain,
+        lives,
+    };
+    if let Some(door) = door {
+        let (receiver, serve) = door.ready(threads.intake.thread().clone());
+        match spawn("receive", &mut threads.lives, serve) {
+            Ok(thread) => threads.hosts.push(thread),
+            Err(error) => {
+                threads.flags.abandon.store(true, Ordering::Release);
+                threads.wake();
+                return Err(error);
+            }
+        }
+        threads.receiver = Some(receiver);
+    }
+    let threads = Some(threads);
+    Ok(Running {
+        metrics_addr,
+        receive_addr,
+        ledger: shared,
+        threads,
+        listener: Some(kept),
+        lock: Some(lock),
+    })
 }
 
 impl Running {
@@ -346,6 +426,7 @@ impl Drop for Running {
 impl Threads {
     /// Has the flags looked at.
     fn wake(&self) {
+        self.receiver.iter().for_each(hosts::Receiver::shut);
         self.intake.thread().unpark();
         self.compaction.iter().for_each(|compaction| compaction.thread().unpark());
         self.upload.iter().for_each(|upload| upload.thread().unpark());
@@ -365,9 +446,16 @@ impl Threads {
             }
         };
         self.queue.close();
-        let sealed = self.sealing.join().unwrap_or_else(|_| {
-            tracing::error!("the sealing thread panicked");
-            0
+        for thread in self.hosts {
+            if thread.join().is_err() {
+                tracing::error!("a thread for other hosts panicked");
+            }
+        }
+        let sealed = self.sealing.map_or(0, |sealing| {
+            sealing.join().unwrap_or_else(|_| {
+                tracing::error!("the sealing thread panicked");
+                0
+            })
         });
         let merges = self.compaction.map_or(0, |compaction| {
             compaction.join().unwrap_or_else(|_| {
@@ -446,7 +534,9 @@ mod lives {
         };
         let threads = Threads {
             intake: intake.unwrap(),
-            sealing: sealing.unwrap(),
+            sealing: Some(sealing.unwrap()),
+            hosts: Vec::new(),
+            receiver: None,
             compaction: None,
             upload: None,
             queue: seal::Queue::default(),
@@ -457,7 +547,8 @@ mod lives {
         let metrics_addr = SocketAddr::from(([127, 0, 0, 1], 0));
         let ledger = ledger::Shared::default();
         let threads = Some(threads);
-        let mut running = Running { metrics_addr, ledger, threads, listener: None, lock: None };
+        let mut running =
+            Running { metrics_addr, receive_addr: None, ledger, threads, listener: None, lock: None };
         assert_eq!(running.ended().await, "intake");
         let again = tokio::time::timeout(Duration::from_millis(20), running.ended()).await;
         assert!(again.is_err(), "a living thread is not named");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use event::hot::{HotError, HotWriter, Watermarks};
-use event::layout::DataFolder;
+use event::layout::{DataFolder, LayoutError};
 
 use crate::config::SealConfig;
 use crate::seal::Queue;
@@ -28,6 +28,9 @@ pub enum StoreError {
     /// The hot file could not be made, written or synced.
     #[error(transparent)]
     Hot(#[from] HotError),
+    /// What other hosts have acknowledged cannot be noted.
+    #[error(transparent)]
+    Notes(#[from] LayoutError),
     /// What a failed write may have left behind could not be cut off yet.
     #[error("cannot cut {path} back to {length} bytes: {source}")]
     Cut {

@@ -380,8 +380,12 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
-/// A line of checksum, then JSON.
-pub(crate) fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<(), LayoutError> {
+/// Writes a small file of the state folder in one step: a line of checksum, then JSON. Whoever loads it sees the old one
+/// or this one; `durable` for one that must outlive a power loss.
+///
+/// # Errors
+/// When the disk refuses; the old one stays.
+pub fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<(), LayoutError> {
     let temporary = path.with_extension("tmp");
     let bytes = encode(value).map_err(io::Error::other).map_err(LayoutError::io("encode", path))?;
     let written = File::create(&temporary).and_then(|mut file| {
@@ -396,7 +400,11 @@ pub(crate) fn store<T: Serialize>(path: &Path, value: &T, durable: bool) -> Resu
     }
 }
 
-pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LayoutError> {
+/// Reads what [`store`] wrote; none if there is no such file.
+///
+/// # Errors
+/// When it cannot be read, or is damaged.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LayoutError> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         bytes => bytes.map_err(LayoutError::io("read", path))?,

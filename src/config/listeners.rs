@@ -26,6 +26,8 @@ pub(super) fn conflicts(config: &Config, role: Role) -> Vec<Problem> {
     }
     if role.runs(Role::Collector) {
         wanted.push(("collector.metrics.listen".to_owned(), config.collector.metrics.listen));
+        let receive = config.collector.receive.listen;
+        wanted.extend(receive.map(|addr| ("collector.receive.listen".to_owned(), addr)));
     }
     if role.runs(Role::Analytics)
         && let Ok(addr) = config.analytics.listen.parse()

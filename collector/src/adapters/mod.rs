@@ -72,6 +72,18 @@ pub struct Adapters {
     stop: Stop,
 }
 
+/// What a page shows besides events.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) ledger: crate::ledger::Shared,
+    /// Where the gateway leaves the state of its upstreams.
+    pub(crate) folder: DataFolder,
+    /// What went between hosts.
+    pub(crate) hosts: Arc<crate::hosts::Account>,
+    /// What is said of uploads, where there is a bucket.
+    pub(crate) uploads: Option<Arc<crate::upload::Account>>,
+}
+
 /// Binds the metrics listener.
 ///
 /// # Errors
@@ -103,7 +115,8 @@ impl Adapters {
         process_start_us: i64,
     ) -> Result<(Adapters, SocketAddr), StartError> {
         let listener = bind(metrics)?;
-        Self::start_on(listener, metrics, otlp, ledger, folder, None, process_start_us)
+        let shown = Shown { ledger, folder: folder.clone(), hosts: Arc::default(), uploads: None };
+        Self::start_on(listener, metrics, otlp, shown, process_start_us)
     }
 
     /// The same on a listener that is there already, with what is said of uploads to a bucket.
@@ -114,9 +127,7 @@ impl Adapters {
         listener: std::net::TcpListener,
         metrics: &MetricsConfig,
         otlp: &OtlpConfig,
-        ledger: crate::ledger::Shared,
-        folder: &DataFolder,
-        uploads: Option<Arc<crate::upload::Account>>,
+        shown: Shown,
         process_start_us: i64,
     ) -> Result<(Adapters, SocketAddr), StartError> {
         let listen_error = |source| StartError::Listen { address: metrics.listen, source };
@@ -130,9 +141,7 @@ impl Adapters {
             process_start_us,
             stale: Duration::from_millis(u64::from(metrics.stale_ms)),
             published: recorder.published(),
-            ledger,
-            folder: folder.clone(),
-            uploads,
+            shown,
             series_max: metrics.series_max as usize,
             spans: outbox.account(),
             scrapes: AtomicU64::new(0),

@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Sleep;
 
+use super::Shown;
 use super::otlp::Account;
 use super::prometheus::{self, Context, MetricsConfig};
 
@@ -36,11 +37,7 @@ pub(super) struct Board {
     pub(super) process_start_us: i64,
     pub(super) stale: Duration,
     pub(super) published: prometheus::Shared,
-    pub(super) ledger: crate::ledger::Shared,
-    /// Where the gateway leaves the state of its upstreams.
-    pub(super) folder: DataFolder,
-    /// What is said of uploads, where there is a bucket.
-    pub(super) uploads: Option<Arc<crate::upload::Account>>,
+    pub(super) shown: Shown,
     /// Most addresses of upstreams on a page.
     pub(super) series_max: usize,
     pub(super) spans: Arc<Account>,
@@ -142,11 +139,12 @@ async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Respons
         let began = Instant::now();
         let context = Context {
             process_start_us: writer.process_start_us,
-            ledger: writer.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            states: states(&writer.folder),
-            configuration: configuration(&writer.folder),
-            connections: connections(&writer.folder),
-            uploads: writer.uploads.as_ref().map(|uploads| uploads.counts()),
+            ledger: writer.shown.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            states: states(&writer.shown.folder),
+            configuration: configuration(&writer.shown.folder),
+            connections: connections(&writer.shown.folder),
+            hosts: Arc::clone(&writer.shown.hosts),
+            uploads: writer.shown.uploads.as_ref().map(|uploads| uploads.counts()),
             series_max: writer.series_max,
             spans: writer.spans.count(),
             scrapes: writer.scrapes.fetch_add(1, Ordering::Relaxed),

@@ -173,6 +173,7 @@ fn spool(folder: &DataFolder, manifest: &Manifest, checked: &mut Checked) -> Res
             crate::merge(&mut marks, &reader.watermarks);
         }
     }
+    crate::merge(&mut marks, &crate::hosts::marks(folder)?);
     let io = |path: PathBuf| move |source| StorageError::Io { path, source };
     for core in LaneReader::lanes(&folder.spool()).map_err(io(folder.spool()))? {
         let of_core = marks.iter().filter(|(key, _)| key.rsplit('/').next() == Some(&core.to_string()));

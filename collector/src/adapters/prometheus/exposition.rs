@@ -1,7 +1,7 @@
 //! The page a scrape gets: published series, the ledger, the spans' account and the process itself.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use event::configuration::Configuration;
 use event::connections::ConnectionStates;
@@ -15,6 +15,7 @@ use super::process::Reading;
 use super::text::{Format, Kind, Page, label, render_bounds};
 use super::{METHODS, Published, Shared};
 use crate::adapters::AdapterCount;
+use crate::hosts::Account;
 
 /// What a page says besides the series of events.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) configuration: Option<Configuration>,
     /// What was uploaded to a bucket, where there is one.
     pub(crate) uploads: Option<crate::upload::Counts>,
+    /// What went between hosts.
+    pub(crate) hosts: Arc<Account>,
     /// Most addresses of upstreams on a page.
     pub(crate) series_max: usize,
     /// The account of exported spans.
@@ -59,6 +62,7 @@ pub(crate) fn render(shared: &Shared, context: &Context, format: Format) -> Stri
         super::bucket::write(&mut page, counts);
     }
     spans(&mut page, &context.spans);
+    super::hosts::write(&mut page, &context.hosts);
     if let Some(state) = &context.configuration {
         configuration(&mut page, state);
     }

@@ -12,7 +12,9 @@ mod histogram;
 
 mod bucket;
 mod connections;
+
 mod exposition;
+mod hosts;
 mod negotiate;
 mod process;
 mod targets;

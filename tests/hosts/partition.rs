@@ -1,0 +1,95 @@
+//! A network that ends, heals, or swallows what is said.
+
+use super::support::load::{Load, assert_exact, stored};
+use super::support::origin::Origin;
+use super::wire::{Mode, Wire};
+use super::{centre, edge, reaches, settled};
+
+fn spool_bytes(site: &super::support::site::Site) -> u64 {
+    let lanes = std::fs::read_dir(site.data().join("spool")).unwrap().map(|entry| entry.unwrap().path());
+    let files = lanes.filter(|path| path.is_dir()).flat_map(|lane| std::fs::read_dir(lane).unwrap());
+    files.map(|file| file.unwrap().metadata().map_or(0, |file| file.len())).sum()
+}
+
+#[test]
+fn while_the_network_is_cut_only_the_spool_grows_and_then_all_arrives_once() {
+    let origin = Origin::start();
+    let site = centre(&origin);
+    let house = site.run();
+    let wire = Wire::to(house.addr("receive"));
+    let edge_site = edge(&origin, "edge-1", &[wire.url()]);
+    let edge = edge_site.run();
+    let load = Load::start(edge.gateway(), "/open/echo", 4);
+    load.wait(1_000);
+    reaches(&edge, "tollhouse_forward_acknowledged_total", &[], 1.0);
+    wire.set(Mode::Cut);
+    let before = spool_bytes(&edge_site);
+    load.wait(15_000);
+    let during = spool_bytes(&edge_site);
+    // Metrics go on though nothing is sent.
+    let seen = reaches(&edge, "tollhouse_http_requests_total", &[], 15_000.0);
+    let behind = house.number("SELECT count(*) AS n FROM requests");
+    assert!((behind as f64) < seen - 5_000.0, "{behind} of {seen} rows came through a cut network");
+    assert!(during > before, "{before} bytes of spool before, {during} during the cut");
+    wire.set(Mode::Open);
+    load.wait(1_000);
+    let ledger = load.stop();
+    assert_eq!(ledger.failed, Vec::<String>::new(), "no request notices");
+    house.rows(ledger.received.len() as u64);
+    assert_exact(&stored(&house), ledger.received.iter().map(|(id, _)| id.as_str()));
+    settled(&edge, ledger.received.len() as u64);
+    // Given back, but for what is being written and a few to be written again.
+    println!("spool: {before} bytes before the cut, {during} during it, {} after", spool_bytes(&edge_site));
+    assert_eq!(
+        edge.metric("tollhouse_http_requests_total", &[]),
+        ledger.received.len() as f64,
+        "counted once"
+    );
+}
+
+#[test]
+fn a_black_hole_is_left_after_the_time_out() {
+    let origin = Origin::start();
+    let site = centre(&origin);
+    let house = site.run();
+    let wire = Wire::to(house.addr("receive"));
+    let edge_site =
+        edge(&origin, "edge-1", &[wire.url()]).set(&["collector", "forward", "ack_timeout_ms"], 200.into());
+    let edge = edge_site.run();
+    assert_eq!(edge.get("/open/echo", &[]).status, 200);
+    settled(&edge, 1);
+    // First in the midst of a connection, which is given up; then connections that are taken and never answered.
+    wire.set(Mode::Stalled);
+    for _ in 0..50 {
+        assert_eq!(edge.get("/open/echo", &[]).status, 200);
+    }
+    reaches(&edge, "tollhouse_forward_failures_total", &["reason=\"timeout\""], 3.0);
+    assert!(edge.log().contains("no answer within"), "{}", edge.log());
+    wire.set(Mode::Open);
+    settled(&edge, 51);
+    house.rows(51);
+}
+
+#[test]
+fn acknowledgements_that_are_lost_make_no_second_row() {
+    let origin = Origin::start();
+    let site = centre(&origin);
+    let house = site.run();
+    let wire = Wire::to(house.addr("receive"));
+    let edge_site =
+        edge(&origin, "edge-1", &[wire.url()]).set(&["collector", "forward", "ack_timeout_ms"], 200.into());
+    let edge = edge_site.run();
+    assert_eq!(edge.get("/open/echo", &[]).status, 200);
+    settled(&edge, 1);
+    wire.set(Mode::Mute);
+    for _ in 0..50 {
+        assert_eq!(edge.get("/open/echo", &[]).status, 200);
+    }
+    reaches(&house, "tollhouse_receive_rows_total", &[], 2.0);
+    reaches(&edge, "tollhouse_forward_failures_total", &["reason=\"timeout\""], 1.0);
+    wire.set(Mode::Open);
+    settled(&edge, 51);
+    house.rows(51);
+    let again = house.metric("tollhouse_receive_duplicates_total", &[]);
+    assert!(again > 0.0, "nothing was sent twice: is this test one?");
+}
