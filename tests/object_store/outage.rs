@@ -10,6 +10,8 @@ use super::{bucket_metric, ids, reader, site, uploaded};
 
 /// Most bytes that may wait for the bucket in these tests.
 const BACKLOG: u64 = 1 << 20;
+/// Bytes of one part of an upload, as few as may be.
+const PART: u64 = 5 << 20;
 
 #[test]
 fn an_outage_under_load_loses_nothing_and_what_waits_is_bounded() {
@@ -65,12 +67,19 @@ fn a_backlog_goes_up_quicker_than_it_came() {
     let origin = Origin::start();
     let folder = tempfile::tempdir().unwrap();
     let mut store = Store::start(folder.path());
-    let first = site(&origin, store.section());
+    let mut section = store.section();
+    section["part_bytes"] = PART.into();
+    let first = site(&origin, section)
+        .set(
+            &["collector", "seal"],
+            serde_json::json!({ "interval_s": 10, "rows_max": 90_000, "grace_ms": 0 }),
+        )
+        .set(&["spool", "segment_bytes"], (32 << 20).into());
     let house = first.run();
     store.stop();
     let began = Instant::now();
     let load = Load::start(house.gateway(), "/open/echo", 4);
-    load.wait(if super::support::long() { 200_000 } else { 30_000 });
+    load.wait(if super::support::long() { 500_000 } else { 150_000 });
     let came = began.elapsed().as_secs_f64();
     let sent = ids(load);
     house.rows(sent.len() as u64);
@@ -87,8 +96,12 @@ fn a_backlog_goes_up_quicker_than_it_came() {
         sent.len(),
         came / went
     );
+    // One that is larger than a part went up in several.
+    let largest = house.number("SELECT max(bytes) AS n FROM system.files WHERE place = 'both'");
+    assert!(largest > PART, "{largest} bytes");
     let (_folder, second) = reader(&origin, store.section());
     second.rows(sent.len() as u64);
+    assert_exact(&stored(&second), sent.iter().map(String::as_str));
 }
 
 #[test]
