@@ -45,10 +45,13 @@ fn every_response_of_two_hosts_is_one_row_in_the_centre() {
         // Metrics are the edge's own; nothing is stored there.
         assert_eq!(edge.metric("tollhouse_http_requests_total", &[]), received as f64);
         assert_eq!(edge.number("SELECT count(*) AS n FROM requests"), 0);
-        let books = house.sql(&format!(
-            "SELECT produced, stored, in_flight FROM system.ledger WHERE sink = 'received' AND node = '{node}'"
-        ));
-        assert_eq!(books[0]["stored"], received, "{books:?}");
+        eventually("the books of what was received", || {
+            let statement =
+                "SELECT produced, stored, in_flight FROM system.ledger WHERE sink = 'received' AND node = ";
+            let books = house.try_sql(&format!("{statement}'{node}'"))?;
+            let whole = books.len() == 1 && books[0]["stored"] == received && books[0]["in_flight"] == 0;
+            if whole { Ok(()) } else { Err(format!("{books:?} for {received}")) }
+        });
         assert_eq!(edge.metric("tollhouse_forward_connected", &[]), 1.0);
     }
     assert_eq!(house.metric("tollhouse_receive_rows_total", &[]), all as f64);

@@ -77,7 +77,7 @@ pub struct ReceiveConfig {
     pub connections_max: u32,
     /// Most hosts that may have sent something since the start.
     pub senders_max: u32,
-    /// Most bytes of one message, which is at least what a column of a batch takes.
+    /// Most bytes of one message: of the rows of a batch, or of the different texts of one of its columns.
     pub batch_bytes_max: u32,
     /// Most batches that wait to be stored; and, for each connection, to be acknowledged. Senders wait meanwhile.
     pub queue_batches_max: u32,

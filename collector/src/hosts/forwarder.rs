@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use event::hot::Watermarks;
 use event::layout::{DataFolder, LayoutError};
+use event::spool::Position;
 use tokio::sync::{mpsc, watch};
 
 use super::account::Account;
@@ -157,7 +158,7 @@ impl Forwarder {
     pub(crate) fn give(&mut self, batch: &RecordBatch, marks: &Watermarks) -> bool {
         let changed = marks.iter().filter(|(key, after)| self.marks.get(*key) != Some(after));
         let changed: Watermarks = changed.map(|(key, after)| (key.clone(), *after)).collect();
-        let step = |(key, after): (&String, &_)| {
+        let step = |(key, after): (&String, &Position)| {
             Some((core_of(key)?, Step { before: self.marks.get(key).copied(), after: *after }))
         };
         let lanes = changed.iter().filter_map(step).collect();
