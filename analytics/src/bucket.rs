@@ -103,8 +103,8 @@ impl Follower {
         }
     }
 
-    /// Renews the picture.
-    pub(crate) async fn look(&self) {
+    /// Renews the picture; whether it is another one than before.
+    pub(crate) async fn look(&self) -> bool {
         let known = Arc::clone(&self.seen.lock().unwrap_or_else(PoisonError::into_inner).picture);
         let renewed = self.renewed(&known).await;
         // After the root: what it says of this folder's collector is not taken for another's.
@@ -114,16 +114,18 @@ impl Follower {
             Ok(identity) => seen.own = identity.map(|identity| identity.collector),
             Err(error) => {
                 seen.away = Some(error.to_string());
-                return;
+                return false;
             }
         }
         match renewed {
             Ok(picture) => {
+                let is_another = picture.is_some();
                 seen.picture = picture.map_or(known, Arc::new);
                 seen.at = Some(Instant::now());
                 if seen.away.take().is_some() {
                     tracing::info!("the bucket can be read again");
                 }
+                is_another
             }
             Err(error) => {
                 let error = error.to_string();
@@ -131,6 +133,7 @@ impl Follower {
                     tracing::error!(error, "what other collectors upload is not seen");
                 }
                 seen.away = Some(error);
+                false
             }
         }
     }
