@@ -131,7 +131,10 @@ impl Engine {
     /// Whether a snapshot of now may have an answer where the one at hand had none.
     async fn is_mended(&self, error: &QueryError, snapshot: &Arc<Snapshot>) -> Result<bool, QueryError> {
         match &self.sessions.bucket {
-            Some(bucket) if error.is_of_bucket() => Ok(bucket.look().await),
+            Some(bucket) if error.is_of_bucket() => {
+                bucket.look().await;
+                Ok(bucket.version() != snapshot.bucket_version)
+            }
             _ if error.is_of_storage() => self.sessions.catalog.blame(snapshot).await,
             _ => Ok(false),
         }
