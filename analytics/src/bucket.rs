@@ -28,6 +28,8 @@ const ATTEMPTS_MAX: u32 = 5;
 /// What was in the bucket at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Picture {
+    /// That of the root.
+    version: u64,
     stamp: Stamp,
     /// The list of each collector, with the tag of its change.
     lists: BTreeMap<String, (String, Arc<Shared>)>,
@@ -75,6 +77,8 @@ struct Seen {
 #[derive(Debug)]
 pub(crate) struct Others {
     pub(crate) lists: Vec<Arc<Shared>>,
+    /// The version of the root that named them.
+    pub(crate) version: u64,
     /// The collector of this data folder.
     pub(crate) own: Option<String>,
     /// Why the bucket cannot be looked at now.
@@ -103,7 +107,7 @@ impl Follower {
         }
     }
 
-    /// Renews the picture.
+    /// Renews the picture, if the root is another one.
     pub(crate) async fn look(&self) {
         let known = Arc::clone(&self.seen.lock().unwrap_or_else(PoisonError::into_inner).picture);
         let renewed = self.renewed(&known).await;
@@ -119,7 +123,10 @@ impl Follower {
         }
         match renewed {
             Ok(picture) => {
-                seen.picture = picture.map_or(known, Arc::new);
+                // Two may look at one time: the newer picture stays.
+                if let Some(picture) = picture.filter(|picture| picture.version >= seen.picture.version) {
+                    seen.picture = Arc::new(picture);
+                }
                 seen.at = Some(Instant::now());
                 if seen.away.take().is_some() {
                     tracing::info!("the bucket can be read again");
@@ -157,7 +164,7 @@ impl Follower {
                 };
                 lists.insert(collector, (pointer.tag, list));
             }
-            return Ok(Some(Picture { stamp, lists }));
+            return Ok(Some(Picture { version: root.version, stamp, lists }));
         }
     }
 
@@ -176,7 +183,12 @@ impl Follower {
         };
         // Before the first look the folder may say who it is.
         let own = seen.own.clone().or_else(|| Some(Identity::load(&self.folder).ok()??.collector));
-        Others { lists, own, away }
+        Others { lists, version: seen.picture.version, own, away }
+    }
+
+    /// The version of the root that the last picture is of.
+    pub(crate) fn version(&self) -> u64 {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).picture.version
     }
 
     /// The root's name, for people.

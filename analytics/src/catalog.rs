@@ -70,6 +70,8 @@ pub struct Snapshot {
     pub hot: Vec<Arc<HotFile>>,
     /// Files left out.
     pub quarantined: Vec<Quarantined>,
+    /// The version of the bucket's root that other collectors' files are by; 0 without one.
+    pub bucket_version: u64,
 }
 
 /// Where a sealed file is read.
@@ -202,10 +204,11 @@ impl Catalog {
             files.extend(list.files.iter().map(|file| (source(file), file.clone())));
             rollups.extend(list.rollups.iter().map(|entry| (source(&entry.file), entry.clone())));
         }
+        let bucket_version = others.as_ref().map_or(0, |others| others.version);
         if let (Some(bucket), Some(reason)) = (&self.bucket, others.and_then(|others| others.away)) {
             quarantined.push(Quarantined { path: bucket.root(), reason });
         }
-        Ok(Some(Snapshot { manifest, files, rollups, hot, quarantined }))
+        Ok(Some(Snapshot { manifest, files, rollups, hot, quarantined, bucket_version }))
     }
 
     /// Where to read a file of this folder's collector, or why it cannot be read.

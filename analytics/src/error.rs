@@ -77,6 +77,11 @@ impl QueryError {
         }
     }
 
+    /// Whether it is one of the bucket.
+    pub(crate) fn is_of_bucket(&self) -> bool {
+        matches!(self, Self::Engine(error) if of_bucket(error).is_some())
+    }
+
     /// Whether it may come from a file that is not what was written.
     pub(crate) fn is_of_storage(&self) -> bool {
         let Self::Engine(error) = self else { return matches!(self, Self::Panicked) };

@@ -114,8 +114,9 @@ impl Engine {
         let turn = self.turn().await?;
         let snapshot = self.snapshot().await?;
         match self.run(&statement, params, &snapshot, &turn).await {
-            // What was read may be damaged: then the rest of the files still has an answer.
-            Err(error) if error.is_of_storage() && self.sessions.catalog.blame(&snapshot).await? => {
+            // What was read may be damaged: then the rest of the files still has an answer. Or it has left the table
+            // since the bucket was looked at.
+            Err(error) if self.is_mended(&error, &snapshot).await? => {
                 let snapshot = self.snapshot().await?;
                 let (stream, first) = self.run(&statement, params, &snapshot, &turn).await?;
                 Ok(Begun { stream, first, snapshot, turn })
@@ -124,6 +125,18 @@ impl Engine {
                 let (stream, first) = ran?;
                 Ok(Begun { stream, first, snapshot, turn })
             }
+        }
+    }
+
+    /// Whether a snapshot of now may have an answer where the one at hand had none.
+    async fn is_mended(&self, error: &QueryError, snapshot: &Arc<Snapshot>) -> Result<bool, QueryError> {
+        match &self.sessions.bucket {
+            Some(bucket) if error.is_of_bucket() => {
+                bucket.look().await;
+                Ok(bucket.version() != snapshot.bucket_version)
+            }
+            _ if error.is_of_storage() => self.sessions.catalog.blame(snapshot).await,
+            _ => Ok(false),
         }
     }
 

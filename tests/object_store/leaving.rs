@@ -124,3 +124,31 @@ fn a_file_that_is_lost_on_the_disk_is_read_in_the_bucket() {
     let (_folder, second) = reader(&origin, store.section());
     second.rows(sent.len() as u64);
 }
+
+#[test]
+fn a_reader_whose_files_were_merged_meanwhile_finds_the_merged_ones() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::start(folder.path());
+    let site = site(&origin, store.section())
+        .set(&["collector", "retention"], json!({ "grace_s": 0 }))
+        .set(&["collector", "compaction"], json!({ "files_min": 2 }));
+    let house = site.run();
+    let mut sent = send(&house, 200);
+    uploaded(&house, sent.len() as u64);
+    // It looks once, and then not again for as long as this test takes.
+    let mut section = store.section();
+    section["poll_interval_s"] = 3_600.into();
+    let (_folder, second) = reader(&origin, section);
+    second.rows(sent.len() as u64);
+    let seen = second.sql("SELECT path FROM system.files WHERE kind = 'parquet'");
+    eventually("what it saw to be merged and deleted", || {
+        sent.extend((0..5).map(|_| house.get("/open/echo", &[]).request_id()));
+        let objects = store.objects();
+        let there = |row: &Value| objects.iter().any(|name| name.ends_with(row["path"].as_str().unwrap()));
+        let left = seen.iter().filter(|row| there(row)).count();
+        if left == 0 { Ok(()) } else { Err(format!("{left} of {}", seen.len())) }
+    });
+    uploaded(&house, sent.len() as u64);
+    assert_exact(&stored(&second), sent.iter().map(String::as_str));
+}
