@@ -114,8 +114,11 @@ fn nothing_is_acknowledged_while_the_disk_of_the_receiver_refuses_to_sync() {
         before,
         "not on disk, not acknowledged"
     );
-    let row = &edge.sql("SELECT stored, in_flight FROM system.ledger WHERE sink = 'forward'")[0];
-    assert_eq!(row["stored"], 1, "{row}");
+    eventually("the books to say so", || {
+        let rows = edge.try_sql("SELECT stored, in_flight FROM system.ledger WHERE sink = 'forward'")?;
+        let waits = rows.len() == 1 && rows[0]["stored"] == 1 && rows[0]["in_flight"] == 100;
+        if waits { Ok(()) } else { Err(format!("{rows:?}")) }
+    });
 
     std::fs::remove_file(&mark).unwrap();
     settled(&edge, 101);
