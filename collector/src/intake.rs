@@ -4,11 +4,11 @@
 //! that is full, or has all that there is, goes into the table by `store`; once it is on disk too, the lanes release their segments.
 //! While the disk refuses, nothing more is read: events wait in the spool, which is bounded, and the gateway is untouched.
 //!
-//! Where batches go to another host (`place`), adapters read each lane by a reader of their own: metrics and spans go on
+//! Where batches go to another host (`outlet`), adapters read each lane by a reader of their own: metrics and spans go on
 //! while that host is away. Where other hosts send theirs here (`hosts::Remote`), they are stored between two rounds.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use arrow::array::RecordBatch;
 use event::Shapes;
 use event::hot::Watermarks;
 use event::layout::{DataFolder, LedgerRow};
-use event::spool::{Counters, LaneReader, Position, place_of};
+use event::spool::{Counters, LaneReader, place_of};
 
 use crate::Flags;
 use crate::adapters::{AdapterCount, Adapters};
@@ -25,8 +25,9 @@ use crate::columns::{ColumnsError, Rows};
 use crate::compare::is_same;
 use crate::config::Plan;
 use crate::hosts::Remote;
+use crate::lane::{Lane, recovered};
 use crate::ledger;
-use crate::place::Place;
+use crate::outlet::Outlet;
 use crate::store::StoreError;
 use crate::upload;
 
@@ -55,36 +56,12 @@ pub(crate) struct Done {
     pub(crate) drained: bool,
 }
 
-/// One core's lane.
-#[derive(Debug)]
-struct Lane {
-    reader: LaneReader,
-    /// What adapters see, where rows leave the host.
-    observer: Option<Observer>,
-    /// `node/core`, known from the first event.
-    key: Option<String>,
-    /// What is in the table.
-    stored: Option<Position>,
-    /// Rows of earlier lives of the gateway that this intake stored.
-    recovered: u64,
-    /// Whether reading fails at present.
-    failing: bool,
-}
-
-/// Reads a lane for adapters only.
-#[derive(Debug)]
-struct Observer {
-    reader: LaneReader,
-    /// The last sequence that they have seen, in this life or the one before.
-    through: Option<u64>,
-}
-
 /// The state of the intake thread.
 pub(crate) struct Intake {
     plan: Plan,
     spool: PathBuf,
     adapters: Adapters,
-    store: Place,
+    store: Outlet,
     /// What other hosts send.
     remote: Option<Remote>,
     /// Texts that repeat, of all lanes.
@@ -116,7 +93,7 @@ impl Intake {
         plan: Plan,
         folder: DataFolder,
         adapters: Adapters,
-        (store, remote, uploads): (Place, Option<Remote>, Option<Arc<upload::Account>>),
+        (store, remote, uploads): (Outlet, Option<Remote>, Option<Arc<upload::Account>>),
         marks: Watermarks,
         shared: ledger::Shared,
     ) -> Self {
@@ -281,25 +258,11 @@ impl Intake {
     }
 
     fn open_lane(&mut self, core: u16) {
-        // The spool has one node at a time, whatever its name was before: sequences only rise.
-        let suffix = format!("/{core}");
-        let known = self.marks.iter().filter(|(key, _)| key.ends_with(&suffix));
-        let newest = known.max_by_key(|(_, position)| position.sequence);
-        let (key, stored) = newest.map(|(key, position)| (key.clone(), *position)).unzip();
-        let after = stored.map(|position| position.sequence);
-        let observer = self.store.away().map(|forwarder| {
-            // What was stored here before was seen then.
-            let through = forwarder.observed(core).max(after);
-            LaneReader::open(&self.spool, core, through).map(|reader| Observer { reader, through })
-        });
-        match (LaneReader::open(&self.spool, core, after), observer.transpose()) {
-            (Ok(reader), Ok(observer)) => {
-                let lane = Lane { reader, observer, key, stored, recovered: 0, failing: false };
+        match Lane::open(&self.spool, core, &self.marks, self.store.away()) {
+            Ok(lane) => {
                 self.lanes.insert(core, lane);
             }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(core, %error, "cannot open a lane of the spool");
-            }
+            Err(error) => tracing::warn!(core, %error, "cannot open a lane of the spool"),
         }
     }
 
@@ -523,34 +486,5 @@ impl Intake {
         rows.extend(self.remote.iter().flat_map(Remote::ledger));
         rows.extend(counts.iter().map(|count| ledger::adapter_row(node, count)));
         rows
-    }
-}
-
-impl Lane {
-    /// Up to where segments may be given back that are stored up to a position: adapters have seen them too.
-    fn releasable(&self, stored: Option<Position>) -> Option<u64> {
-        let stored = stored?.sequence;
-        match &self.observer {
-            None => Some(stored),
-            Some(observer) => observer.through.map(|through| through.min(stored)),
-        }
-    }
-}
-
-/// How many of the last `read` events were left by an earlier life of the gateway.
-fn recovered(reader: &LaneReader, read: usize, counters: &mut BTreeMap<u16, Counters>, spool: &Path) -> u64 {
-    let Some(position) = reader.position().filter(|_| read > 0) else { return 0 };
-    let (bank, _) = place_of(reader.core());
-    if counters.get(&bank).is_none_or(|counters| counters.life_us() < position.life_us)
-        && let Ok(newer) = Counters::open(spool, bank)
-    {
-        // A gateway has started since the last look.
-        counters.insert(bank, newer);
-    }
-    match counters.get(&bank) {
-        Some(counters) if counters.life_us() == position.life_us => {
-            (read as u64).saturating_sub(position.ordinal)
-        }
-        _ => read as u64,
     }
 }

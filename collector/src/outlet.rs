@@ -8,14 +8,14 @@ use crate::hosts::Forwarder;
 use crate::store::{Store, StoreError};
 
 /// One of the two.
-pub(crate) enum Place {
+pub(crate) enum Outlet {
     /// Hot files.
     Here(Box<Store>),
     /// Another host.
     Away(Box<Forwarder>),
 }
 
-impl Place {
+impl Outlet {
     /// Its word in the ledger.
     pub(crate) fn sink(&self) -> &'static str {
         match self {
