@@ -36,6 +36,8 @@ pub(crate) enum Refusal {
     Over { asked: u64, newest: u64 },
     #[error("no session of this instance has begun here")]
     NotBegun,
+    #[error("an earlier batch of session {0} was refused: what follows it waits for the next session")]
+    Broken(u64),
     #[error("{0} hosts have sent something since the start: see collector.receive.senders_max")]
     Senders(u32),
     #[error(
@@ -81,6 +83,8 @@ pub(crate) struct Fresh {
 struct Sender {
     node: String,
     session: u64,
+    /// Whether a batch of the session was refused: one behind it would move marks past rows that are not here.
+    broken: bool,
     /// New rows, and those of them that are durable.
     taken: u64,
     stored: u64,
@@ -140,6 +144,7 @@ impl Remote {
                 }
                 Delivery::Batch(arrived) => {
                     if let Err(refusal) = self.admit(&arrived, marks) {
+                        self.refuse(&arrived.instance, arrived.session);
                         drop(arrived.reply.send(Err(refusal)));
                     } else if let Some(fresh) = self.sift(*arrived, marks) {
                         return Some(fresh);
@@ -188,7 +193,7 @@ impl Remote {
             self.take_back(gone)?;
         }
         let sender = self.senders.entry(begin.instance).or_default();
-        (sender.session, sender.node) = (begin.session, begin.node);
+        (sender.session, sender.node, sender.broken) = (begin.session, begin.node, false);
         Ok(Begun { version: VERSION, batch_bytes_max: self.message_bytes_max, lanes })
     }
 
@@ -203,11 +208,21 @@ impl Remote {
         Ok(())
     }
 
+    /// Takes nothing more of a session.
+    fn refuse(&mut self, instance: &str, session: u64) {
+        if let Some(sender) = self.senders.get_mut(instance).filter(|sender| sender.session == session) {
+            sender.broken = true;
+        }
+    }
+
     /// Whether a batch is of a session in force, and of the gateway that its lanes are of.
     fn admit(&self, arrived: &Arrived, marks: &Watermarks) -> Result<(), Refusal> {
         let sender = self.senders.get(&arrived.instance).ok_or(Refusal::NotBegun)?;
         if sender.session != arrived.session {
             return Err(Refusal::Over { asked: arrived.session, newest: sender.session });
+        }
+        if sender.broken {
+            return Err(Refusal::Broken(sender.session));
         }
         for (core, step) in &arrived.lanes {
             let Some(mark) = marks.get(&key(*core, &arrived.instance)) else { continue };
@@ -222,7 +237,7 @@ impl Remote {
 
     /// Leaves out what is here already.
     fn sift(&mut self, arrived: Arrived, marks: &Watermarks) -> Option<Fresh> {
-        let Arrived { instance, lanes, origins, batch, reply, .. } = arrived;
+        let Arrived { instance, session, lanes, origins, batch, reply } = arrived;
         let stored: BTreeMap<u16, u64> = lanes
             .keys()
             .filter_map(|core| Some((*core, marks.get(&key(*core, &instance))?.sequence)))
@@ -236,6 +251,7 @@ impl Remote {
         let kept = match kept {
             Ok(kept) => kept,
             Err(error) => {
+                self.refuse(&instance, session);
                 drop(reply.send(Err(Refusal::Rows(error.to_string()))));
                 return None;
             }
@@ -301,4 +317,113 @@ fn lanes_of(instance: &str, marks: &Watermarks) -> BTreeMap<u16, u64> {
         (from == instance).then(|| Some((core.parse().ok()?, position.sequence))).flatten()
     };
     marks.iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::UInt64Array;
+
+    use super::*;
+
+    type Told = oneshot::Receiver<Result<(), Refusal>>;
+
+    /// A receiver whose first session of `i` has begun.
+    fn remote(folder: &DataFolder) -> (Remote, mpsc::Sender<Delivery>) {
+        let (queue, deliveries) = mpsc::channel(16);
+        let config = super::super::ReceiveConfig::default();
+        let mut remote = Remote::new(folder, &config, deliveries, Arc::default()).unwrap();
+        remote.begin(begin(1, &[]), &Watermarks::new()).unwrap();
+        (remote, queue)
+    }
+
+    fn begin(session: u64, revoke: &[(u16, super::super::wire::Span)]) -> Begin {
+        let (instance, node) = ("i".to_owned(), "edge".to_owned());
+        Begin { version: VERSION, instance, session, node, revoke: revoke.iter().copied().collect() }
+    }
+
+    /// Rows of lane 0.
+    fn rows(session: u64, life_us: i64, sequences: &[u64]) -> (Delivery, Told) {
+        let after = Position { sequence: *sequences.last().unwrap(), life_us, ordinal: 1 };
+        let column: arrow::array::ArrayRef = Arc::new(UInt64Array::from(sequences.to_vec()));
+        let batch = RecordBatch::try_from_iter([("sequence", column)]).unwrap();
+        let (cores, node) = (vec![0; sequences.len()], "edge".to_owned());
+        let origins = Origins { cores, sequences: sequences.to_vec(), node };
+        let (reply, told) = oneshot::channel();
+        let lanes = [(0, Step { before: None, after })].into();
+        let arrived = Arrived { instance: "i".to_owned(), session, lanes, origins, batch, reply };
+        (Delivery::Batch(Box::new(arrived)), told)
+    }
+
+    /// Gives deliveries to intake, which stores all that is new; the numbers of rows.
+    fn store(
+        remote: &mut Remote,
+        queue: &mpsc::Sender<Delivery>,
+        marks: &mut Watermarks,
+        rows: Delivery,
+    ) -> usize {
+        queue.try_send(rows).unwrap();
+        let mut stored = 0;
+        while let Some(fresh) = remote.take(marks) {
+            stored += fresh.batch.num_rows();
+            marks.extend(fresh.marks);
+        }
+        stored
+    }
+
+    #[test]
+    fn rows_that_are_here_are_left_out_and_all_are_acknowledged_once_durable() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut remote, queue) = remote(&DataFolder::open(root.path()).unwrap());
+        let mut marks = Watermarks::new();
+        let (first, mut told_first) = rows(1, 1, &[1, 2, 3]);
+        assert_eq!(store(&mut remote, &queue, &mut marks, first), 3);
+        let (again, mut told_again) = rows(1, 1, &[2, 3, 4]);
+        assert_eq!(store(&mut remote, &queue, &mut marks, again), 1);
+        remote.acknowledge(&Watermarks::new());
+        assert!(told_first.try_recv().is_err(), "nothing is durable");
+        remote.acknowledge(&marks);
+        assert!(told_first.try_recv().unwrap().is_ok() && told_again.try_recv().unwrap().is_ok());
+        assert_eq!(remote.ledger()[0].stored, 4);
+    }
+
+    #[test]
+    fn behind_a_refused_batch_nothing_of_its_session_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut remote, queue) = remote(&DataFolder::open(root.path()).unwrap());
+        let mut marks = Watermarks::new();
+        let (first, _told) = rows(1, 1, &[1]);
+        assert_eq!(store(&mut remote, &queue, &mut marks, first), 1);
+        // The same segment, and another life of a gateway: a copied data folder.
+        let (twin, mut told) = rows(1, 2, &[2]);
+        assert_eq!(store(&mut remote, &queue, &mut marks, twin), 0);
+        assert!(matches!(told.try_recv().unwrap(), Err(Refusal::Twin(0))));
+        let (next, mut told) = rows(1, 1, &[3]);
+        assert_eq!(store(&mut remote, &queue, &mut marks, next), 0);
+        assert!(matches!(told.try_recv().unwrap(), Err(Refusal::Broken(1))));
+        remote.begin(begin(2, &[]), &marks).unwrap();
+        let (old, mut told) = rows(1, 1, &[2]);
+        assert_eq!(store(&mut remote, &queue, &mut marks, old), 0);
+        assert!(matches!(told.try_recv().unwrap(), Err(Refusal::Over { asked: 1, newest: 2 })));
+        let (again, _told) = rows(2, 1, &[2, 3]);
+        assert_eq!(store(&mut remote, &queue, &mut marks, again), 2);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_what_is_here() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(root.path()).unwrap();
+        let (mut remote, queue) = remote(&folder);
+        let mut marks = Watermarks::new();
+        let (first, _told) = rows(1, 1, &[1, 2, 3, 4]);
+        assert_eq!(store(&mut remote, &queue, &mut marks, first), 4);
+        let span = super::super::wire::Span { after: Some(2), through: 9 };
+        let begun = remote.begin(begin(2, &[(0, span), (1, span)]), &marks).unwrap();
+        assert_eq!(begun.lanes, [(0, 4)].into());
+        let orders = event::erasure::waiting(&folder).unwrap();
+        let orders: Vec<_> = orders.iter().map(|path| event::erasure::read(path).unwrap().unwrap()).collect();
+        assert_eq!(orders.len(), 1);
+        let range = LaneRange { node: "edge".into(), core: 0, first: 3, last: 4 };
+        assert_eq!(orders[0].subject, Subject::Lane(range));
+        assert!(remote.begin(begin(2, &[]), &marks).is_err(), "a session begins once");
+    }
 }

@@ -227,7 +227,9 @@ fn closing() -> Status {
 /// What a sender hears of a refusal.
 fn no(refusal: Refusal) -> Status {
     let code = match &refusal {
-        Refusal::Over { .. } | Refusal::NotBegun | Refusal::Twin(_) => Code::FailedPrecondition,
+        Refusal::Over { .. } | Refusal::NotBegun | Refusal::Broken(_) | Refusal::Twin(_) => {
+            Code::FailedPrecondition
+        }
         Refusal::Senders(_) => Code::ResourceExhausted,
         Refusal::Disk(_) => Code::Unavailable,
         Refusal::Rows(_) => Code::InvalidArgument,
