@@ -56,7 +56,7 @@ fn tls_and_tokens_decide_who_sends() {
     let plain = url(&house);
     let safe = plain.replace("grpc://", "grpcs://");
 
-    let mut edge_site = edge(&origin, "edge-1", &[safe.clone()]);
+    let mut edge_site = edge(&origin, "edge-1", std::slice::from_ref(&safe));
     let mut expected = 0;
     for (to, ca, token, words) in [
         (&plain, &right, TOKEN, "rows wait in the spool"),
