@@ -162,7 +162,7 @@ fn killed_at_any_moment_it_goes_on_and_counts_each_row_once() {
         let house = site.start("collector");
         // Later in each life, so that some are killed in each stage.
         let begun = std::time::Instant::now();
-        while begun.elapsed() < Duration::from_millis(120 * round) && !done {
+        while begun.elapsed() < Duration::from_millis(150 * round) && !done {
             done = waiting(&folder).unwrap().is_empty();
             std::thread::sleep(Duration::from_millis(5));
         }

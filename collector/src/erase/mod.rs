@@ -154,8 +154,14 @@ impl Eraser {
             return;
         }
         let failing = self.retry.take().is_some();
-        match self.step(flags) {
-            Ok(()) | Err(EraseError::Stopped) => {}
+        let stepped = loop {
+            match self.step(flags) {
+                Ok(true) if !flags.any() => {}
+                stepped => break stepped,
+            }
+        };
+        match stepped {
+            Ok(_) | Err(EraseError::Stopped) => {}
             // Compaction is of this thread; sealing and retention soon have nothing more to change there.
             Err(EraseError::Changed) => self.retry = Some(Instant::now()),
             Err(error) => {
@@ -167,7 +173,8 @@ impl Eraser {
         }
     }
 
-    fn step(&mut self, flags: &Flags) -> Result<(), EraseError> {
+    /// One step, if it is time for it; whether it was.
+    fn step(&mut self, flags: &Flags) -> Result<bool, EraseError> {
         let Some(work) = &self.work else {
             let orders = self.accept()?;
             if !orders.is_empty() {
@@ -175,7 +182,7 @@ impl Eraser {
                 let stage = Stage::Intake(flags.caught_up.load(Ordering::Acquire) + 2);
                 self.work = Some(Work { orders, stage });
             }
-            return Ok(());
+            return Ok(false);
         };
         let next = match work.stage {
             Stage::Intake(times) if flags.caught_up.load(Ordering::Acquire) >= times => {
@@ -194,12 +201,12 @@ impl Eraser {
             Stage::Objects(since_us) if self.in_bucket(|_, oldest_us| oldest_us > since_us) => {
                 self.finish(&work.orders)?;
                 self.work = None;
-                return Ok(());
+                return Ok(true);
             }
             waiting => waiting,
         };
-        self.work.iter_mut().for_each(|work| work.stage = next);
-        Ok(())
+        let work = self.work.as_mut();
+        Ok(work.is_some_and(|work| std::mem::replace(&mut work.stage, next) != next))
     }
 
     /// The orders that wait. One that was carried out before a crash is only taken away.
