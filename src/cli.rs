@@ -101,8 +101,9 @@ const ERASE_HELP: &str = "Examples:
   tollhouse erase --data data --consumer alice       asks, and waits until the last file is gone
   tollhouse erase --data data --consumer alice --yes --no-wait
 
-Rows, live ones included, and roll-ups of requests that had ended by now go. Logs, spans and metrics that have left
-Tollhouse are not touched. The files of before are deleted after collector.retention.grace_s.
+Rows, live ones included, and roll-ups of requests that had ended by now go. Logs, spans
+and metrics that have left Tollhouse are not touched. The files of before are deleted
+after collector.retention.grace_s.
 
 Exit codes: 0 erased (or the order stands, with --no-wait), 1 not, 2 wrong usage.";
 
