@@ -32,21 +32,26 @@ pub struct Load {
 impl Load {
     /// Starts `clients` connections that each send one request after another to `target`.
     pub fn start(addr: SocketAddr, target: &str, clients: usize) -> Self {
-        Self::begin(addr, target, clients, false)
+        Self::begin(addr, target, clients, (false, Duration::ZERO))
     }
 
     /// The same with a connection of its own for each request.
     pub fn start_fresh(addr: SocketAddr, target: &str, clients: usize) -> Self {
-        Self::begin(addr, target, clients, true)
+        Self::begin(addr, target, clients, (true, Duration::ZERO))
     }
 
-    fn begin(addr: SocketAddr, target: &str, clients: usize, fresh: bool) -> Self {
+    /// The same with a pause after each response: not all that the machine has, while it does other things as well.
+    pub fn start_paced(addr: SocketAddr, target: &str, clients: usize, pause: Duration) -> Self {
+        Self::begin(addr, target, clients, (false, pause))
+    }
+
+    fn begin(addr: SocketAddr, target: &str, clients: usize, how: (bool, Duration)) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let done = Arc::new(AtomicU64::new(0));
         let clients = (0..clients)
             .map(|_| {
                 let (stop, done, target) = (Arc::clone(&stop), Arc::clone(&done), target.to_owned());
-                std::thread::spawn(move || work(addr, &target, fresh, &stop, &done))
+                std::thread::spawn(move || work(addr, &target, how, &stop, &done))
             })
             .collect();
         Self { stop, done, clients }
@@ -92,7 +97,13 @@ impl Ledger {
 }
 
 /// One client: it ends when told to, or when its connection breaks and no new one can be had.
-fn work(addr: SocketAddr, target: &str, fresh: bool, stop: &AtomicBool, done: &AtomicU64) -> Ledger {
+fn work(
+    addr: SocketAddr,
+    target: &str,
+    (fresh, pause): (bool, Duration),
+    stop: &AtomicBool,
+    done: &AtomicU64,
+) -> Ledger {
     let mut ledger = Ledger::default();
     'connections: while !stop.load(Relaxed) {
         let mut connection = match Connection::open(addr) {
@@ -116,6 +127,9 @@ fn work(addr: SocketAddr, target: &str, fresh: bool, stop: &AtomicBool, done: &A
                         reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
                     if fresh || last {
                         continue 'connections;
+                    }
+                    if !pause.is_zero() {
+                        std::thread::sleep(pause);
                     }
                 }
                 Ok(reply) => ledger.failed.push(format!("{} {}", reply.status, reply.text())),
