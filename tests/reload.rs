@@ -50,9 +50,7 @@ fn a_hundred_reloads_under_load_fail_no_request_lose_no_event_and_keep_no_memory
     // Only signals: how many reloads there are is to be known.
     let site = Site::new(origin.addr).set(&["reload"], json!({"watch_interval_ms": 0}));
     let house = site.run();
-    // Thousands a second, and all that the machine has in the long run, which has it for itself.
-    let pause = if support::long() { Duration::ZERO } else { Duration::from_micros(500) };
-    let load = Load::start_paced(house.gateway(), "/open/echo", 4, pause);
+    let load = Load::start(house.gateway(), "/open/echo", 4);
     load.wait(200);
     let mut versions = std::collections::BTreeSet::new();
     let mut early = 0;

@@ -277,6 +277,62 @@ fn a_full_spool_drops_and_counts_and_goes_on_when_there_is_room() {
     }
 }
 
+/// A gateway that is started again and again while the collector is away: what a life leaves takes the room of its
+/// events, not of the segments that were laid ready for more.
+#[test]
+fn lives_that_are_short_leave_no_more_than_they_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let (segment_bytes, lives) = (1 << 20, 40);
+    let config = SpoolConfig { segment_bytes, bytes_max: 8 * segment_bytes, ..small() };
+    for life in 0..lives {
+        let (spool, mut writers) = Spool::open(&config, folder.path(), "node", 1).unwrap();
+        for n in 0..4 {
+            writers[0].append(&draft(life * 4 + n)).unwrap();
+        }
+        // Half of them as after a kill.
+        if life % 2 == 0 {
+            std::mem::forget(writers);
+        }
+        spool.close();
+    }
+    let mut reader = LaneReader::open(folder.path(), 0, None).unwrap();
+    let numbers: Vec<i64> = read_all(&mut reader).into_iter().map(|(_, n)| n).collect();
+    assert_eq!(numbers, (0..i64::try_from(lives).unwrap() * 4).collect::<Vec<_>>());
+    assert_eq!(reader.corrupt_records(), 0);
+}
+
+/// What a power failure leaves of a segment that was laid ready: a name, and nothing behind it.
+#[test]
+fn a_segment_that_was_never_durable_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, mut writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+    append(&mut writers[0], 0);
+    drop(writers);
+    spool.close();
+    let lane = folder.path().join("core-000");
+    // Ahead of any that time gave out.
+    let number = 4_000_000_000_u64;
+    for (at, bytes) in (0..).zip([vec![0; 64 << 10], Vec::new()]) {
+        std::fs::write(lane.join(format!("{:020}.seg", number + at)), bytes).unwrap();
+    }
+    let (spool, mut writers) = Spool::open(&small(), folder.path(), "node", 1).unwrap();
+    append(&mut writers[0], 1);
+    let mut reader = LaneReader::open(folder.path(), 0, None).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut numbers = Vec::new();
+    while numbers.len() < 2 {
+        assert!(Instant::now() < deadline, "{numbers:?}");
+        numbers.extend(read_all(&mut reader).into_iter().map(|(_, n)| n));
+    }
+    assert_eq!((numbers, reader.corrupt_records()), (vec![0, 1], 0));
+    let bad = std::fs::read_dir(lane)
+        .unwrap()
+        .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "bad"));
+    assert_eq!(bad.count(), 0);
+    drop(writers);
+    spool.close();
+}
+
 #[test]
 fn holes_of_a_power_loss_are_counted_unless_they_were_stored() {
     let folder = tempfile::tempdir().unwrap();

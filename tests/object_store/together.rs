@@ -1,10 +1,11 @@
 //! Several collectors and one table.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::bucket::{Store, section, slow_way};
+use super::support::bucket::{Crossing, Store, section};
 use super::support::eventually;
 use super::support::load::{Load, assert_exact, stored};
 use super::support::origin::Origin;
@@ -16,17 +17,18 @@ fn two_collectors_fill_one_table_at_once_and_both_merge() {
     let origin = Origin::start();
     let folder = tempfile::tempdir().unwrap();
     let store = Store::start(folder.path());
-    // From reading the root to changing it is long enough for the other one to come between.
-    let slow = section(slow_way(store.addr(), Duration::from_millis(60)));
-    let house = |node: &str| -> Site {
-        site(&origin, slow.clone())
+    let crossing = Arc::new(Crossing::default());
+    let house = |side: usize, node: &str| -> Site {
+        site(&origin, section(crossing.way(side, store.addr())))
             .set(&["node"], node.into())
             .set(&["collector", "compaction"], json!({ "files_min": 3 }))
             .set(&["collector", "retention"], json!({ "grace_s": 2 }))
     };
-    let sites = [house("one"), house("two")];
+    let sites = [house(0, "one"), house(1, "two")];
     let houses = [sites[0].run(), sites[1].run()];
-    let loads = [0, 1].map(|at| Load::start(houses[at].gateway(), "/open/echo", 2));
+    // Merges are to keep up with it on a machine that does other things too.
+    let pause = Duration::from_millis(2);
+    let loads = [0, 1].map(|at| Load::start_paced(houses[at].gateway(), "/open/echo", 2, pause));
     eventually("a change that the other one was quicker than, and merges of both", || {
         let conflicts: f64 = houses.iter().map(|house| bucket_metric(house, "conflicts_total")).sum();
         let merged = houses.iter().all(|house| {
@@ -39,6 +41,7 @@ fn two_collectors_fill_one_table_at_once_and_both_merge() {
             Err(format!("{conflicts} conflicts, merged: {merged}"))
         }
     });
+    crossing.open();
     let sent: Vec<Vec<String>> = loads.into_iter().map(ids).collect();
     let all = (sent[0].len() + sent[1].len()) as u64;
     // Each sees what the other one uploads, beside its own.

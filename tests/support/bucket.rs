@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -118,26 +120,86 @@ pub fn files(folder: &Path) -> Vec<String> {
     found
 }
 
-/// A way to a server that takes its time: each piece of an answer comes `pause` later.
-pub fn slow_way(to: SocketAddr, pause: Duration) -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let addr = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let Ok(server) = TcpStream::connect(to) else { continue };
-            let (Ok(from_client), Ok(to_server)) = (client.try_clone(), server.try_clone()) else { continue };
-            std::thread::spawn(move || pass(from_client, to_server, Duration::ZERO));
-            std::thread::spawn(move || pass(server, client, pause));
+/// Lets two collectors read the root of a bucket at the same time, so that both change the same one: the answer to one
+/// waits until the other has asked too.
+#[derive(Default)]
+pub struct Crossing {
+    state: Mutex<Meeting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Meeting {
+    waits: [bool; 2],
+    /// How often both have met.
+    met: u64,
+    over: bool,
+}
+
+impl Crossing {
+    /// How long one waits for the other: less than what a store has for its answer.
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    /// The way of one of the two to a server.
+    pub fn way(self: &Arc<Self>, side: usize, to: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let crossing = Arc::clone(self);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(to) else { continue };
+                let (Ok(from_client), Ok(to_server)) = (client.try_clone(), server.try_clone()) else {
+                    continue;
+                };
+                let crossing = Arc::clone(&crossing);
+                let asked = Arc::new(AtomicBool::new(false));
+                let asks = Arc::clone(&asked);
+                std::thread::spawn(move || {
+                    pass(from_client, to_server, |piece| {
+                        let line = piece.split(|byte| *byte == b'\r').next().unwrap_or_default();
+                        let root =
+                            line.starts_with(b"GET ") && line.ends_with(b"/tollhouse/manifest.json HTTP/1.1");
+                        asks.fetch_or(root, Ordering::SeqCst);
+                    });
+                });
+                std::thread::spawn(move || {
+                    pass(server, client, |_| {
+                        if asked.swap(false, Ordering::SeqCst) {
+                            crossing.meet(side);
+                        }
+                    });
+                });
+            }
+        });
+        addr
+    }
+
+    /// Nobody waits from now on.
+    pub fn open(&self) {
+        self.state.lock().unwrap().over = true;
+        self.changed.notify_all();
+    }
+
+    fn meet(&self, side: usize) {
+        let mut state = self.state.lock().unwrap();
+        if state.waits[1 - side] {
+            state.met += 1;
+            self.changed.notify_all();
+            return;
         }
-    });
-    addr
+        let met = state.met;
+        state.waits[side] = true;
+        let waited =
+            self.changed.wait_timeout_while(state, Self::PATIENCE, |now| now.met == met && !now.over);
+        waited.unwrap().0.waits[side] = false;
+    }
 }
 
 /// Until either end is gone, which is what ends it.
-fn pass(mut from: TcpStream, mut to: TcpStream, pause: Duration) {
+fn pass(mut from: TcpStream, mut to: TcpStream, mut look: impl FnMut(&[u8])) {
     let mut piece = vec![0; 64 << 10];
     while let Ok(read @ 1..) = from.read(&mut piece) {
-        std::thread::sleep(pause);
+        look(&piece[..read]);
         if to.write_all(&piece[..read]).is_err() {
             break;
         }

@@ -109,48 +109,48 @@ pub(super) struct Others {
     folder: PathBuf,
     /// Each with whether it was put in order since its writer ended.
     banks: Vec<(u16, bool)>,
-    segments: usize,
+    bytes: u64,
     looked: Option<Instant>,
 }
 
 impl Others {
     fn new(folder: PathBuf) -> Self {
-        Self { folder, banks: Vec::new(), segments: 0, looked: None }
+        Self { folder, banks: Vec::new(), bytes: 0, looked: None }
     }
 
     fn add(&mut self, number: u16, in_order: bool) {
         self.banks.push((number, in_order));
     }
 
-    /// How many segments there are in the other banks, as of a moment ago.
-    pub fn segments(&mut self) -> usize {
+    /// How much of the disk the segments of the other banks take, as of a moment ago.
+    pub fn bytes(&mut self) -> u64 {
         if self.banks.is_empty() || self.looked.is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL) {
-            return self.segments;
+            return self.bytes;
         }
         self.looked = Some(Instant::now());
-        let mut segments = 0;
+        let mut bytes = 0;
         for (number, in_order) in &mut self.banks {
             // A bank that cannot be looked at now is looked at again.
-            let Ok((listed, idle)) = count(&self.folder, *number) else { continue };
-            segments += listed;
+            let Ok((held, idle)) = count(&self.folder, *number) else { continue };
+            bytes += held;
             if !*in_order || idle > 0 {
                 *in_order = matches!(tidy(&self.folder, *number), Ok(true));
             }
         }
-        self.segments = segments;
-        segments
+        self.bytes = bytes;
+        bytes
     }
 }
 
-/// Segments of a bank, and those of them that wait to be written to again.
-fn count(folder: &Path, number: u16) -> io::Result<(usize, usize)> {
-    let (mut all, mut idle) = (0, 0);
+/// Bytes that the segments of a bank take, and how many of them wait to be written to again.
+fn count(folder: &Path, number: u16) -> io::Result<(u64, usize)> {
+    let (mut held, mut idle) = (0, 0);
     for lane in lanes(folder, number)? {
         let listed = segment::list(&lane)?;
-        all += listed.segments.len() + listed.free.len();
+        held += listed.held_bytes();
         idle += listed.free.len();
     }
-    Ok((all, idle))
+    Ok((held, idle))
 }
 
 /// Puts a bank in order whose writer is gone; false while it lives. Its counters stay: the books of a life that has just

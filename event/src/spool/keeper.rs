@@ -71,7 +71,7 @@ impl Spool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let life_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
         let counters = Counters::create(folder, own.number, life_us, cores)?;
-        let foreign = others.segments();
+        let foreign = others.bytes();
         let segment_bytes = usize::try_from(config.segment_bytes).unwrap_or(usize::MAX);
         let lane_bytes_max = (config.bytes_max / u64::from(cores.max(1))).max(2 * config.segment_bytes);
         let (mut lanes, mut unsynced, mut writers) = (Vec::new(), Vec::new(), Vec::new());
@@ -89,8 +89,8 @@ impl Spool {
                 node: node.to_owned(),
                 life_us,
                 segment_bytes: config.segment_bytes,
-                segments_max: usize::try_from(lane_bytes_max / config.segment_bytes).unwrap_or(usize::MAX),
-                foreign: foreign.div_ceil(usize::from(cores.max(1))),
+                bytes_max: lane_bytes_max,
+                foreign_bytes: foreign.div_ceil(u64::from(cores.max(1))),
                 // An emptied folder must not give numbers out again: time is ahead of any number given before.
                 next_number: newest.map_or(0, |newest| newest + 1).max(now.as_secs()),
                 spare,
@@ -112,6 +112,8 @@ impl Spool {
             });
             lanes.push(lane);
         }
+        // The lanes' names; those of segments come with the first sync of each.
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(SpoolError::io("sync", folder))?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut spool = Self {
             counters: Arc::clone(&counters),
@@ -188,9 +190,9 @@ struct Lane {
     node: String,
     life_us: i64,
     segment_bytes: u64,
-    segments_max: usize,
-    /// Its share of the segments that other banks hold.
-    foreign: usize,
+    bytes_max: u64,
+    /// Its share of what other banks hold.
+    foreign_bytes: u64,
     next_number: u64,
     spare: SyncSender<Arc<Segment>>,
     waiting: Option<Arc<Segment>>,
@@ -232,9 +234,11 @@ impl Lane {
 
     /// A further segment: one that came back, else a new one; none when the lane has its share of the disk.
     fn next(&mut self) -> io::Result<Option<Arc<Segment>>> {
-        let Listing { segments, mut free } = segment::list(&self.path)?;
+        let mut listing = segment::list(&self.path)?;
+        let held_bytes = listing.held_bytes();
+        let Listing { segments, free } = &mut listing;
         let listed = |list: &[(u64, PathBuf)], number| list.iter().any(|(listed, _)| *listed == number);
-        self.made.retain(|made| listed(&segments, made.number) || listed(&free, made.number));
+        self.made.retain(|made| listed(segments, made.number) || listed(free, made.number));
         let usable = |made: &Arc<Segment>| !made.failed.load(Ordering::Relaxed);
         // Of those that nobody will take the room is given back.
         for (_, path) in free.extract_if(.., |(number, _)| {
@@ -244,11 +248,11 @@ impl Lane {
         }
         // One that the syncer still holds comes at a later round.
         let idle = |made: &Arc<Segment>| Arc::strong_count(made) == 1;
-        let back = self.made.iter().position(|made| listed(&free, made.number) && idle(made));
+        let back = self.made.iter().position(|made| listed(free, made.number) && idle(made));
         let old = back.and_then(|place| self.made.remove(place)).and_then(Arc::into_inner);
         // What others hold is part of the same disk share; two segments are left to each whatever they do.
-        let segments_max = self.segments_max.saturating_sub(self.foreign).max(2);
-        if old.is_none() && segments.len() + free.len() >= segments_max {
+        let bytes_max = self.bytes_max.saturating_sub(self.foreign_bytes).max(2 * self.segment_bytes);
+        if old.is_none() && held_bytes + self.segment_bytes > bytes_max {
             return Ok(None);
         }
         // Whoever finds no spare from here on waits for the disk.
@@ -265,7 +269,6 @@ impl Lane {
             }
             None => Segment::create(&path, self.segment_bytes, number, life_us, core, &self.node)?,
         };
-        File::open(&self.path)?.sync_all()?;
         let segment = Arc::new(segment);
         self.made.push_back(Arc::clone(&segment));
         Ok(Some(segment))
@@ -273,11 +276,11 @@ impl Lane {
 }
 
 fn keep(mut lanes: Vec<Lane>, mut others: Others, interval: Duration, stop: &AtomicBool) {
-    let cores = lanes.len().max(1);
+    let cores = lanes.len().max(1) as u64;
     while !stop.load(Ordering::Acquire) {
-        let foreign = others.segments().div_ceil(cores);
+        let foreign_bytes = others.bytes().div_ceil(cores);
         for lane in &mut lanes {
-            lane.foreign = foreign;
+            lane.foreign_bytes = foreign_bytes;
             // A failure is told by its counter, `disk_error`, and tried again at the next round.
             drop(lane.lay_spares());
         }
@@ -306,7 +309,11 @@ pub(super) fn recover(lane: &Path) -> io::Result<()> {
     for (number, path) in segments {
         let segment = match Segment::open(&path) {
             Ok(segment) => segment,
-            // A header that was never finished: the file was being made.
+            // The power failed before anything in it was durable.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData && segment::is_blank(&path)? => {
+                std::fs::remove_file(&path)?;
+                continue;
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 std::fs::rename(&path, path.with_extension("bad"))?;
                 continue;
@@ -320,23 +327,30 @@ pub(super) fn recover(lane: &Path) -> io::Result<()> {
                 segment.end(FIRST_RECORD, 0);
             } else {
                 std::fs::remove_file(&path)?;
+                continue;
             }
-            continue;
         }
-        end_at_tail(&segment);
+        let end = end_at_tail(&segment);
+        // A life that was short leaves little, and is to take no more room than that. Where the disk cannot give it back,
+        // or has no room to write down that it did, the file counts with all it has.
+        drop(segment.give_back_behind(end));
     }
     Ok(())
 }
 
-fn end_at_tail(segment: &Segment) {
+/// Ends a segment that is open behind its last record; says where the end mark stands.
+fn end_at_tail(segment: &Segment) -> usize {
     let (mut offset, mut index) = (FIRST_RECORD, 0);
     loop {
         match segment.slot(offset, index) {
-            Slot::End => return,
+            Slot::End => return offset,
             Slot::Record { next, .. } => (offset, index) = (next, index + 1),
             Slot::Empty | Slot::Corrupt => match segment.resync(offset, index) {
                 Some(found) => (offset, index) = found,
-                None => return segment.end(offset, index),
+                None => {
+                    segment.end(offset, index);
+                    return offset;
+                }
             },
         }
     }

@@ -6,9 +6,9 @@ use super::record::{self, Body};
 use crate::{Head, Run};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use twox_hash::XxHash3_64;
@@ -23,6 +23,12 @@ const NODE_BYTES_MAX: usize = 63;
 /// Ends the name of a segment, and of one that is stored whole and waits to be taken into use again.
 const SEGMENT: &str = "seg";
 pub(super) const FREE: &str = "free";
+/// What the system gives back at a time, at least: the page of most machines.
+const PAGE_BYTES: usize = 4096;
+/// The unit of a file's blocks (stat(2)).
+const BLOCK_BYTES: u64 = 512;
+/// What a segment counts as at least, however little is left of it: bounds how many there are.
+const HELD_BYTES_MIN: u64 = 64 << 10;
 /// Bytes of zeros that are written at a time.
 const ZEROS_BYTES: usize = 1 << 20;
 const END: u64 = u64::MAX;
@@ -49,7 +55,9 @@ pub(super) struct Segment {
     pub node: String,
     /// Whether its records are those of the version before.
     of_one_run: bool,
-    /// Set when fdatasync failed on it: nothing more may be written here.
+    /// Whether the name of its file is on the disk, too.
+    named: AtomicBool,
+    /// Set when making it durable failed: nothing more may be written here.
     pub failed: AtomicBool,
 }
 
@@ -106,9 +114,8 @@ impl Segment {
         }
         let node = node[..end].to_owned();
         let header = header(number, life_us, core, &node);
-        // One write, so a reader in another process sees a whole header or none; durable before it is used.
+        // One write, so a reader in another process sees a whole header or none.
         file.write_all_at(&header, 0)?;
-        file.sync_all()?;
         // Zeros are what is there already, but written in large pieces they come into memory in large folios: a third
         // of what faulting in page by page costs, and a third when the file goes.
         let zeros = vec![0; ZEROS_BYTES];
@@ -119,13 +126,23 @@ impl Segment {
             offset += piece as u64;
         }
         let map = MmapOptions::new().map_raw(&file)?;
-        // Faults every page in for writing, after the sync, which would take the right to write away again: the
-        // gateway's thread then meets no page fault. A kernel before 5.14 refuses, and costs it one per page.
+        // Faults every page in for writing: the gateway's thread then meets no page fault. A kernel before 5.14 refuses,
+        // and costs it one per page.
         if map.advise(Advice::PopulateWrite).is_err() {
             map.advise(Advice::WillNeed)?;
         }
         let path = path.to_owned();
-        Ok(Self { map, file, path, number, life_us, node, of_one_run: false, failed: AtomicBool::new(false) })
+        Ok(Self {
+            map,
+            file,
+            path,
+            number,
+            life_us,
+            node,
+            of_one_run: false,
+            named: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+        })
     }
 
     /// Takes a segment into use again, under another name and number: its memory and its blocks are there already, which
@@ -150,6 +167,7 @@ impl Segment {
         }
         std::fs::rename(from, path)?;
         (self.number, self.life_us) = (number, life_us);
+        self.named = AtomicBool::new(false);
         path.clone_into(&mut self.path);
         Ok(self)
     }
@@ -190,6 +208,7 @@ impl Segment {
             file,
             path: path.to_owned(),
             of_one_run,
+            named: AtomicBool::new(true),
             failed: AtomicBool::new(false),
         })
     }
@@ -336,11 +355,35 @@ impl Segment {
         None
     }
 
-    /// Makes all that is committed durable.
+    /// Makes all that is committed durable, and at the first time the file's name: a disk may take seconds for either,
+    /// and nobody who needs a segment is to wait for that.
     pub fn sync(&self) -> io::Result<()> {
         // Dirty pages of a shared mapping belong to the file: fdatasync writes them (POSIX leaves it to msync, Linux
         // treats both alike).
-        self.file.sync_data()
+        self.file.sync_data()?;
+        if !self.named.load(Ordering::Relaxed) {
+            File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+            self.named.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Gives the room behind the end mark at an offset back to the disk. The file keeps its length: who has it mapped finds
+    /// zeros there.
+    pub fn give_back_behind(&self, end: usize) -> io::Result<()> {
+        let from = (end + RECORD_FIXED_BYTES).next_multiple_of(PAGE_BYTES);
+        if from >= self.len() {
+            return Ok(());
+        }
+        let offset = |at: usize| libc::off_t::try_from(at).map_err(io::Error::other);
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: a plain call on a descriptor that `file` keeps open.
+        match unsafe {
+            libc::fallocate(self.file.as_raw_fd(), mode, offset(from)?, offset(self.len() - from)?)
+        } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
@@ -424,6 +467,26 @@ pub(super) fn list(lane: &Path) -> io::Result<Listing> {
     found.segments.sort_unstable();
     found.free.sort_unstable();
     Ok(found)
+}
+
+impl Listing {
+    /// Bytes that the files take on the disk.
+    pub fn held_bytes(&self) -> u64 {
+        let held = |(_, path): &(u64, PathBuf)| match std::fs::metadata(path) {
+            // No more than its length: blocks that describe blocks are the file system's own.
+            Ok(file) => (file.blocks() * BLOCK_BYTES).min(file.len()).max(HELD_BYTES_MIN),
+            // Given back this moment.
+            Err(_) => 0,
+        };
+        self.segments.iter().chain(&self.free).map(held).sum()
+    }
+}
+
+/// Whether nothing was ever written to a file that should be a segment, as far as the disk knows.
+pub(super) fn is_blank(path: &Path) -> io::Result<bool> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    File::open(path)?.take(HEADER_BYTES as u64).read_to_end(&mut header)?;
+    Ok(header.iter().all(|byte| *byte == 0))
 }
 
 /// The number that a file's name says.
