@@ -1,11 +1,14 @@
 //! The configuration of the analytics service: what a user writes, checked into a [`Plan`] that `start` consumes.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use event::Problem;
 use event::bucket::BucketPlan;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::access::{self, RoleConfig, TokenConfig};
 
 /// SQL over the recorded requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +44,12 @@ pub struct AnalyticsConfig {
     /// Pace at which sealed files are compared with their checksums in the background, in bytes per second; 0 leaves
     /// it to queries that fail.
     pub verify_bytes_per_s: u64,
+    /// Who may ask. Without any, everybody who reaches the service may, and sees everything.
+    pub tokens: Vec<TokenConfig>,
+    /// What tokens may do, by the name of their role.
+    pub roles: BTreeMap<String, RoleConfig>,
+    /// Whether a service that other hosts reach may do without tokens.
+    pub allow_anonymous: bool,
 }
 
 impl Default for AnalyticsConfig {
@@ -60,6 +69,9 @@ impl Default for AnalyticsConfig {
             query_bytes_max: 256 << 10,
             history_max: 1_000,
             verify_bytes_per_s: 64 << 20,
+            tokens: Vec::new(),
+            roles: BTreeMap::new(),
+            allow_anonymous: false,
         }
     }
 }
@@ -123,9 +135,17 @@ pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
     if config.query_bytes_max > 16 << 20 {
         refuse("query_bytes_max", format!("{} is too large", config.query_bytes_max), "at most 16777216");
     }
+    if listen.as_ref().is_ok_and(|listen| !listen.ip().is_loopback())
+        && config.tokens.is_empty()
+        && !config.allow_anonymous
+    {
+        let hint = "give analytics.tokens, or say allow_anonymous: true where the network keeps others out";
+        refuse("listen", "whoever reaches this address would see everything".into(), hint);
+    }
     if config.history_max > 1_000_000 {
         refuse("history_max", format!("{} is too large", config.history_max), "at most 1000000");
     }
+    problems.extend(access::problems(&config.tokens, &config.roles));
     match listen {
         Ok(listen) if problems.is_empty() => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

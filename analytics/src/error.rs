@@ -45,6 +45,12 @@ pub enum QueryError {
     /// More rows than `rows_max`.
     #[error("the answer has more than {0} rows: add a LIMIT or an aggregate")]
     TooManyRows(u64),
+    /// Nobody is known by what came with the request, or nothing came.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The caller may not.
+    #[error("{0}")]
+    Forbidden(String),
     /// As many queries as `concurrency_max` and `queue_max` allow.
     #[error("too many queries at one time, try again")]
     Busy,
@@ -73,6 +79,8 @@ impl QueryError {
             Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::TooManyRows(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_rows"),
+            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
         }
     }

@@ -3,12 +3,14 @@
 //! Data comes from files that the collector writes: sealed Parquet files named by the manifest, and hot Arrow
 //! files of the last seconds. Where there is a bucket, what other collectors have
 //! uploaded to it is part of the table. Answers go out over HTTP (`/sql`). The modules stand in the order of a question's
-//! journey: a configuration, a [`catalog`] snapshot, the sources and the table over it, ids in text, texts that grow,
+//! journey: a configuration, who may ask, a [`catalog`] snapshot, the sources and the table over it, ids in text, texts that grow,
 //! functions, views and tables of traffic, a session, the guard that refuses everything but reading, the engine that bounds
-//! and runs a query, a format, and the HTTP door.
+//! and runs a query, a format, the door for connections, what HTTP asks and is answered, and the service around it all.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod config;
+
+mod access;
 
 mod bucket;
 
@@ -48,7 +50,10 @@ mod format;
 
 mod door;
 
+mod http;
+
 mod serve;
 
+pub use access::{RoleConfig, TokenConfig};
 pub use config::{AnalyticsConfig, Plan, validate};
 pub use serve::{Running, StartError, start, start_on};

@@ -16,11 +16,11 @@ use datafusion::sql::parser::Statement;
 use event::layout::DataFolder;
 use event::rollup::Resolution;
 use futures::{FutureExt, StreamExt};
-use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 pub use crate::error::QueryError;
 
+use crate::access::{Access, Caller};
 use crate::catalog::{Catalog, Quarantined, Snapshot};
 use crate::config::Plan;
 use crate::guard;
@@ -35,10 +35,49 @@ const VERIFY_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Engine {
     sessions: Arc<Sessions>,
+    access: Access,
     plan: Plan,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
     ids: AtomicU64,
+}
+
+/// What is asked, and by whom.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// One statement that only reads.
+    pub sql: String,
+    /// The values of `$1`, `$2` ...
+    pub params: Vec<ScalarValue>,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// Through which door.
+    pub protocol: Protocol,
+    /// The address of the client.
+    pub client: String,
+}
+
+/// The doors to the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// `/sql`.
+    Http,
+    /// The PostgreSQL wire.
+    Postgresql,
+    /// Arrow Flight SQL.
+    FlightSql,
+}
+
+impl Protocol {
+    /// As `system.queries` says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Postgresql => "postgresql",
+            Self::FlightSql => "flight_sql",
+        }
+    }
 }
 
 /// One more in the queue, until dropped.
@@ -56,8 +95,10 @@ impl Engine {
     /// # Errors
     /// When the spill folder cannot be made.
     pub fn new(plan: Plan, folder: &DataFolder) -> Result<Self, QueryError> {
+        let access = Access::new(&plan.config);
         Ok(Self {
-            sessions: Arc::new(Sessions::new(&plan, folder)?),
+            sessions: Arc::new(Sessions::new(&plan, folder, &access.roles)?),
+            access,
             turns: Arc::new(Semaphore::new(plan.config.concurrency_max.into())),
             waiting: AtomicUsize::new(0),
             ids: AtomicU64::new(1),
@@ -78,25 +119,25 @@ impl Engine {
     ///
     /// # Errors
     /// [`QueryError`].
-    pub async fn ask(&self, sql: &str, params: &[Value], client: String) -> Result<Answer, QueryError> {
+    pub async fn ask(&self, question: Question) -> Result<Answer, QueryError> {
         let started = Instant::now();
-        let mut entry =
-            Entry::new(&self.sessions.history, self.ids.fetch_add(1, Ordering::Relaxed), sql, client);
-        let timeout = Duration::from_millis(self.plan.config.timeout_ms);
-        let result = match tokio::time::timeout(timeout, self.begin(sql, params)).await {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let mut entry = Entry::new(&self.sessions.history, id, &question);
+        let (timeout, rows_max) = (question.caller.role.timeout, question.caller.role.rows_max);
+        let result = match tokio::time::timeout(timeout, self.begin(&question)).await {
             Ok(result) => result,
             Err(_) => Err(QueryError::Timeout(timeout)),
         };
         match result {
             Ok(begun) => Ok(Answer {
                 schema: begun.stream.schema(),
-                quarantined: missing(&begun.snapshot, sql),
+                quarantined: missing(&begun.snapshot, &question.sql),
                 first: begun.first,
                 stream: begun.stream,
                 catalog: Arc::clone(&self.sessions.catalog),
                 snapshot: begun.snapshot,
                 rows: 0,
-                rows_max: self.plan.config.rows_max,
+                rows_max,
                 deadline: started + timeout,
                 timeout,
                 entry,
@@ -109,16 +150,19 @@ impl Engine {
         }
     }
 
-    async fn begin(&self, sql: &str, params: &[Value]) -> Result<Begun, QueryError> {
-        let statement = guard::check(sql)?;
-        let turn = self.turn().await?;
+    async fn begin(&self, question: &Question) -> Result<Begun, QueryError> {
+        let statement = guard::check(&question.sql)?;
+        if guard::explains(&statement) && !question.caller.scope.is_all() {
+            return Err(QueryError::Forbidden("EXPLAIN would tell of the rows of others".into()));
+        }
+        let turn = self.turn(&question.caller).await?;
         let snapshot = self.snapshot().await?;
-        match self.run(&statement, params, &snapshot, &turn).await {
+        match self.run(&statement, question, &snapshot, &turn).await {
             // What was read may be damaged: then the rest of the files still has an answer. Or it has left the table
             // since the bucket was looked at.
             Err(error) if self.is_mended(&error, &snapshot).await? => {
                 let snapshot = self.snapshot().await?;
-                let (stream, first) = self.run(&statement, params, &snapshot, &turn).await?;
+                let (stream, first) = self.run(&statement, question, &snapshot, &turn).await?;
                 Ok(Begun { stream, first, snapshot, turn })
             }
             ran => {
@@ -144,19 +188,19 @@ impl Engine {
     async fn run(
         &self,
         statement: &Statement,
-        params: &[Value],
+        question: &Question,
         snapshot: &Arc<Snapshot>,
-        turn: &Arc<OwnedSemaphorePermit>,
+        turn: &Arc<Turn>,
     ) -> Result<(SendableRecordBatchStream, Option<RecordBatch>), QueryError> {
         let planned = {
             let (sessions, snapshot, turn) =
                 (Arc::clone(&self.sessions), Arc::clone(snapshot), Arc::clone(turn));
-            let (statement, params) = (statement.clone(), params.to_vec());
+            let (statement, question) = (statement.clone(), question.clone());
             let runtime = tokio::runtime::Handle::current();
             // Planning does not yield, and cannot be stopped: it keeps its turn, and no other query waits behind it.
             tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                runtime.block_on(plan(&sessions, statement, &params, snapshot))
+                runtime.block_on(plan(&sessions, statement, &question, snapshot))
             })
         };
         let (plan, context) = planned.await.map_err(|_| QueryError::Panicked)??;
@@ -167,9 +211,13 @@ impl Engine {
         Ok((stream, first))
     }
 
-    async fn turn(&self) -> Result<Arc<OwnedSemaphorePermit>, QueryError> {
-        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
-            return Ok(Arc::new(turn));
+    /// A turn of the caller's role, and one of all.
+    async fn turn(&self, caller: &Caller) -> Result<Arc<Turn>, QueryError> {
+        let (role, all) = (Arc::clone(&caller.role.turns), Arc::clone(&self.turns));
+        if let Ok(role) = Arc::clone(&role).try_acquire_owned()
+            && let Ok(all) = Arc::clone(&all).try_acquire_owned()
+        {
+            return Ok(Arc::new(Turn { _role: role, _all: all }));
         }
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
@@ -177,7 +225,14 @@ impl Engine {
             return Err(QueryError::Busy);
         }
         let wait = Duration::from_millis(self.plan.config.queue_timeout_ms);
-        match tokio::time::timeout(wait, Arc::clone(&self.turns).acquire_owned()).await {
+        // Who waits for its role takes nothing from others meanwhile.
+        let both = async {
+            Ok::<_, AcquireError>(Turn {
+                _role: role.acquire_owned().await?,
+                _all: all.acquire_owned().await?,
+            })
+        };
+        match tokio::time::timeout(wait, both).await {
             Ok(Ok(turn)) => Ok(Arc::new(turn)),
             _ => Err(QueryError::Busy),
         }
@@ -217,6 +272,11 @@ impl Engine {
         }
     }
 
+    /// Who may ask.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
     pub(crate) fn query_bytes_max(&self) -> u64 {
         self.plan.config.query_bytes_max
     }
@@ -234,12 +294,12 @@ impl Catalog {
 async fn plan(
     sessions: &Sessions,
     statement: Statement,
-    params: &[Value],
+    question: &Question,
     snapshot: Arc<Snapshot>,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), QueryError> {
-    let context = sessions.open(snapshot, &statement).await?;
+    let context = sessions.open(snapshot, &statement, &question.caller).await?;
     let state = context.state();
-    let plan = bind(state.statement_to_plan(statement).await?, params)?;
+    let plan = bind(state.statement_to_plan(statement).await?, &question.params)?;
     guard::plan_options().verify_plan(&plan)?;
     Ok((state.create_physical_plan(&plan).await?, context.task_ctx()))
 }
@@ -257,11 +317,18 @@ struct Begun {
     stream: SendableRecordBatchStream,
     first: Option<RecordBatch>,
     snapshot: Arc<Snapshot>,
-    turn: Arc<OwnedSemaphorePermit>,
+    turn: Arc<Turn>,
+}
+
+/// The right to run, until dropped.
+#[derive(Debug)]
+struct Turn {
+    _role: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
 }
 
 /// Puts parameters in the place of `$1`, `$2` ...; a parameter takes the type that its place needs.
-fn bind(plan: LogicalPlan, params: &[Value]) -> Result<LogicalPlan, QueryError> {
+fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalPlan, QueryError> {
     let wanted = plan.get_parameter_names()?.len();
     if wanted == 0 && params.is_empty() {
         return Ok(plan);
@@ -269,24 +336,7 @@ fn bind(plan: LogicalPlan, params: &[Value]) -> Result<LogicalPlan, QueryError> 
     if wanted != params.len() {
         return Err(QueryError::BadRequest(format!("parameters wanted: {wanted}, given: {}", params.len())));
     }
-    let values = params.iter().map(scalar).collect::<Result<Vec<_>, _>>()?;
-    Ok(plan.with_param_values(ParamValues::from(values))?)
-}
-
-fn scalar(value: &Value) -> Result<ScalarValue, QueryError> {
-    Ok(match value {
-        Value::Null => ScalarValue::Null,
-        Value::Bool(value) => ScalarValue::Boolean(Some(*value)),
-        Value::String(text) => ScalarValue::Utf8View(Some(text.clone())),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(whole), _) => ScalarValue::Int64(Some(whole)),
-            (None, Some(whole)) => ScalarValue::UInt64(Some(whole)),
-            (None, None) => ScalarValue::Float64(number.as_f64()),
-        },
-        Value::Array(_) | Value::Object(_) => {
-            return Err(QueryError::BadRequest("a parameter is a text, a number, a boolean or null".into()));
-        }
-    })
+    Ok(plan.with_param_values(ParamValues::from(params.to_vec()))?)
 }
 
 /// The batches of a running query.
@@ -304,7 +354,7 @@ pub struct Answer {
     deadline: Instant,
     timeout: Duration,
     entry: Entry,
-    _turn: Arc<OwnedSemaphorePermit>,
+    _turn: Arc<Turn>,
 }
 
 impl Answer {
@@ -377,13 +427,15 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(history: &Arc<History>, id: u64, sql: &str, client: String) -> Self {
+    fn new(history: &Arc<History>, id: u64, question: &Question) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record = QueryRecord {
             id,
             started_us: since.as_micros() as i64,
-            sql: redact(sql),
-            client,
+            sql: redact(&question.sql),
+            user: question.caller.name.clone(),
+            protocol: question.protocol,
+            client: question.client.clone(),
             status: "running",
             http_status: 0,
             duration_us: None,

@@ -21,9 +21,11 @@ use event::layout::{DataFolder, Ledger};
 use event::rollup::Resolution;
 use event::upstreams::UpstreamStates;
 
+use crate::access::{Caller, Role, SharePool};
 use crate::bucket::{Follower, ReadOnly};
 use crate::catalog::{Catalog, Snapshot};
 use crate::config::Plan;
+use crate::error::QueryError;
 use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
 use crate::system::{self, History};
@@ -41,6 +43,8 @@ const SCHEMA: &str = "public";
 pub(crate) struct Sessions {
     /// Functions, rules, options and runtime, without any table.
     base: SessionState,
+    /// The runtime of each role: one memory, of which each has its share.
+    runtimes: Vec<Arc<RuntimeEnv>>,
     settings: crate::AnalyticsConfig,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) history: Arc<History>,
@@ -48,7 +52,7 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(plan: &Plan, folder: &DataFolder) -> Result<Self> {
+    pub(crate) fn new(plan: &Plan, folder: &DataFolder, roles: &[Arc<Role>]) -> Result<Self> {
         let spill = folder.state().join("spill");
         // What an earlier process left behind belongs to nobody.
         if spill.exists() {
@@ -80,7 +84,13 @@ impl Sessions {
         options.sql_parser.collect_spans = true;
         options.sql_parser.map_string_types_to_utf8view = true;
         options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+        let shares = roles.iter().map(|role| {
+            let bytes_max = usize::try_from(role.memory_bytes_max).unwrap_or(usize::MAX);
+            let share = SharePool::new(bytes_max, Arc::clone(&runtime.memory_pool));
+            Arc::new(RuntimeEnv { memory_pool: Arc::new(share), ..runtime.as_ref().clone() })
+        });
         Ok(Self {
+            runtimes: shares.collect(),
             base: base(config, runtime, plan.config.text_bytes_max)?,
             settings: plan.config.clone(),
             catalog: Arc::new(Catalog::new(folder.clone()).with_bucket(bucket.clone())),
@@ -95,14 +105,22 @@ impl Sessions {
         &self,
         snapshot: Arc<Snapshot>,
         statement: &Statement,
-    ) -> Result<SessionContext> {
+        caller: &Caller,
+    ) -> Result<SessionContext, QueryError> {
         let (public, system) = (Arc::new(MemorySchemaProvider::new()), Arc::new(MemorySchemaProvider::new()));
-        let context = self.context(&[(SCHEMA, &public), ("system", &system)])?;
-        public.register_table("requests".into(), Arc::new(Rows::requests(Arc::clone(&snapshot))))?;
+        let context = self.context(&[(SCHEMA, &public), ("system", &system)], caller)?;
+        let requests = Rows::requests(Arc::clone(&snapshot), caller.scope.clone());
+        public.register_table("requests".into(), Arc::new(requests))?;
 
         let named = named(&context, statement)?;
+        let sees_system = caller.sees_system();
+        let hidden = |(schema, table): &&(String, String)| schema == "system" && table != "queries";
+        if let Some((schema, table)) = named.tables.iter().find(hidden).filter(|_| !sees_system) {
+            return Err(QueryError::Forbidden(format!("`{}` may not read {schema}.{table}", caller.name)));
+        }
         let wants = |schema: &str, table: &str| {
-            named.everything || named.tables.contains(&(schema.to_owned(), table.to_owned()))
+            let shown = sees_system || schema != "system" || table == "queries";
+            shown && (named.everything || named.tables.contains(&(schema.to_owned(), table.to_owned())))
         };
         if wants("system", "ledger") {
             let ledger = Ledger::load(self.catalog.folder()).map_err(Arc::new);
@@ -124,7 +142,8 @@ impl Sessions {
             system.register_table("erasures".into(), Arc::new(system::erasures(&snapshot)?))?;
         }
         if wants("system", "queries") {
-            system.register_table("queries".into(), Arc::new(system::queries(&self.history)?))?;
+            let user = (!sees_system).then_some(caller.name.as_str());
+            system.register_table("queries".into(), Arc::new(system::queries(&self.history, user)?))?;
         }
         if wants("system", "settings") {
             system.register_table("settings".into(), Arc::new(system::settings(&self.settings)?))?;
@@ -138,15 +157,20 @@ impl Sessions {
         for resolution in Resolution::ALL {
             let name = traffic::name(resolution);
             if wants(SCHEMA, name) {
-                public.register_table(name.into(), self.traffic(&snapshot, resolution).await?)?;
+                public.register_table(name.into(), self.traffic(&snapshot, resolution, caller).await?)?;
             }
         }
         Ok(context)
     }
 
     /// A session with tables of some schemas.
-    fn context(&self, schemas: &[(&str, &Arc<MemorySchemaProvider>)]) -> Result<SessionContext> {
+    fn context(
+        &self,
+        schemas: &[(&str, &Arc<MemorySchemaProvider>)],
+        caller: &Caller,
+    ) -> Result<SessionContext> {
         let state = SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_runtime_env(Arc::clone(&self.runtimes[caller.role.index]))
             .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
             .build();
         let context = SessionContext::new_with_state(state);
@@ -159,11 +183,18 @@ impl Sessions {
     }
 
     /// A table of traffic. What it is made of has names in a session of its own only: nobody else sees them.
-    async fn traffic(&self, snapshot: &Arc<Snapshot>, resolution: Resolution) -> Result<Arc<ViewTable>> {
+    async fn traffic(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        resolution: Resolution,
+        caller: &Caller,
+    ) -> Result<Arc<ViewTable>> {
         let parts = Arc::new(MemorySchemaProvider::new());
-        let context = self.context(&[(SCHEMA, &parts)])?;
-        let (sealed, hot) =
-            (Rows::rollups(Arc::clone(snapshot), resolution), Rows::live(Arc::clone(snapshot)));
+        let context = self.context(&[(SCHEMA, &parts)], caller)?;
+        let (sealed, hot) = (
+            Rows::rollups(Arc::clone(snapshot), resolution, caller.scope.clone()),
+            Rows::live(Arc::clone(snapshot), caller.scope.clone()),
+        );
         parts.register_table(traffic::SEALED.into(), Arc::new(sealed))?;
         parts.register_table(traffic::HOT.into(), Arc::new(hot))?;
         let plan = context.state().create_logical_plan(&traffic::sql(resolution)).await?;

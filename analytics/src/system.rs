@@ -13,6 +13,7 @@ use event::rollup::Resolution;
 
 use crate::catalog::Snapshot;
 use crate::config::AnalyticsConfig;
+use crate::query::Protocol;
 use crate::traffic;
 
 /// Longest statement that `system.queries` keeps, in characters.
@@ -24,6 +25,8 @@ pub(crate) struct QueryRecord {
     pub(crate) id: u64,
     pub(crate) started_us: i64,
     pub(crate) sql: String,
+    pub(crate) user: String,
+    pub(crate) protocol: Protocol,
     pub(crate) client: String,
     pub(crate) status: &'static str,
     pub(crate) http_status: u16,
@@ -58,8 +61,10 @@ impl History {
         records.push_back(record);
     }
 
-    fn all(&self) -> Vec<QueryRecord> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    /// All of them, or those of one caller.
+    fn of(&self, user: Option<&str>) -> Vec<QueryRecord> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.iter().filter(|record| user.is_none_or(|user| record.user == user)).cloned().collect()
     }
 }
 
@@ -205,13 +210,15 @@ pub(crate) fn erasures(snapshot: &Snapshot) -> Result<MemTable> {
     ])
 }
 
-/// `system.queries`: the last queries, the running ones too.
-pub(crate) fn queries(history: &History) -> Result<MemTable> {
-    let all = history.all();
+/// `system.queries`: the last queries, the running ones too; of one caller, or of all.
+pub(crate) fn queries(history: &History, user: Option<&str>) -> Result<MemTable> {
+    let all = history.of(user);
     table(vec![
         ("id", numbers(all.iter().map(|query| query.id))),
         ("started", times(all.iter().map(|query| Some(query.started_us)))),
         ("sql", texts(all.iter().map(|query| &query.sql))),
+        ("user", texts(all.iter().map(|query| &query.user))),
+        ("protocol", texts(all.iter().map(|query| query.protocol.as_str()))),
         ("client", texts(all.iter().map(|query| &query.client))),
         ("status", texts(all.iter().map(|query| query.status))),
         ("http_status", Arc::new(UInt16Array::from_iter_values(all.iter().map(|query| query.http_status)))),
@@ -222,7 +229,7 @@ pub(crate) fn queries(history: &History) -> Result<MemTable> {
     ])
 }
 
-/// `system.settings`: the configuration in force, by name.
+/// `system.settings`: the configuration in force, by name; without who may ask.
 pub(crate) fn settings(config: &AnalyticsConfig) -> Result<MemTable> {
     let value = serde_json::to_value(config)
         .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
@@ -230,6 +237,7 @@ pub(crate) fn settings(config: &AnalyticsConfig) -> Result<MemTable> {
         .as_object()
         .into_iter()
         .flatten()
+        .filter(|(name, _)| !["tokens", "roles"].contains(&name.as_str()))
         .map(|(name, value)| {
             (format!("analytics.{name}"), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
         })

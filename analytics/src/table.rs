@@ -30,6 +30,7 @@ use datafusion::physical_plan::union::UnionExec;
 use event::layout::FileEntry;
 use event::rollup::Resolution;
 
+use crate::access::{Scope, ScopedSource};
 use crate::catalog::{Snapshot, Source};
 use crate::hot::{HotBatch, HotSource};
 
@@ -44,6 +45,7 @@ pub(crate) struct Rows {
     schema: SchemaRef,
     snapshot: Arc<Snapshot>,
     part: Part,
+    scope: Scope,
 }
 
 /// What of a snapshot is in a table.
@@ -59,18 +61,18 @@ enum Part {
 
 impl Rows {
     /// The table `requests`.
-    pub(crate) fn requests(snapshot: Arc<Snapshot>) -> Self {
-        Self { schema: event::columns::schema(), snapshot, part: Part::Requests }
+    pub(crate) fn requests(snapshot: Arc<Snapshot>, scope: Scope) -> Self {
+        Self { schema: event::columns::schema(), snapshot, part: Part::Requests, scope }
     }
 
     /// The rows that are in no roll-up yet.
-    pub(crate) fn live(snapshot: Arc<Snapshot>) -> Self {
-        Self { schema: event::columns::schema(), snapshot, part: Part::Live }
+    pub(crate) fn live(snapshot: Arc<Snapshot>, scope: Scope) -> Self {
+        Self { schema: event::columns::schema(), snapshot, part: Part::Live, scope }
     }
 
     /// The groups of sealed rows. A key may be there several times.
-    pub(crate) fn rollups(snapshot: Arc<Snapshot>, resolution: Resolution) -> Self {
-        Self { schema: event::rollup::schema(), snapshot, part: Part::Rollups(resolution) }
+    pub(crate) fn rollups(snapshot: Arc<Snapshot>, resolution: Resolution, scope: Scope) -> Self {
+        Self { schema: event::rollup::schema(), snapshot, part: Part::Rollups(resolution), scope }
     }
 
     /// The Parquet files.
@@ -141,9 +143,13 @@ impl Rows {
         let mut parquet = state.config_options().execution.parquet.clone();
         parquet.schema_force_view_types = true;
         let options = datafusion::config::TableParquetOptions { global: parquet, ..Default::default() };
-        let source = ParquetSource::new(TableSchema::from(Arc::clone(&self.schema)))
+        let mut source = ParquetSource::new(TableSchema::from(Arc::clone(&self.schema)))
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
+        if let Some(condition) = self.scope.condition() {
+            let names = DFSchema::try_from(Arc::clone(&self.schema))?;
+            source = source.with_predicate(state.create_physical_expr(condition, &names)?);
+        }
         let entries: Vec<&FileEntry> = files.iter().map(|(_, entry)| *entry).collect();
         let files = files.iter().map(|(source, entry)| {
             let file = match source {
@@ -186,23 +192,9 @@ impl Rows {
         let source = HotSource::new(batches, state.config().target_partitions(), projection.cloned())?;
         Ok(Some(DataSourceExec::from_data_source(source)))
     }
-}
 
-#[async_trait]
-impl TableProvider for Rows {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
+    /// The sources of all rows, sealed and hot.
+    fn sources(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -227,6 +219,45 @@ impl TableProvider for Rows {
             1 => Ok(sources.remove(0)),
             _ => UnionExec::try_new(sources),
         }
+    }
+}
+
+#[async_trait]
+impl TableProvider for Rows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(condition) = self.scope.condition() else {
+            return self.sources(state, projection, filters, limit);
+        };
+        let mut columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let shown = columns.len();
+        for name in self.scope.columns() {
+            let column = self.schema.index_of(name)?;
+            if !columns.contains(&column) {
+                columns.push(column);
+            }
+        }
+        // What the caller asks for chooses files by their times, and sees no row.
+        let all = self.sources(state, Some(&columns), filters, None)?;
+        let condition = state.create_physical_expr(condition, &DFSchema::try_from(all.schema())?)?;
+        Ok(DataSourceExec::from_data_source(ScopedSource::new(all, condition, shown)?))
     }
 }
 

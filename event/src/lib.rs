@@ -47,6 +47,8 @@ pub mod hot;
 
 mod problem;
 
+mod secret;
+
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 
@@ -54,6 +56,7 @@ pub use draft::{ATTEMPTS_MAX, Attempt, Draft, EXTRA_MAX, Run, TEXT_BYTES_MAX, Te
 pub use head::{ABSENT_I64, ABSENT_U16, ABSENT_U32, Head, ip_bytes, ip_from_bytes};
 pub use problem::Problem;
 pub use request::RequestEvent;
+pub use secret::Secret;
 pub use shapes::{Shape, Shapes};
 pub use vocabulary::{
     AttemptError, AuthMethod, CacheStatus, Outcome, Protocol, Role, Scheme, Source, TlsVersion,

@@ -70,6 +70,16 @@ pub fn check(text: &str) -> Result<Statement, Refused> {
     }
 }
 
+/// Whether a statement asks how another one is run.
+#[must_use]
+pub fn explains(statement: &Statement) -> bool {
+    match statement {
+        Statement::Explain(_) => true,
+        Statement::Statement(sql) => matches!(sql.as_ref(), Sql::Explain { .. }),
+        _ => false,
+    }
+}
+
 /// The second lock: what the planner verifies of the logical plan.
 #[must_use]
 pub fn plan_options() -> SQLOptions {

@@ -1,6 +1,8 @@
 //! The endpoint over real data folders: what it answers, in which forms, what it refuses and how it is bounded.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod access;
+
 mod bounds;
 
 mod errors;

@@ -1,39 +1,11 @@
 //! What an operator can say about other hosts.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use event::Problem;
+use event::{Problem, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// Fewest bytes of a token.
-const TOKEN_BYTES_MIN: usize = 16;
-
-/// A text that no log, error or debug output shows.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text, for who sends or compares it.
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("***")
-    }
-}
 
 /// Where rows go instead of to local files: collectors on other hosts that receive them (`collector.receive`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -162,7 +134,7 @@ impl ForwardConfig {
             problems.extend(problem);
         }
         if self.is_on() {
-            problems.extend(token_problem(&format!("{path}.token"), &self.token));
+            problems.extend(self.token.token_problem(&format!("{path}.token")));
         }
         problems
     }
@@ -205,7 +177,7 @@ impl ReceiveConfig {
             problems.push(Problem::new(format!("{path}.tokens"), "empty: nobody could send").hint(hint));
         }
         for (index, token) in self.tokens.iter().enumerate() {
-            problems.extend(token_problem(&format!("{path}.tokens[{index}]"), token));
+            problems.extend(token.token_problem(&format!("{path}.tokens[{index}]")));
         }
         problems
     }
@@ -215,20 +187,6 @@ fn range(path: &str, field: &str, value: u32, low: u32, high: u32) -> Option<Pro
     (value < low || value > high).then(|| {
         Problem::new(format!("{path}.{field}"), format!("must be between {low} and {high}, is {value}"))
     })
-}
-
-fn token_problem(path: &str, token: &Secret) -> Option<Problem> {
-    let text = token.reveal();
-    let hint = "a random text, as of `openssl rand -hex 32`";
-    let message = match text {
-        "" => "missing",
-        text if text.len() < TOKEN_BYTES_MIN => "shorter than 16 bytes",
-        text if !text.bytes().all(|byte| (0x21..0x7f).contains(&byte)) => {
-            "holds blanks or characters beyond ASCII"
-        }
-        _ => return None,
-    };
-    Some(Problem::new(path, message).hint(hint))
 }
 
 /// What a URL of a receiver says.

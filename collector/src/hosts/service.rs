@@ -14,6 +14,7 @@ use arrow_flight::{
     HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use bytes::Bytes;
+use event::Secret;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use subtle::ConstantTimeEq;
@@ -23,7 +24,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::account::Account;
 use super::check::check;
-use super::config::{ReceiveConfig, Secret};
+use super::config::ReceiveConfig;
 use super::remote::{Arrived, Delivery, Refusal};
 use super::wire::{Ack, BEGIN, BatchNote, Begin, PATH, VERSION, chain};
 

@@ -1,0 +1,223 @@
+//! Tokens, roles, and rows that are not the caller's.
+
+use std::net::SocketAddr;
+
+use analytics::{AnalyticsConfig, RoleConfig, Running, TokenConfig};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, ask, encoded, get, house, receive, send, serve, wait_for};
+
+const ADMIN: &str = "admin-0123456789abcdef";
+const EVEN: &str = "even-0123456789abcdef";
+const SMALL: &str = "small-0123456789abcdef";
+
+fn tokens(config: &mut AnalyticsConfig) {
+    let token = |name: &str, secret: &str| TokenConfig {
+        name: name.into(),
+        secret: secret.into(),
+        ..TokenConfig::default()
+    };
+    config.tokens = vec![
+        token("admin", ADMIN),
+        TokenConfig { consumer: Some("even".into()), ..token("even-portal", EVEN) },
+        TokenConfig { role: Some("small".into()), ..token("small", SMALL) },
+    ];
+    let small = RoleConfig {
+        system: false,
+        rows_max: Some(10),
+        timeout_ms: Some(2_000),
+        concurrency_max: Some(1),
+        ..RoleConfig::default()
+    };
+    config.roles = [("small".to_owned(), small)].into();
+}
+
+fn with(addr: SocketAddr, token: &str, sql: &str) -> Answer {
+    ask(addr, "/sql", &[("authorization", &format!("Bearer {token}"))], sql)
+}
+
+fn rows(running: &Running, token: &str, sql: &str) -> Value {
+    let answer = with(running.addr, token, sql);
+    assert_eq!(answer.status, 200, "{sql}: {}", answer.text());
+    assert!(answer.whole, "{sql}: cut");
+    answer.json()
+}
+
+fn refused(running: &Running, token: &str, sql: &str) -> (u16, String) {
+    let answer = with(running.addr, token, sql);
+    (answer.status, answer.json()["error"]["code"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn whoever_has_no_token_learns_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let running = serve(&house(root.path()), tokens);
+    let sql = "SELECT count(*) AS n FROM requests";
+    for given in
+        [None, Some("Bearer "), Some("Bearer admin-0123456789abcdeF"), Some("Bearer admin"), Some(ADMIN)]
+    {
+        let headers: Vec<_> = given.iter().map(|given| ("authorization", *given)).collect();
+        for answer in [
+            ask(running.addr, "/sql", &headers, sql),
+            get(running.addr, &format!("/sql?q={}", encoded(sql)), &headers),
+        ] {
+            assert_eq!(
+                (answer.status, &answer.json()["error"]["code"]),
+                (401, &json!("unauthenticated")),
+                "{given:?}"
+            );
+            assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
+        }
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(get(running.addr, path, &[]).status, 200, "{path}");
+    }
+    let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
+    for good in [format!("bearer {ADMIN}"), basic(&format!("anybody:{ADMIN}"))] {
+        assert_eq!(ask(running.addr, "/sql", &[("authorization", &good)], sql).json(), json!([{"n": 300}]));
+    }
+    assert_eq!(ask(running.addr, "/sql", &[("authorization", &basic(ADMIN))], sql).status, 401);
+    let asked =
+        rows(&running, ADMIN, "SELECT user, protocol, count(*) AS n FROM system.queries GROUP BY ALL");
+    assert_eq!(asked, json!([{"user": "admin", "protocol": "http", "n": 3}]));
+    let settings = rows(&running, ADMIN, "SELECT * FROM system.settings").to_string();
+    assert!(settings.contains("rows_max") && !settings.contains("0123456789"), "{settings}");
+}
+
+#[test]
+fn a_portal_shows_the_rows_of_its_consumer() {
+    let root = tempfile::tempdir().unwrap();
+    let running = serve(&house(root.path()), tokens);
+    for (sql, expected) in [
+        ("SELECT count(*) AS n FROM requests", json!([{"n": 150}])),
+        ("SELECT count(*) AS n FROM requests WHERE consumer = 'odd'", json!([{"n": 0}])),
+        ("SELECT count(*) AS n FROM requests WHERE consumer <> 'even' OR true", json!([{"n": 150}])),
+        (
+            "SELECT min(sequence) AS low, max(sequence) AS high FROM requests",
+            json!([{"low": 2, "high": 300}]),
+        ),
+        (
+            "SELECT CAST(min(time) AS BIGINT) AS low, count(time) AS n FROM requests WHERE time < '1970-01-01T00:00:00.004'",
+            json!([{"low": 2_000, "n": 1}]),
+        ),
+        (
+            "SELECT sequence FROM requests ORDER BY duration_us DESC LIMIT 2",
+            json!([{"sequence": 300}, {"sequence": 298}]),
+        ),
+        (
+            "SELECT r.sequence FROM requests r JOIN (VALUES (7), (8)) v (s) ON r.sequence = v.s",
+            json!([{"sequence": 8}]),
+        ),
+        (
+            "WITH all_of_them AS (SELECT * FROM requests UNION ALL SELECT * FROM requests) \
+             SELECT DISTINCT consumer FROM all_of_them",
+            json!([{"consumer": "even"}]),
+        ),
+        ("SELECT (SELECT count(*) FROM requests WHERE status = 500) AS n", json!([{"n": 30}])),
+        ("SELECT consumer, requests FROM consumers", json!([{"consumer": "even", "requests": 150}])),
+        ("SELECT CAST(sum(requests) AS BIGINT) AS n FROM services", json!([{"n": 150}])),
+        ("SELECT CAST(sum(requests) AS BIGINT) AS n FROM call_graph", json!([{"n": 150}])),
+        // The sealed files of this folder have no roll-ups: these are the live rows.
+        ("SELECT CAST(sum(requests) AS BIGINT) AS n FROM traffic_1m", json!([{"n": 50}])),
+        ("SELECT DISTINCT consumer FROM traffic_1h", json!([{"consumer": "even"}])),
+    ] {
+        assert_eq!(rows(&running, EVEN, sql), expected, "{sql}");
+        let everything = rows(&running, ADMIN, sql);
+        assert_eq!(everything != expected, !sql.contains("status = 500"), "{sql}: {everything}");
+    }
+}
+
+/// Conditions that fail for rows of others, or take long for them, would tell of them.
+#[test]
+fn no_condition_sees_a_row_of_others() {
+    let root = tempfile::tempdir().unwrap();
+    let running = serve(&house(root.path()), tokens);
+    for trap in [
+        "1 / (CASE WHEN consumer = 'odd' THEN 0 ELSE 1 END) = 1",
+        "1 / (sequence % 2 - 1) = -1",
+        "CAST(CASE WHEN consumer = 'odd' THEN path ELSE '1' END AS INT) = 1",
+        "100 / (CASE WHEN sequence = 7 THEN 0 ELSE 1 END) = 100",
+    ] {
+        for sql in [
+            format!("SELECT count(*) AS n FROM requests WHERE {trap}"),
+            format!("SELECT count(*) AS n FROM (SELECT * FROM requests WHERE {trap}) q"),
+            format!("SELECT count(*) FILTER (WHERE {trap}) AS n FROM requests"),
+            format!(
+                "SELECT count(*) AS n FROM requests a JOIN requests b ON a.sequence = b.sequence AND {}",
+                trap.replace("consumer", "a.consumer")
+                    .replace("sequence", "a.sequence")
+                    .replace("path", "a.path")
+            ),
+        ] {
+            assert_eq!(rows(&running, EVEN, &sql), json!([{"n": 150}]), "{sql}");
+            assert_eq!(
+                with(running.addr, ADMIN, &sql).status,
+                400,
+                "{sql}: it fails where the rows are seen"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_not_the_callers_is_not_shown() {
+    let root = tempfile::tempdir().unwrap();
+    let running = serve(&house(root.path()), tokens);
+    rows(&running, ADMIN, "SELECT 'of the admin'");
+    for token in [EVEN, SMALL] {
+        for table in ["files", "ledger", "settings", "upstreams", "circuits", "connections", "erasures"] {
+            let sql = format!("SELECT count(*) FROM system.{table}");
+            assert_eq!(refused(&running, token, &sql), (403, "forbidden".into()), "{sql}");
+        }
+        let tables = "SELECT table_schema || '.' || table_name AS t FROM information_schema.tables \
+                      WHERE table_schema NOT IN ('information_schema', 'public')";
+        assert_eq!(rows(&running, token, tables), json!([{"t": "system.queries"}]));
+        let users = rows(&running, token, "SELECT DISTINCT user FROM system.queries");
+        assert_eq!(users.as_array().unwrap().len(), 1, "{users}");
+    }
+    for explain in ["EXPLAIN SELECT 1", "EXPLAIN ANALYZE SELECT * FROM requests", "EXPLAIN VERBOSE SELECT 1"]
+    {
+        assert_eq!(refused(&running, EVEN, explain), (403, "forbidden".into()), "{explain}");
+        assert_eq!(with(running.addr, ADMIN, explain).status, 200);
+    }
+}
+
+#[test]
+fn a_role_has_limits_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    let running = serve(&house(root.path()), |config| {
+        tokens(config);
+        config.queue_timeout_ms = 1;
+    });
+    assert_eq!(rows(&running, SMALL, "SELECT 1 FROM requests LIMIT 10").as_array().unwrap().len(), 10);
+    assert_eq!(refused(&running, SMALL, "SELECT 1 FROM requests"), (422, "too_many_rows".into()));
+    assert_eq!(rows(&running, ADMIN, "SELECT 1 FROM requests").as_array().unwrap().len(), 300);
+    let endless = "SELECT count(*) FROM requests a, requests b, requests c, requests d WHERE a.path <> b.path || c.path || d.path";
+    let header = format!("Bearer {SMALL}");
+    let first = send(running.addr, "POST", "/sql", &[("authorization", &header)], endless);
+    // While it runs nobody else of its role does, and all others do.
+    let busy = wait_for("its role to be busy", || refused_or_ok(&running), |code| code == "busy");
+    assert_eq!(busy, "busy");
+    assert_eq!(rows(&running, ADMIN, "SELECT 1 AS one"), json!([{"one": 1}]));
+    let first = receive(first);
+    assert_eq!((first.status, &first.json()["error"]["code"]), (504, &json!("timeout")));
+}
+
+fn refused_or_ok(running: &Running) -> String {
+    let answer = with(running.addr, SMALL, "SELECT 1 AS one");
+    answer.json()["error"]["code"].as_str().unwrap_or("ok").to_owned()
+}
+
+#[test]
+fn a_service_that_others_reach_wants_tokens() {
+    let open = AnalyticsConfig { listen: "0.0.0.0:8200".into(), ..AnalyticsConfig::default() };
+    let problems = analytics::validate(&open).unwrap_err();
+    assert_eq!(problems[0].path, "analytics.listen");
+    assert!(problems[0].to_string().contains("analytics.tokens"), "{}", problems[0]);
+    assert!(analytics::validate(&AnalyticsConfig { allow_anonymous: true, ..open.clone() }).is_ok());
+    let mut guarded = open;
+    tokens(&mut guarded);
+    assert!(analytics::validate(&guarded).is_ok());
+}
