@@ -248,6 +248,9 @@ pub struct QueryArgs {
     /// Where the analytics listen.
     #[arg(long, short, value_name = "URL", default_value = "http://127.0.0.1:8200")]
     pub url: String,
+    /// One of `analytics.tokens`, where the analytics want one.
+    #[arg(long, value_name = "TOKEN", env = "TOLLHOUSE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
     /// Write the answer to this file instead of standard output.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,

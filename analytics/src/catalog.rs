@@ -30,6 +30,7 @@ use event::layout::{DataFolder, FileEntry, LayoutError, Manifest, Place, RollupE
 use twox_hash::XxHash3_64;
 
 use crate::bucket::Follower;
+use crate::lookup::Lookup;
 
 /// Attempts at a snapshot while files are being sealed; one seal takes seconds, one attempt about a millisecond.
 const ATTEMPTS_MAX: u32 = 50;
@@ -72,6 +73,7 @@ pub struct Snapshot {
     pub quarantined: Vec<Quarantined>,
     /// The version of the bucket's root that other collectors' files are by; 0 without one.
     pub bucket_version: u64,
+    pub(crate) lookup: Arc<Lookup>,
 }
 
 /// Where a sealed file is read.
@@ -109,6 +111,7 @@ pub struct Catalog {
     manifest: Mutex<Option<(Stamp, Arc<Manifest>)>>,
     verdicts: Mutex<HashMap<String, Verdict>>,
     hot: Mutex<HashMap<u64, Arc<HotFile>>>,
+    lookup: Arc<Lookup>,
 }
 
 /// What is known of a sealed file.
@@ -128,7 +131,7 @@ impl Catalog {
     #[must_use]
     pub fn new(folder: DataFolder) -> Self {
         let (manifest, verdicts, hot) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { folder, bucket: None, manifest, verdicts, hot }
+        Self { folder, bucket: None, manifest, verdicts, hot, lookup: Arc::default() }
     }
 
     /// The same with the files of a bucket.
@@ -208,7 +211,8 @@ impl Catalog {
         if let (Some(bucket), Some(reason)) = (&self.bucket, others.and_then(|others| others.away)) {
             quarantined.push(Quarantined { path: bucket.root(), reason });
         }
-        Ok(Some(Snapshot { manifest, files, rollups, hot, quarantined, bucket_version }))
+        let lookup = Arc::clone(&self.lookup);
+        Ok(Some(Snapshot { manifest, files, rollups, hot, quarantined, bucket_version, lookup }))
     }
 
     /// Where to read a file of this folder's collector, or why it cannot be read.

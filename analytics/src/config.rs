@@ -44,6 +44,8 @@ pub struct AnalyticsConfig {
     /// Pace at which sealed files are compared with their checksums in the background, in bytes per second; 0 leaves
     /// it to queries that fail.
     pub verify_bytes_per_s: u64,
+    /// Whether questions about `requests` that roll-ups can answer are answered from them. The answers are the same.
+    pub use_rollups: bool,
     /// Who may ask. Without any, everybody who reaches the service may, and sees everything.
     pub tokens: Vec<TokenConfig>,
     /// What tokens may do, by the name of their role.
@@ -69,6 +71,7 @@ impl Default for AnalyticsConfig {
             query_bytes_max: 256 << 10,
             history_max: 1_000,
             verify_bytes_per_s: 64 << 20,
+            use_rollups: true,
             tokens: Vec::new(),
             roles: BTreeMap::new(),
             allow_anonymous: false,

@@ -71,6 +71,7 @@ impl QueryError {
             Self::Refused(Refused::TooMuch(..)) => (StatusCode::BAD_REQUEST, "too_complex"),
             Self::Refused(Refused::Count(_) | Refused::Forbidden(_)) => (StatusCode::FORBIDDEN, "refused"),
             Self::Engine(error) if of_bucket(error).is_some() => (StatusCode::SERVICE_UNAVAILABLE, "bucket"),
+            Self::Engine(error) if of_condition(error).is_some() => (StatusCode::BAD_REQUEST, "execution"),
             Self::Engine(error) => engine_status(error.find_root()),
             Self::Catalog(_) => (StatusCode::SERVICE_UNAVAILABLE, "catalog"),
             Self::Encode(_) => (StatusCode::INTERNAL_SERVER_ERROR, "encode"),
@@ -96,7 +97,7 @@ impl QueryError {
         match error.find_root() {
             full if spill_is_full(full) => false,
             // No file of the disk is looked at for what the bucket does.
-            _ if of_bucket(error).is_some() => false,
+            _ if of_bucket(error).is_some() || of_condition(error).is_some() => false,
             // One that is no part of the table.
             state if is_of_state(state) => false,
             DataFusionError::ArrowError(error, _) => matches!(
@@ -151,6 +152,16 @@ fn of_bucket(error: &DataFusionError) -> Option<String> {
     })
 }
 
+/// What a condition said that fails for a row (`1 / 0`). One that is read with a file reaches us as the text of an error of
+/// that file.
+fn of_condition(error: &DataFusionError) -> Option<String> {
+    let text = error.to_string();
+    let (_, said) = text.split_once("Error evaluating filter predicate: ")?;
+    let quoted = said.split_once("(\"").and_then(|(_, said)| said.split_once("\")")).map(|(said, _)| said);
+    let named = said.split_once('(').and_then(|(_, said)| said.split([',', '(', ')']).next());
+    Some(format!("a condition fails for a row: {}", quoted.or(named).unwrap_or(said)))
+}
+
 /// Whether a file of the schema `system` cannot be read.
 fn is_of_state(root: &DataFusionError) -> bool {
     matches!(root, DataFusionError::External(error) if error.is::<Arc<LayoutError>>())
@@ -181,7 +192,7 @@ fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
 
 /// What people read: the cause, without the engine's own words around it. The place is told apart.
 pub(crate) fn message(error: &DataFusionError) -> String {
-    if let Some(text) = of_bucket(error) {
+    if let Some(text) = of_bucket(error).or_else(|| of_condition(error)) {
         return text;
     }
     match error.find_root() {

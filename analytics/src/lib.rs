@@ -3,8 +3,8 @@
 //! Data comes from files that the collector writes: sealed Parquet files named by the manifest, and hot Arrow
 //! files of the last seconds. Where there is a bucket, what other collectors have
 //! uploaded to it is part of the table. Answers go out over HTTP (`/sql`). The modules stand in the order of a question's
-//! journey: a configuration, who may ask, a [`catalog`] snapshot, the sources and the table over it, ids in text, texts that grow,
-//! functions, views and tables of traffic, a session, the guard that refuses everything but reading, the engine that bounds
+//! journey: a configuration, who may ask, a [`catalog`] snapshot, the sources, where ids are looked up, and the table over it, ids in text, texts that grow,
+//! functions, questions that roll-ups answer, views and tables of traffic, a session, the guard that refuses everything but reading, the engine that bounds
 //! and runs a query, a format, the door for connections, what HTTP asks and is answered, and the service around it all.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -18,6 +18,8 @@ pub mod catalog;
 
 mod hot;
 
+mod lookup;
+
 mod table;
 
 mod ids;
@@ -25,6 +27,8 @@ mod ids;
 mod growth;
 
 pub mod functions;
+
+mod rolled;
 
 mod views;
 

@@ -24,10 +24,11 @@ use event::upstreams::UpstreamStates;
 use crate::access::{Caller, Role, SharePool};
 use crate::bucket::{Follower, ReadOnly};
 use crate::catalog::{Catalog, Snapshot};
-use crate::config::Plan;
+use crate::config::{AnalyticsConfig, Plan};
 use crate::error::QueryError;
 use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
+use crate::rolled::AnswerFromRollups;
 use crate::system::{self, History};
 use crate::table::{Rows, bucket_url};
 use crate::unreadable::table_or;
@@ -45,7 +46,7 @@ pub(crate) struct Sessions {
     base: SessionState,
     /// The runtime of each role: one memory, of which each has its share.
     runtimes: Vec<Arc<RuntimeEnv>>,
-    settings: crate::AnalyticsConfig,
+    settings: AnalyticsConfig,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) history: Arc<History>,
     pub(crate) bucket: Option<Arc<Follower>>,
@@ -91,7 +92,7 @@ impl Sessions {
         });
         Ok(Self {
             runtimes: shares.collect(),
-            base: base(config, runtime, plan.config.text_bytes_max)?,
+            base: base(config, runtime, &plan.config)?,
             settings: plan.config.clone(),
             catalog: Arc::new(Catalog::new(folder.clone()).with_bucket(bucket.clone())),
             history: Arc::new(History::new(plan.config.history_max as usize)),
@@ -206,18 +207,21 @@ impl Sessions {
 const LEFT_OUT: [&str; 7] =
     ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
-fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>, text_bytes_max: u64) -> Result<SessionState> {
+fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>, settings: &AnalyticsConfig) -> Result<SessionState> {
     let mut rules = Analyzer::new().rules;
     // Before types are coerced, and after.
     rules.insert(0, Arc::new(IdsInText));
-    let bytes_max = usize::try_from(text_bytes_max).unwrap_or(usize::MAX);
+    let bytes_max = usize::try_from(settings.text_bytes_max).unwrap_or(usize::MAX);
     rules.push(Arc::new(BoundGrowth { bytes_max }));
-    let mut state = SessionStateBuilder::new_with_default_features()
+    let mut builder = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_analyzer_rules(rules)
-        .with_optimizer_rule(Arc::new(functions::ShareSketches::new()))
-        .build();
+        .with_optimizer_rule(Arc::new(functions::ShareSketches::new()));
+    if settings.use_rollups {
+        builder = builder.with_optimizer_rule(Arc::new(AnswerFromRollups::new()));
+    }
+    let mut state = builder.build();
     state.register_expr_planner(Arc::new(IdsInText))?;
     for aggregate in functions::aggregates() {
         state.register_udaf(Arc::new(aggregate))?;

@@ -17,7 +17,9 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{Column, ColumnStatistics, DFSchema, Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetAccessPlan, RowGroupAccess,
+};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -33,6 +35,7 @@ use event::rollup::Resolution;
 use crate::access::{Scope, ScopedSource};
 use crate::catalog::{Snapshot, Source};
 use crate::hot::{HotBatch, HotSource};
+use crate::lookup;
 
 /// What the engine calls the bucket.
 pub(crate) fn bucket_url() -> Result<ObjectStoreUrl> {
@@ -40,12 +43,19 @@ pub(crate) fn bucket_url() -> Result<ObjectStoreUrl> {
 }
 
 /// One snapshot as a table, or a part of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rows {
     schema: SchemaRef,
-    snapshot: Arc<Snapshot>,
+    pub(crate) snapshot: Arc<Snapshot>,
     part: Part,
-    scope: Scope,
+    pub(crate) scope: Scope,
+}
+
+/// A file to read, and which of its row groups; without, all of them.
+struct Found<'a> {
+    source: &'a Source,
+    entry: &'a FileEntry,
+    access: Option<ParquetAccessPlan>,
 }
 
 /// What of a snapshot is in a table.
@@ -53,6 +63,8 @@ pub(crate) struct Rows {
 enum Part {
     /// All requests.
     Requests,
+    /// Those of Parquet files.
+    Sealed,
     /// Those of hot files.
     Live,
     /// Roll-ups of sealed files: groups of a minute or an hour.
@@ -70,6 +82,16 @@ impl Rows {
         Self { schema: event::columns::schema(), snapshot, part: Part::Live, scope }
     }
 
+    /// The rows that were sealed.
+    pub(crate) fn sealed(snapshot: Arc<Snapshot>, scope: Scope) -> Self {
+        Self { schema: event::columns::schema(), snapshot, part: Part::Sealed, scope }
+    }
+
+    /// Whether it is the table `requests`.
+    pub(crate) fn is_requests(&self) -> bool {
+        self.part == Part::Requests
+    }
+
     /// The groups of sealed rows. A key may be there several times.
     pub(crate) fn rollups(snapshot: Arc<Snapshot>, resolution: Resolution, scope: Scope) -> Self {
         Self { schema: event::rollup::schema(), snapshot, part: Part::Rollups(resolution), scope }
@@ -78,7 +100,9 @@ impl Rows {
     /// The Parquet files.
     fn files(&self) -> Vec<(&Source, &FileEntry)> {
         match self.part {
-            Part::Requests => self.snapshot.files.iter().map(|(source, entry)| (source, entry)).collect(),
+            Part::Requests | Part::Sealed => {
+                self.snapshot.files.iter().map(|(source, entry)| (source, entry)).collect()
+            }
             Part::Live => Vec::new(),
             Part::Rollups(resolution) => {
                 let wanted = self.snapshot.rollups.iter().filter(|(_, entry)| entry.resolution == resolution);
@@ -107,6 +131,25 @@ impl Rows {
         Ok(files.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file).collect())
     }
 
+    /// Of some files those parts that may hold the ids that filters ask for. Time tells who waits for an answer which
+    /// ids there are, so rows of others are not looked up.
+    fn looked_up<'a>(&self, files: Vec<(&'a Source, &'a FileEntry)>, filters: &[Expr]) -> Vec<Found<'a>> {
+        let sought = if self.scope.is_all() { lookup::sought(filters) } else { Vec::new() };
+        let found = files.into_iter().filter_map(|(source, entry)| {
+            let whole = Found { source, entry, access: None };
+            let Source::Disk(path) = source else { return Some(whole) };
+            if sought.is_empty() {
+                return Some(whole);
+            }
+            // The engine meets the error of a file that cannot be read, and says it.
+            let Ok(may) = self.snapshot.lookup.row_groups(path, &sought) else { return Some(whole) };
+            let access = |may: &bool| if *may { RowGroupAccess::Scan } else { RowGroupAccess::Skip };
+            let plan = ParquetAccessPlan::new(may.iter().map(access).collect());
+            may.contains(&true).then_some(Found { access: Some(plan), ..whole })
+        });
+        found.collect()
+    }
+
     fn statistics_of(&self, entries: &[&FileEntry]) -> Statistics {
         let mut columns = vec![ColumnStatistics::new_unknown(); self.schema.fields().len()];
         let time = |us| Precision::Exact(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
@@ -127,11 +170,11 @@ impl Rows {
         }
     }
 
-    fn sealed(
+    fn parquet(
         &self,
         state: &dyn Session,
         url: ObjectStoreUrl,
-        files: &[(&Source, &FileEntry)],
+        files: &[Found<'_>],
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
@@ -150,13 +193,17 @@ impl Rows {
             let names = DFSchema::try_from(Arc::clone(&self.schema))?;
             source = source.with_predicate(state.create_physical_expr(condition, &names)?);
         }
-        let entries: Vec<&FileEntry> = files.iter().map(|(_, entry)| *entry).collect();
-        let files = files.iter().map(|(source, entry)| {
+        let entries: Vec<&FileEntry> = files.iter().map(|found| found.entry).collect();
+        let files = files.iter().map(|Found { source, entry, access }| {
             let file = match source {
                 Source::Disk(path) => PartitionedFile::new(path.to_string_lossy(), entry.bytes),
                 Source::Bucket(object) => PartitionedFile::new(object.as_str(), entry.bytes),
             };
-            file.with_statistics(Arc::new(self.statistics_of(&[entry])))
+            let file = file.with_statistics(Arc::new(self.statistics_of(&[entry])));
+            match access {
+                Some(access) => file.with_extension(access.clone()),
+                None => file,
+            }
         });
         let files: Vec<PartitionedFile> = files.collect();
         let partitions = state.config().target_partitions();
@@ -175,7 +222,7 @@ impl Rows {
         filters: &[Expr],
         projection: Option<&Vec<usize>>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        if matches!(self.part, Part::Rollups(_)) {
+        if matches!(self.part, Part::Rollups(_) | Part::Sealed) {
             return Ok(None);
         }
         let all = self.snapshot.hot.iter().flat_map(|file| {
@@ -201,13 +248,13 @@ impl Rows {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files = self.matching_files(state, filters)?;
+        let files = self.looked_up(self.matching_files(state, filters)?, filters);
         let (on_disk, in_bucket): (Vec<_>, Vec<_>) =
-            files.into_iter().partition(|(source, _)| matches!(source, Source::Disk(_)));
+            files.into_iter().partition(|found| matches!(found.source, Source::Disk(_)));
         let mut sources = Vec::new();
         for (url, files) in [(ObjectStoreUrl::local_filesystem(), on_disk), (bucket_url()?, in_bucket)] {
             if !files.is_empty() {
-                sources.push(self.sealed(state, url, &files, projection, limit)?);
+                sources.push(self.parquet(state, url, &files, projection, limit)?);
             }
         }
         sources.extend(self.hot(state, filters, projection)?);

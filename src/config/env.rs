@@ -15,7 +15,7 @@ use super::suggest::nearest;
 pub const PREFIX: &str = "TOLLHOUSE_";
 
 /// Names with the prefix that are read elsewhere: `--config` on the command line.
-const RESERVED: [&str; 1] = ["TOLLHOUSE_CONFIG"];
+const RESERVED: [&str; 2] = ["TOLLHOUSE_CONFIG", "TOLLHOUSE_TOKEN"];
 
 /// Most text that references may become, of all values together: one may name a long variable many times.
 const FILLED_BYTES_MAX: usize = FILE_BYTES_MAX as usize;

@@ -1,7 +1,7 @@
 //! One HTTP request to `/sql`, and its answer piece by piece.
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
 use super::Stop;
+use crate::cli::QueryArgs;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An error body beyond this is cut: only its message is shown.
@@ -33,7 +34,8 @@ impl Answer {
 }
 
 /// Sends the statement. A refusal comes back as a text with a caret under its place.
-pub(super) async fn ask(url: &str, sql: &str, accept: &str) -> Result<Answer, Stop> {
+pub(super) async fn ask(args: &QueryArgs, sql: &str, accept: &str) -> Result<Answer, Stop> {
+    let url = &args.url;
     let uri: Uri = url.parse().map_err(|error| Stop::Usage(format!("--url {url}: {error}")))?;
     let authority = match (uri.scheme_str(), uri.authority()) {
         (Some("http"), Some(authority)) => authority.clone(),
@@ -67,10 +69,17 @@ pub(super) async fn ask(url: &str, sql: &str, accept: &str) -> Result<Answer, St
         base if base.ends_with("/sql") => base.to_owned(),
         base => format!("{base}/sql"),
     };
-    let request = Request::post(path)
+    let mut request = Request::post(path)
         .header(header::HOST, authority.as_str())
         .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
-        .header(header::ACCEPT, accept)
+        .header(header::ACCEPT, accept);
+    if let Some(token) = &args.token {
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        let mut value = value.map_err(|_| Stop::Usage("--token: not one that a header can hold".into()))?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    let request = request
         .body(Full::new(Bytes::copy_from_slice(sql.as_bytes())))
         .map_err(|error| Stop::Usage(format!("--url {url}: {error}")))?;
     let response = sender.send_request(request).await.map_err(broken)?;

@@ -110,7 +110,7 @@ async fn answer(args: &QueryArgs, sql: &str, out: &mut impl Write) -> Result<(),
         Format::Csv => "text/csv",
         Format::Parquet => "application/vnd.apache.parquet",
     };
-    let mut body = client::ask(&args.url, sql, accept).await?;
+    let mut body = client::ask(args, sql, accept).await?;
     let mut table = (args.format == Format::Table).then(table::Table::default);
     let mut last = b'\n';
     while let Some(chunk) = body.next().await? {

@@ -2,7 +2,10 @@
 //! sealed, after a start, and after `tollhouse rollup rebuild`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod equal;
 
 use event::layout::{DataFolder, Manifest};
 use serde_json::Value;

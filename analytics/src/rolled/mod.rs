@@ -1,0 +1,140 @@
+//! Questions about `requests` that roll-ups can answer are answered from roll-ups.
+//!
+//! An aggregate whose keys are names and whole minutes, and which counts, adds up bytes or reads sketches, has the same answer
+//! from groups of a minute or an hour as from rows. This rule puts them in the place of the rows where they are of the very
+//! same rows: what lies at the ends of the asked time, what is not sealed yet, and hours of which rows or roll-ups are
+//! missing come from rows all the same. EXPLAIN shows tables `rollups_1h`, `rollups_1m`, `sealed` and `hot` then.
+
+mod coverage;
+
+mod shape;
+
+mod spans;
+
+mod terms;
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, Result};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident};
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use event::rollup::Resolution;
+
+use crate::table::Rows;
+use coverage::Coverage;
+use shape::Shape;
+use spans::Spans;
+use terms::Terms;
+
+/// Most pieces of time that one answer is put together of.
+const PIECES_MAX: usize = 32;
+
+/// The rule.
+#[derive(Debug)]
+pub(crate) struct AnswerFromRollups {
+    terms: Terms,
+}
+
+impl AnswerFromRollups {
+    pub(crate) fn new() -> Self {
+        Self { terms: Terms::new() }
+    }
+
+    /// The same answer from roll-ups, if there are any of the asked time.
+    fn rolled(&self, shape: &Shape, fields: Vec<Column>) -> Result<Option<LogicalPlan>> {
+        let coverage = Coverage::of(&shape.rows.snapshot);
+        let (mut rest, mut parts) = (shape.span.clone(), Vec::new());
+        for resolution in [Resolution::Hour, Resolution::Minute] {
+            if !shape.fits(resolution) {
+                continue;
+            }
+            let spans = coverage.of_resolution(resolution).and(&rest.within(resolution.bucket_us()));
+            if !spans.is_empty() {
+                let rows =
+                    Rows::rollups(Arc::clone(&shape.rows.snapshot), resolution, shape.rows.scope.clone());
+                parts.push(self.groups(shape, rows, &spans, resolution)?);
+                rest = rest.without(&spans);
+            }
+        }
+        if parts.is_empty() || rest.len() > PIECES_MAX {
+            return Ok(None);
+        }
+        if coverage.has_files_in(&rest) {
+            let rows = Rows::sealed(Arc::clone(&shape.rows.snapshot), shape.rows.scope.clone());
+            parts.push(self.rows(shape, "sealed", rows, &rest)?);
+        }
+        if !shape.rows.snapshot.hot.is_empty() {
+            let rows = Rows::live(Arc::clone(&shape.rows.snapshot), shape.rows.scope.clone());
+            parts.push(self.rows(shape, "hot", rows, &shape.span)?);
+        }
+        let mut parts = parts.into_iter();
+        let Some(first) = parts.next() else { return Ok(None) };
+        let together = parts.try_fold(LogicalPlanBuilder::from(first), LogicalPlanBuilder::union)?;
+        let (keys, sums) = shape.names();
+        let added =
+            shape.sums.iter().zip(&sums).map(|(sum, name)| self.terms.added(*sum, name)).collect::<Vec<_>>();
+        let names: Vec<String> = added.iter().map(|sum| sum.schema_name().to_string()).collect();
+        let below = together.aggregate(keys.iter().map(ident), added)?;
+        let mut above: Vec<Expr> = keys.iter().map(ident).collect();
+        for (wanted, name) in shape.wanted.iter().zip(names) {
+            above.push(self.terms.read(wanted, Expr::Column(Column::new_unqualified(name))));
+        }
+        let renamed = above
+            .into_iter()
+            .zip(fields)
+            .map(|(expr, field)| expr.alias_qualified(field.relation, field.name));
+        Ok(Some(below.project(renamed)?.build()?))
+    }
+
+    /// The groups of some spans of time, each with its part of what is asked.
+    fn groups(
+        &self,
+        shape: &Shape,
+        rows: Rows,
+        spans: &Spans,
+        resolution: Resolution,
+    ) -> Result<LogicalPlan> {
+        let name = match resolution {
+            Resolution::Minute => "rollups_1m",
+            Resolution::Hour => "rollups_1h",
+        };
+        let (keys, sums) = shape.names();
+        let keys = shape.keys.iter().zip(&keys).map(|(key, name)| key.clone().alias(name));
+        let sums = shape.sums.iter().zip(&sums).map(|(sum, name)| self.terms.of_group(*sum).alias(name));
+        scan(name, rows, shape, spans)?.project(keys.chain(sums))?.build()
+    }
+
+    /// What the rows of some spans of time are together.
+    fn rows(&self, shape: &Shape, name: &str, rows: Rows, spans: &Spans) -> Result<LogicalPlan> {
+        let (keys, sums) = shape.names();
+        let keys = shape.keys.iter().zip(&keys).map(|(key, name)| key.clone().alias(name));
+        let sums = shape.sums.iter().zip(&sums).map(|(sum, name)| Ok(self.terms.of_rows(*sum)?.alias(name)));
+        scan(name, rows, shape, spans)?.aggregate(keys, sums.collect::<Result<Vec<_>>>()?)?.build()
+    }
+}
+
+fn scan(name: &str, rows: Rows, shape: &Shape, spans: &Spans) -> Result<LogicalPlanBuilder> {
+    let scan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(rows)), None)?;
+    let conditions = shape.conditions.iter().cloned().chain(spans.condition());
+    conditions.into_iter().try_fold(scan, LogicalPlanBuilder::filter)
+}
+
+impl OptimizerRule for AnswerFromRollups {
+    fn name(&self) -> &str {
+        "answer_from_rollups"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Aggregate(aggregate) = &plan else { return Ok(Transformed::no(plan)) };
+        let Some(shape) = Shape::of(aggregate)? else { return Ok(Transformed::no(plan)) };
+        let fields = aggregate.schema.iter().map(|(table, field)| Column::new(table.cloned(), field.name()));
+        let rolled = self.rolled(&shape, fields.collect())?;
+        Ok(rolled.map_or(Transformed::no(plan), Transformed::yes))
+    }
+}
