@@ -198,6 +198,8 @@ fn the_readme_works_from_its_first_line_to_its_last() {
 #[test]
 fn every_statement_on_the_page_about_sql_answers() {
     let mut reader = Reader::new();
+    let plan = serde_json::json!({"standard": {"base_fee": "9", "price_per_thousand": "0.25"}});
+    reader.site = reader.site.set(&["analytics", "plans"], plan);
     reader.house = Some(reader.site.run());
     let house = reader.house.as_ref().unwrap();
     // The trace that the page asks for, and one request of every kind that it shows.
@@ -219,7 +221,20 @@ fn every_statement_on_the_page_about_sql_answers() {
         let known = schema == "information_schema" || page.contains(&format!("`{name}`"));
         assert!(known, "docs/sql.md does not mention {name}");
     }
-    for view in ["consumers", "services", "routes", "call_graph", "traffic_1m"] {
+    for view in [
+        "consumers",
+        "services",
+        "routes",
+        "upstreams",
+        "errors",
+        "traces",
+        "call_graph",
+        "traffic_1m",
+        "traffic_series(now() - INTERVAL '1 hour')",
+        "slo_report()",
+        "billing('standard', to_char(now(), '%Y-%m'))",
+        "trace('4bf92f3577b34da6a3ce929d0e0e4736')",
+    ] {
         let first = house.sql(&format!("SELECT * FROM {view} LIMIT 1")).remove(0);
         for column in first.as_object().unwrap().keys() {
             assert!(page.contains(&format!("`{column}`")), "docs/sql.md does not mention {view}.{column}");

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{self, RoleConfig, TokenConfig};
+use crate::reports::{self, PlanConfig};
 
 /// SQL over the recorded requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,10 +47,15 @@ pub struct AnalyticsConfig {
     pub verify_bytes_per_s: u64,
     /// Whether questions about `requests` that roll-ups can answer are answered from them. The answers are the same.
     pub use_rollups: bool,
+    /// How many requests a group of a roll-up is of, on average, where roll-ups are read instead of rows: with less they would
+    /// hardly be quicker.
+    pub rollup_group_requests_min: u32,
     /// Who may ask. Without any, everybody who reaches the service may, and sees everything.
     pub tokens: Vec<TokenConfig>,
     /// What tokens may do, by the name of their role.
     pub roles: BTreeMap<String, RoleConfig>,
+    /// Prices, by the name of the plan: what `billing(plan, month)` counts with.
+    pub plans: BTreeMap<String, PlanConfig>,
     /// Whether a service that other hosts reach may do without tokens.
     pub allow_anonymous: bool,
 }
@@ -72,8 +78,10 @@ impl Default for AnalyticsConfig {
             history_max: 1_000,
             verify_bytes_per_s: 64 << 20,
             use_rollups: true,
+            rollup_group_requests_min: 8,
             tokens: Vec::new(),
             roles: BTreeMap::new(),
+            plans: BTreeMap::new(),
             allow_anonymous: false,
         }
     }
@@ -149,6 +157,7 @@ pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
         refuse("history_max", format!("{} is too large", config.history_max), "at most 1000000");
     }
     problems.extend(access::problems(&config.tokens, &config.roles));
+    problems.extend(reports::problems(&config.plans));
     match listen {
         Ok(listen) if problems.is_empty() => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -68,6 +68,7 @@ impl QueryError {
     pub fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Refused(Refused::Syntax { .. }) => (StatusCode::BAD_REQUEST, "syntax"),
+            Self::Refused(Refused::Call(_)) => (StatusCode::BAD_REQUEST, "plan"),
             Self::Refused(Refused::TooMuch(..)) => (StatusCode::BAD_REQUEST, "too_complex"),
             Self::Refused(Refused::Count(_) | Refused::Forbidden(_)) => (StatusCode::FORBIDDEN, "refused"),
             Self::Engine(error) if of_bucket(error).is_some() => (StatusCode::SERVICE_UNAVAILABLE, "bucket"),

@@ -4,7 +4,7 @@
 //! files of the last seconds. Where there is a bucket, what other collectors have
 //! uploaded to it is part of the table. Answers go out over HTTP (`/sql`). The modules stand in the order of a question's
 //! journey: a configuration, who may ask, a [`catalog`] snapshot, the sources, where ids are looked up, and the table over it, ids in text, texts that grow,
-//! functions, questions that roll-ups answer, views and tables of traffic, a session, the guard that refuses everything but reading, the engine that bounds
+//! functions, questions that roll-ups answer, table functions, views and tables of traffic, a session, the guard that refuses everything but reading, the engine that bounds
 //! and runs a query, a format, the door for connections, what HTTP asks and is answered, and the service around it all.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -29,6 +29,8 @@ mod growth;
 pub mod functions;
 
 mod rolled;
+
+mod reports;
 
 mod views;
 
@@ -58,6 +60,7 @@ mod http;
 
 mod serve;
 
-pub use access::{RoleConfig, TokenConfig};
+pub use access::{Caller, RoleConfig, TokenConfig};
 pub use config::{AnalyticsConfig, Plan, validate};
+pub use reports::PlanConfig;
 pub use serve::{Running, StartError, start, start_on};

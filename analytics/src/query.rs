@@ -14,7 +14,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement;
 use event::layout::DataFolder;
-use event::rollup::Resolution;
+use event::rollup::{Grouping, Resolution};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
@@ -272,6 +272,12 @@ impl Engine {
         }
     }
 
+    /// Who asks without a token; nobody may where there are tokens.
+    #[must_use]
+    pub fn anonymous(&self) -> Option<Arc<Caller>> {
+        self.access.anonymous()
+    }
+
     /// Who may ask.
     pub(crate) fn access(&self) -> &Access {
         &self.access
@@ -307,8 +313,10 @@ async fn plan(
 /// The files whose rows an answer may miss. A roll-up matters only to who asks for one.
 fn missing(snapshot: &Snapshot, sql: &str) -> Vec<Quarantined> {
     let asked = Resolution::ALL.map(traffic::name).iter().any(|name| sql.to_lowercase().contains(name));
-    let matters = |bad: &&Quarantined| {
-        asked || !Resolution::ALL.iter().any(|one| bad.path.contains(&traffic::folder(*one)))
+    let matters = |bad: &&Quarantined| match traffic::of_path(&bad.path) {
+        Some((_, Grouping::All)) => asked,
+        Some(_) => false,
+        None => true,
     };
     snapshot.quarantined.iter().filter(matters).cloned().collect()
 }

@@ -18,7 +18,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use event::connections::ConnectionStates;
 use event::layout::{DataFolder, Ledger};
-use event::rollup::Resolution;
+use event::rollup::{Grouping, Resolution};
 use event::upstreams::UpstreamStates;
 
 use crate::access::{Caller, Role, SharePool};
@@ -32,7 +32,7 @@ use crate::rolled::AnswerFromRollups;
 use crate::system::{self, History};
 use crate::table::{Rows, bucket_url};
 use crate::unreadable::table_or;
-use crate::{connections, functions, traffic, upstreams, views};
+use crate::{connections, functions, reports, traffic, upstreams, views};
 
 /// Footers and page indexes that stay parsed, in bytes.
 const METADATA_CACHE_BYTES: usize = 128 << 20;
@@ -108,8 +108,9 @@ impl Sessions {
         statement: &Statement,
         caller: &Caller,
     ) -> Result<SessionContext, QueryError> {
-        let (public, system) = (Arc::new(MemorySchemaProvider::new()), Arc::new(MemorySchemaProvider::new()));
-        let context = self.context(&[(SCHEMA, &public), ("system", &system)], caller)?;
+        let schema = || Arc::new(MemorySchemaProvider::new());
+        let (public, system, config) = (schema(), schema(), schema());
+        let context = self.context(&[(SCHEMA, &public), ("system", &system), ("config", &config)], caller)?;
         let requests = Rows::requests(Arc::clone(&snapshot), caller.scope.clone());
         public.register_table("requests".into(), Arc::new(requests))?;
 
@@ -148,6 +149,9 @@ impl Sessions {
         }
         if wants("system", "settings") {
             system.register_table("settings".into(), Arc::new(system::settings(&self.settings)?))?;
+        }
+        if wants("config", "plans") {
+            config.register_table("plans".into(), Arc::new(reports::plans(&self.settings.plans)?))?;
         }
         for (name, sql) in views::all() {
             if wants(SCHEMA, name) {
@@ -193,7 +197,7 @@ impl Sessions {
         let parts = Arc::new(MemorySchemaProvider::new());
         let context = self.context(&[(SCHEMA, &parts)], caller)?;
         let (sealed, hot) = (
-            Rows::rollups(Arc::clone(snapshot), resolution, caller.scope.clone()),
+            Rows::rollups(Arc::clone(snapshot), (resolution, Grouping::All), caller.scope.clone()),
             Rows::live(Arc::clone(snapshot), caller.scope.clone()),
         );
         parts.register_table(traffic::SEALED.into(), Arc::new(sealed))?;
@@ -219,7 +223,8 @@ fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>, settings: &AnalyticsCon
         .with_analyzer_rules(rules)
         .with_optimizer_rule(Arc::new(functions::ShareSketches::new()));
     if settings.use_rollups {
-        builder = builder.with_optimizer_rule(Arc::new(AnswerFromRollups::new()));
+        builder = builder
+            .with_optimizer_rule(Arc::new(AnswerFromRollups::new(settings.rollup_group_requests_min.into())));
     }
     let mut state = builder.build();
     state.register_expr_planner(Arc::new(IdsInText))?;

@@ -9,7 +9,6 @@ use arrow::record_batch::RecordBatch;
 use datafusion::catalog::MemTable;
 use datafusion::common::Result;
 use event::layout::{Ledger, Place};
-use event::rollup::Resolution;
 
 use crate::catalog::Snapshot;
 use crate::config::AnalyticsConfig;
@@ -174,11 +173,10 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
         });
     }
     for bad in &snapshot.quarantined {
-        let rollup = || Resolution::ALL.into_iter().find(|one| bad.path.contains(&traffic::folder(*one)));
         let place = if bad.path.contains("://") { Place::Bucket } else { Place::Local };
-        let kind = match rollup() {
+        let kind = match traffic::of_path(&bad.path) {
             _ if bad.path.contains("://") => "bucket",
-            Some(resolution) => traffic::kind(resolution),
+            Some((resolution, _)) => traffic::kind(resolution),
             None if bad.path.ends_with(".arrow") => "hot",
             None => "parquet",
         };

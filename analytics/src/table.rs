@@ -29,8 +29,8 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
-use event::layout::FileEntry;
-use event::rollup::Resolution;
+use event::layout::{FileEntry, RollupEntry};
+use event::rollup::{Grouping, Resolution};
 
 use crate::access::{Scope, ScopedSource};
 use crate::catalog::{Snapshot, Source};
@@ -67,8 +67,8 @@ enum Part {
     Sealed,
     /// Those of hot files.
     Live,
-    /// Roll-ups of sealed files: groups of a minute or an hour.
-    Rollups(Resolution),
+    /// Roll-ups of sealed files: groups of a minute or an hour, which differ by some names.
+    Rollups(Resolution, Grouping),
 }
 
 impl Rows {
@@ -93,8 +93,12 @@ impl Rows {
     }
 
     /// The groups of sealed rows. A key may be there several times.
-    pub(crate) fn rollups(snapshot: Arc<Snapshot>, resolution: Resolution, scope: Scope) -> Self {
-        Self { schema: event::rollup::schema(), snapshot, part: Part::Rollups(resolution), scope }
+    pub(crate) fn rollups(
+        snapshot: Arc<Snapshot>,
+        (resolution, grouping): (Resolution, Grouping),
+        scope: Scope,
+    ) -> Self {
+        Self { schema: event::rollup::schema(), snapshot, part: Part::Rollups(resolution, grouping), scope }
     }
 
     /// The Parquet files.
@@ -104,8 +108,10 @@ impl Rows {
                 self.snapshot.files.iter().map(|(source, entry)| (source, entry)).collect()
             }
             Part::Live => Vec::new(),
-            Part::Rollups(resolution) => {
-                let wanted = self.snapshot.rollups.iter().filter(|(_, entry)| entry.resolution == resolution);
+            Part::Rollups(resolution, grouping) => {
+                let kind = |entry: &RollupEntry| (entry.resolution, entry.grouping);
+                let wanted =
+                    self.snapshot.rollups.iter().filter(|(_, entry)| kind(entry) == (resolution, grouping));
                 wanted.map(|(source, entry)| (source, &entry.file)).collect()
             }
         }
@@ -222,7 +228,7 @@ impl Rows {
         filters: &[Expr],
         projection: Option<&Vec<usize>>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        if matches!(self.part, Part::Rollups(_) | Part::Sealed) {
+        if matches!(self.part, Part::Rollups(..) | Part::Sealed) {
             return Ok(None);
         }
         let all = self.snapshot.hot.iter().flat_map(|file| {

@@ -4,7 +4,7 @@
 //! of the snapshot of the query, so that the live minute is there and the sums are those of `requests`. Where retention or
 //! an older version has left rows without roll-ups or roll-ups without rows, each table has what it has.
 
-use event::rollup::{NAMES, Resolution, STATUS_CLASSES};
+use event::rollup::{Grouping, NAMES, Resolution, STATUS_CLASSES};
 
 /// What the SQL of a table of traffic calls the groups of sealed rows.
 pub(crate) const SEALED: &str = "sealed";
@@ -27,9 +27,13 @@ pub(crate) fn kind(resolution: Resolution) -> &'static str {
     }
 }
 
-/// The folder of its files under the data folder.
-pub(crate) fn folder(resolution: Resolution) -> String {
-    format!("rollups/{}/", resolution.as_str())
+/// Whose file a path under the data folder, or in a bucket, is: that of groups by all names, which a table is made of, or
+/// by fewer, which rows stand in for.
+pub(crate) fn of_path(path: &str) -> Option<(Resolution, Grouping)> {
+    let (_, below) = path.split_once("rollups/")?;
+    let folder = below.split('/').next()?;
+    let kinds = Resolution::ALL.into_iter().flat_map(|one| Grouping::ALL.map(|other| (one, other)));
+    kinds.into_iter().find(|(one, other)| folder == format!("{}{}", one.as_str(), other.suffix()))
 }
 
 /// The definition of a table.

@@ -26,7 +26,11 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
                 &["service", "route"],
             ),
         ),
+        ("upstreams", upstreams()),
+        ("errors", errors()),
+        ("slow_requests", slow_requests()),
         ("call_graph", call_graph()),
+        ("traces", traces()),
     ]
 }
 
@@ -47,6 +51,55 @@ fn traffic(keys: &str, names: &[&str]) -> String {
 fn percentiles(wanted: &[&str]) -> String {
     let each = wanted.iter().map(|p| format!("sketch_percentile(latency, 0.{p}) / 1000.0 AS p{p}_ms"));
     each.collect::<Vec<_>>().join(", ")
+}
+
+/// Each address that requests went to, by the attempts of all of them. An attempt failed when it had no whole answer, or a
+/// status of 500 or above.
+fn upstreams() -> String {
+    format!(
+        "SELECT upstream, address, attempts, failures, failures / CAST(attempts AS DOUBLE) AS failure_rate, \
+         reused / CAST(attempts AS DOUBLE) AS reuse_rate, {} FROM (\
+         SELECT upstream, a['addr'] AS address, count(*) AS attempts, \
+         count(*) FILTER (WHERE a['error'] IS NOT NULL OR a['status'] >= 500) AS failures, \
+         count(*) FILTER (WHERE a['connection_reused']) AS reused, \
+         latency_sketch(a['duration_us']) AS latency FROM (\
+         SELECT coalesce(r.upstream, r.service, 'none') AS upstream, unnest(r.attempts) AS a \
+         FROM requests r) GROUP BY 1, 2)",
+        percentiles(&["50", "95", "99"]),
+    )
+}
+
+/// The requests that failed by the service's fault.
+fn errors() -> String {
+    format!(
+        "SELECT r.time, r.service, r.route, r.consumer, r.method, r.host, r.path, r.status, r.outcome, r.error, \
+         r.upstream_addr, r.duration_us / 1000.0 AS duration_ms, r.request_id, r.trace_id FROM requests r WHERE {}",
+        failed()
+    )
+}
+
+/// The requests that took longer than 99 of 100 of their route.
+fn slow_requests() -> String {
+    "SELECT r.time, r.service, r.route, r.consumer, r.method, r.path, r.status, r.duration_us / 1000.0 AS duration_ms, \
+     r.upstream_us / 1000.0 AS upstream_ms, r.gateway_us / 1000.0 AS gateway_ms, p.p99_ms, r.upstream_addr, \
+     r.request_id, r.trace_id FROM requests r JOIN (SELECT service, route, \
+     latency_percentile(duration_us, 0.99) / 1000.0 AS p99_ms FROM requests GROUP BY 1, 2) p \
+     ON r.service IS NOT DISTINCT FROM p.service AND r.route IS NOT DISTINCT FROM p.route \
+     WHERE r.duration_us / 1000.0 > p.p99_ms"
+        .into()
+}
+
+/// A row for each trace; `trace(id)` shows one as a tree.
+fn traces() -> String {
+    format!(
+        "SELECT trace_id, time, duration_us, hops, errors, services, service, route, consumer FROM (\
+         SELECT r.trace_id, min(r.time) AS time, CAST(max(CAST(r.time AS BIGINT) + r.duration_us) \
+         - min(CAST(r.time AS BIGINT)) AS BIGINT) AS duration_us, count(*) AS hops, count(*) FILTER (WHERE {}) AS errors, \
+         count(DISTINCT r.service) AS services, first_value(r.service ORDER BY r.time) AS service, \
+         first_value(r.route ORDER BY r.time) AS route, first_value(r.consumer ORDER BY r.time) AS consumer \
+         FROM requests r WHERE r.trace_id IS NOT NULL GROUP BY r.trace_id)",
+        failed()
+    )
 }
 
 /// Who calls whom. The caller is the service of the request whose upstream span is this one's parent; else the

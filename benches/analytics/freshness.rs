@@ -33,7 +33,7 @@ pub fn run(probes: usize, rate: u32, threads: u16) -> Result<(), String> {
     config.metrics.listen = ([127, 0, 0, 1], 0).into();
     let plan = collector::validate(&config).map_err(|problems| format!("{problems:?}"))?;
     let running = collector::start(plan, &folder).map_err(|error| error.to_string())?;
-    let mut engine = Tollhouse::over(&folder, threads)?;
+    let mut engine = Tollhouse::over(&folder, threads, true)?;
     let stop = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         scope.spawn(|| load(&mut busy, rate, &stop));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::house::{BEGIN_US, House};
+use crate::house::BEGIN_US;
 use crate::traffic;
 
 /// Most that a percentile may be off.
@@ -40,10 +40,12 @@ pub struct Question {
     pub exact: String,
     /// Columns that are percentiles.
     pub percentiles: Vec<usize>,
+    /// Whether it is one of the six.
+    pub counts: bool,
 }
 
-/// The six.
-pub fn all(house: &House) -> Vec<Question> {
+/// The six, and the look-up of a row by its trace.
+pub fn all(trace_id: &str) -> Vec<Question> {
     let hours = |count: i64| BEGIN_US + count * 1_800_000_000;
     let (from, to) = (instant(hours(7)), instant(hours(9)));
     let service = traffic::service(3);
@@ -60,7 +62,8 @@ pub fn all(house: &House) -> Vec<Question> {
     let errors = "SELECT service, route, status, count(*) AS errors FROM requests WHERE status >= 500 \
                   GROUP BY service, route, status ORDER BY errors DESC, service, route, status LIMIT 20";
     let minute = "epoch_us(time) // 60000000";
-    let _ = house;
+    let look_up = |id: &str| format!("SELECT service, path, status FROM requests WHERE trace_id = {id}");
+    let of_bytes = look_up(&format!("from_hex('{trace_id}')"));
     vec![
         Question {
             name: "top consumers",
@@ -68,6 +71,7 @@ pub fn all(house: &House) -> Vec<Question> {
             duckdb: vec![top("::BIGINT")],
             exact: top("::BIGINT"),
             percentiles: vec![],
+            counts: true,
         },
         Question {
             name: "p50, p95, p99 by service",
@@ -90,6 +94,7 @@ pub fn all(house: &House) -> Vec<Question> {
                 exact("0.99")
             ),
             percentiles: vec![2, 3, 4],
+            counts: true,
         },
         percentile_by("p99 by consumer", "consumer", "consumer", &exact("0.99"), ""),
         percentile_by(
@@ -106,6 +111,15 @@ pub fn all(house: &House) -> Vec<Question> {
             duckdb: vec![errors.into()],
             exact: errors.into(),
             percentiles: vec![],
+            counts: true,
+        },
+        Question {
+            name: "one trace by its id",
+            tollhouse: look_up(&format!("'{trace_id}'")),
+            duckdb: vec![of_bytes.clone()],
+            exact: of_bytes,
+            percentiles: vec![],
+            counts: false,
         },
     ]
 }
@@ -125,6 +139,7 @@ fn percentile_by(name: &'static str, ours: &str, theirs: &str, exact: &str, filt
             .into(),
         exact: ask(theirs, exact),
         percentiles: vec![2],
+        counts: true,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use analytics::AnalyticsConfig;
+use analytics::query::{Protocol, Question};
 use arrow::json::ArrayWriter;
 use event::layout::DataFolder;
 use serde_json::Value;
@@ -16,8 +17,9 @@ pub struct Tollhouse {
 }
 
 impl Tollhouse {
-    pub fn over(folder: &DataFolder, threads: u16) -> Result<Self, String> {
-        let config = AnalyticsConfig { threads, ..AnalyticsConfig::default() };
+    /// `use_rollups` is whether questions may be answered from roll-ups.
+    pub fn over(folder: &DataFolder, threads: u16, use_rollups: bool) -> Result<Self, String> {
+        let config = AnalyticsConfig { threads, use_rollups, ..AnalyticsConfig::default() };
         let plan = analytics::validate(&config).map_err(|problems| format!("{problems:?}"))?;
         let engine = analytics::query::Engine::new(plan, folder).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -29,12 +31,27 @@ impl Tollhouse {
     }
 }
 
+impl Tollhouse {
+    /// Whether a question is answered from roll-ups.
+    pub fn rolls(&mut self, sql: &str) -> Result<bool, String> {
+        let plan = self.ask(&format!("EXPLAIN {sql}"))?;
+        Ok(plan.rows.iter().flatten().any(|value| value.to_string().contains("rollups_")))
+    }
+}
+
 impl Engine for Tollhouse {
     fn ask(&mut self, sql: &str) -> Result<Answer, String> {
         let (begun, cpu) = (Instant::now(), cpu_time());
+        let question = Question {
+            sql: sql.to_owned(),
+            params: Vec::new(),
+            caller: self.engine.anonymous().ok_or("the engine wants a token")?,
+            protocol: Protocol::Http,
+            client: "bench".into(),
+        };
         let json = self.runtime.block_on(async {
             let mut writer = ArrayWriter::new(Vec::new());
-            let mut answer = self.engine.ask(sql, &[], "bench".into()).await?;
+            let mut answer = self.engine.ask(question).await?;
             while let Some(batch) = answer.next().await? {
                 writer.write(&batch)?;
             }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use event::Problem;
 use event::bucket::BucketPlan;
+use event::rollup::Grouping;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,18 @@ pub struct RollupConfig {
     /// Most groups (workspace, service, route, consumer, source service and class of status) of one minute or hour. What
     /// comes beyond is counted in groups whose names are `__overflow__`.
     pub groups_max: u32,
+    /// The same of groups by fewer names: those of services, and those of consumers.
+    pub fewer_groups_max: u32,
+}
+
+impl RollupConfig {
+    /// Most groups of one minute or hour.
+    pub(crate) fn most(&self, grouping: Grouping) -> usize {
+        match grouping {
+            Grouping::All => self.groups_max as usize,
+            Grouping::Services | Grouping::Consumers => self.fewer_groups_max as usize,
+        }
+    }
 }
 
 /// When rows are deleted. Without a bound they stay.
@@ -193,7 +206,7 @@ impl Default for ParquetConfig {
 
 impl Default for RollupConfig {
     fn default() -> Self {
-        Self { groups_max: 10_000 }
+        Self { groups_max: 10_000, fewer_groups_max: 50_000 }
     }
 }
 
@@ -252,6 +265,7 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
     range("compaction.io_bytes_per_s_max", config.compaction.io_bytes_per_s_max, 1 << 20, 1 << 40);
     range("compaction.zstd_level", config.compaction.zstd_level.into(), 1, 22);
     range("rollup.groups_max", config.rollup.groups_max.into(), 1, 1_000_000);
+    range("rollup.fewer_groups_max", config.rollup.fewer_groups_max.into(), 1, 1_000_000);
     range("retention.grace_s", config.retention.grace_s.into(), 0, 86_400);
     if let Some(age_h) = config.retention.age_h {
         range("retention.age_h", age_h.into(), 1, 1_000_000);

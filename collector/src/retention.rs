@@ -111,6 +111,7 @@ mod tests {
         let rollup = |path: &str, hour, resolution| RollupEntry {
             file: file(path, hour, 10),
             resolution,
+            grouping: event::rollup::Grouping::All,
             requests: 1,
             overflowed: 0,
         };

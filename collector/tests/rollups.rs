@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use collector::{CollectorConfig, RebuildError, StartError};
-use common::rollups::{Counted, Key, assert_equal, assert_same, fill, is_overflow, rolled, total};
+use common::rollups::{
+    Counted, HOURS, Key, MINUTES, assert_equal, assert_same, counted, fill, is_overflow, kinds, rolled, total,
+};
 use common::{assert_balanced, config, files_ending, hot_rows, open_spool, shutdown, start, table, wait};
 use event::Draft;
 use event::layout::{DataFolder, Manifest};
-use event::rollup::Resolution;
+use event::rollup::{Grouping, Resolution};
 use event::spool::Writer;
 
 fn new_folder() -> (tempfile::TempDir, DataFolder) {
@@ -46,12 +48,12 @@ fn rebuild(config: &CollectorConfig, folder: &DataFolder) -> Result<collector::R
     collector::rebuild(&collector::validate(config).unwrap(), folder)
 }
 
-/// Both resolutions.
-fn all_rolled(folder: &DataFolder) -> [BTreeMap<Key, Counted>; 2] {
-    Resolution::ALL.map(|resolution| rolled(folder, resolution))
+/// Each kind.
+fn all_rolled(folder: &DataFolder) -> Vec<BTreeMap<Key, Counted>> {
+    kinds().into_iter().map(|kind| rolled(folder, kind)).collect()
 }
 
-fn assert_as_before(folder: &DataFolder, before: &[BTreeMap<Key, Counted>; 2]) {
+fn assert_as_before(folder: &DataFolder, before: &[BTreeMap<Key, Counted>]) {
     for (before, now) in before.iter().zip(&all_rolled(folder)) {
         assert_same(before, now);
     }
@@ -82,15 +84,20 @@ fn names_beyond_the_bound_fall_into_one_group_and_the_totals_hold() {
     let mut config = config();
     config.seal.rows_max = 300;
     let (_root, folder) = stored(&config, 7, 3_000);
-    let whole = total(&rolled(&folder, Resolution::Minute));
+    let whole = total(&rolled(&folder, MINUTES));
     config.rollup.groups_max = 3;
     let (_root, folder) = stored(&config, 7, 3_000);
     let entries = Manifest::load(&folder).unwrap().rollups;
-    for (resolution, groups) in Resolution::ALL.into_iter().zip(all_rolled(&folder)) {
+    for (resolution, grouping) in kinds() {
+        let groups = rolled(&folder, (resolution, grouping));
+        if grouping != Grouping::All {
+            assert_same(&counted(&folder, (resolution, grouping)), &groups);
+            continue;
+        }
         assert_eq!(total(&groups).numbers(), whole.numbers());
         let (many, named): (Vec<_>, Vec<_>) = groups.iter().partition(|(key, _)| is_overflow(key));
         let fallen: u64 = many.iter().map(|(_, group)| group.requests).sum();
-        let entries = entries.iter().filter(|entry| entry.resolution == resolution);
+        let entries = entries.iter().filter(|entry| entry.resolution == resolution && entry.is_original());
         assert_eq!(entries.map(|entry| entry.overflowed).sum::<u64>(), fallen);
         assert!(fallen > 300 && !named.is_empty(), "{resolution:?}: {fallen}");
     }
@@ -98,7 +105,8 @@ fn names_beyond_the_bound_fall_into_one_group_and_the_totals_hold() {
     let running = start(&config, &folder);
     wait("one file each", || is_merged(&folder));
     drop(running);
-    for groups in all_rolled(&folder) {
+    for kind in [MINUTES, HOURS] {
+        let groups = rolled(&folder, kind);
         assert_eq!(total(&groups).numbers(), whole.numbers());
         let mut named: BTreeMap<i64, usize> = BTreeMap::new();
         groups.keys().filter(|key| !is_overflow(key)).for_each(|key| *named.entry(key.0).or_default() += 1);
@@ -110,7 +118,7 @@ fn names_beyond_the_bound_fall_into_one_group_and_the_totals_hold() {
 fn is_merged(folder: &DataFolder) -> bool {
     let manifest = Manifest::load(folder).unwrap();
     let places: BTreeSet<_> =
-        manifest.rollups.iter().map(|entry| (entry.resolution, entry.partition())).collect();
+        manifest.rollups.iter().map(|entry| (entry.resolution, entry.grouping, entry.partition())).collect();
     places.len() == manifest.rollups.len() && manifest.removed.is_empty()
 }
 
@@ -122,7 +130,7 @@ fn files_of_hours_that_are_over_become_one() {
     config.retention.grace_s = 3_600;
     let (_root, folder) = stored(&config, 3, 4_000);
     let before = all_rolled(&folder);
-    assert!(Manifest::load(&folder).unwrap().rollups.len() > 6, "more than one for each hour and day");
+    assert!(Manifest::load(&folder).unwrap().rollups.len() > 18, "more than one for each hour and day");
     // Died while a merged file was written, and after it stood there but before the manifest.
     let some = Manifest::load(&folder).unwrap().rollups[0].file.path.clone();
     let stray = folder.root().join(&some).with_file_name("merged-0000000099.parquet");
@@ -132,8 +140,11 @@ fn files_of_hours_that_are_over_become_one() {
     assert_eq!(files_ending(&folder.rollups(), "tmp"), 0);
     let one_each = || {
         let manifest = Manifest::load(&folder).unwrap();
-        let places: BTreeSet<_> =
-            manifest.rollups.iter().map(|entry| (entry.resolution, entry.partition())).collect();
+        let places: BTreeSet<_> = manifest
+            .rollups
+            .iter()
+            .map(|entry| (entry.resolution, entry.grouping, entry.partition()))
+            .collect();
         places.len() == manifest.rollups.len()
     };
     wait("one file each", one_each);
@@ -174,11 +185,11 @@ fn what_an_interrupted_sealing_left_is_put_in_order() {
         std::fs::copy(&path, &stray).unwrap();
         strays.push(stray);
     }
-    assert!(rolled(&folder, Resolution::Minute).is_empty(), "nothing counts that no manifest names");
+    assert!(rolled(&folder, MINUTES).is_empty(), "nothing counts that no manifest names");
     shutdown(start(&config(), &folder));
     assert!(strays.iter().all(|stray| !stray.exists()) && files_ending(&folder.rollups(), "tmp") == 0);
     assert_equal(&folder);
-    assert_eq!(total(&rolled(&folder, Resolution::Hour)).requests, 500);
+    assert_eq!(total(&rolled(&folder, HOURS)).requests, 500);
     // Died between the manifest and the unlinking of the hot file.
     for (bytes, path) in &copies {
         std::fs::write(path, bytes).unwrap();
@@ -188,7 +199,7 @@ fn what_an_interrupted_sealing_left_is_put_in_order() {
     spool.close();
     shutdown(start(&config(), &folder));
     assert_equal(&folder);
-    assert_eq!(total(&rolled(&folder, Resolution::Hour)).requests, 700);
+    assert_eq!(total(&rolled(&folder, HOURS)).requests, 700);
 }
 
 /// The child of the next test: a collector until it is killed.
@@ -231,7 +242,7 @@ fn collectors_killed_at_any_moment_leave_roll_ups_that_are_their_rows() {
     assert!(report.drained);
     assert_balanced(&report);
     assert_equal(&folder);
-    assert_eq!(total(&rolled(&folder, Resolution::Minute)).requests, 12_000);
+    assert_eq!(total(&rolled(&folder, MINUTES)).requests, 12_000);
 }
 
 #[test]
@@ -294,7 +305,7 @@ fn hours_whose_rows_are_not_all_there_keep_their_roll_ups() {
     manifest.store(&folder).unwrap();
     let rebuilt = rebuild(&config, &folder).unwrap();
     assert_eq!((rebuilt.hours, rebuilt.kept), (hours.len() - 2, 2), "{rebuilt:?}");
-    assert_same(&before[1], &rolled(&folder, Resolution::Hour));
+    assert_same(&before[1], &rolled(&folder, HOURS));
 }
 
 #[test]
@@ -316,7 +327,7 @@ fn each_resolution_goes_at_its_own_age() {
     config.retention.age_h = Some(24);
     let count = |resolution: Resolution| {
         let rollups = Manifest::load(&folder).unwrap().rollups;
-        rollups.iter().filter(|entry| entry.resolution == resolution).count()
+        rollups.iter().filter(|entry| entry.resolution == resolution && entry.is_original()).count()
     };
     let running = start(&config, &folder);
     wait("the old rows' end", || Manifest::load(&folder).unwrap().files.len() == 1);
@@ -330,7 +341,7 @@ fn each_resolution_goes_at_its_own_age() {
     config.retention.rollup_hour_age_h = Some(100_000);
     let running = start(&config, &folder);
     wait("the old hours' end", || count(Resolution::Hour) == 1);
-    wait("the end of their files", || files_ending(&folder.rollups(), "parquet") == 2);
+    wait("the end of their files", || files_ending(&folder.rollups(), "parquet") == 6);
     drop(running);
     assert_equal(&folder);
 }

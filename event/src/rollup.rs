@@ -83,6 +83,50 @@ impl Resolution {
     }
 }
 
+/// By which names groups differ. With few names there are few groups, so that a question which names no others is answered
+/// from few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grouping {
+    /// By all of them.
+    #[default]
+    All,
+    /// By workspace, service, route and source service.
+    Services,
+    /// By workspace and consumer.
+    Consumers,
+}
+
+impl Grouping {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::All, Self::Services, Self::Consumers];
+
+    /// Whether groups differ by each of [`NAMES`]. A name by which they do not is absent.
+    #[must_use]
+    pub const fn keeps(self) -> [bool; NAMES.len()] {
+        match self {
+            Self::All => [true; NAMES.len()],
+            Self::Services => [true, true, true, false, true],
+            Self::Consumers => [true, false, false, true, false],
+        }
+    }
+
+    /// What folders are called behind the resolution.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::All => "",
+            Self::Services => "-services",
+            Self::Consumers => "-consumers",
+        }
+    }
+
+    /// What needs no word in a manifest.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::All
+    }
+}
+
 #[cfg(feature = "arrow")]
 pub use table::{SCHEMA_VERSION, schema};
 

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use analytics::{AnalyticsConfig, Running};
 use collector::CollectorConfig;
-use event::layout::{DataFolder, Manifest};
-use event::rollup::Resolution;
+use event::layout::{DataFolder, Manifest, RollupEntry};
+use event::rollup::{Grouping, Resolution};
 use event::spool::{Spool, SpoolConfig};
 use event::{Draft, Outcome, Text, ip_bytes};
 use serde_json::Value;
@@ -17,6 +17,8 @@ use super::support::client::Connection;
 
 const HOUR_US: i64 = 3_600_000_000;
 const HOURS: i64 = 5;
+/// 2026-11-01T21:00:00Z: three hours of a day and two of the next.
+const BEGIN_US: i64 = 1_793_566_800_000_000;
 
 /// Numbers that look random and are the same each time.
 struct Chance(u64);
@@ -87,14 +89,14 @@ fn seal(folder: &DataFolder, chance: &mut Chance, begin_us: i64, hours: i64, cou
 }
 
 /// A data folder in which hours are told apart in every way there is.
-fn house(root: &Path, begin_us: i64) -> DataFolder {
+fn house(root: &Path) -> DataFolder {
     let folder = DataFolder::open(root).unwrap();
     let mut chance = Chance(17);
     for _ in 0..3 {
-        seal(&folder, &mut chance, begin_us, HOURS, 700);
+        seal(&folder, &mut chance, BEGIN_US, HOURS, 700);
     }
     let mut manifest = Manifest::load(&folder).unwrap();
-    let hour = |us: i64| (us - begin_us).div_euclid(HOUR_US);
+    let hour = |us: i64| (us - BEGIN_US).div_euclid(HOUR_US);
     // Of the first hour the rows are gone, of the third a part of them, of the fourth a roll-up.
     let third = manifest.files.iter().position(|file| hour(file.time_min_us) == 2).unwrap();
     manifest.files.remove(third);
@@ -104,11 +106,17 @@ fn house(root: &Path, begin_us: i64) -> DataFolder {
         .iter()
         .position(|entry| entry.resolution == Resolution::Minute && hour(entry.file.time_min_us) == 3);
     manifest.rollups.remove(fourth.unwrap());
+    // And of the second and the fifth one by fewer names.
+    for (far, grouping) in [(1, Grouping::Services), (4, Grouping::Consumers)] {
+        let is_it = |entry: &RollupEntry| entry.grouping == grouping && hour(entry.file.time_min_us) == far;
+        let place = manifest.rollups.iter().position(is_it);
+        manifest.rollups.remove(place.unwrap());
+    }
     manifest.store(&folder).unwrap();
     // What is hot is of an hour that roll-ups are whole for.
     let hot = tempfile::tempdir().unwrap();
     let other = DataFolder::open(hot.path()).unwrap();
-    seal(&other, &mut chance, begin_us + HOUR_US, 1, 50);
+    seal(&other, &mut chance, BEGIN_US + HOUR_US, 1, 50);
     let sealed = &Manifest::load(&other).unwrap().files[0];
     let file = std::fs::File::open(other.root().join(&sealed.path)).unwrap();
     let rows = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
@@ -130,8 +138,13 @@ fn house(root: &Path, begin_us: i64) -> DataFolder {
 }
 
 fn serve(folder: &DataFolder, use_rollups: bool) -> Running {
-    let config =
-        AnalyticsConfig { listen: "127.0.0.1:0".into(), threads: 2, use_rollups, ..Default::default() };
+    let config = AnalyticsConfig {
+        listen: "127.0.0.1:0".into(),
+        threads: 2,
+        use_rollups,
+        rollup_group_requests_min: 0,
+        ..Default::default()
+    };
     analytics::start(analytics::validate(&config).unwrap(), folder).unwrap()
 }
 
@@ -191,7 +204,7 @@ fn at(us: i64) -> String {
     format!("to_timestamp_micros({us})")
 }
 
-fn question(chance: &mut Chance, begin_us: i64) -> String {
+fn question(chance: &mut Chance) -> String {
     let failed = "status >= 500 OR outcome IN ('circuit_open', 'no_healthy_upstream', 'connect_failed', \
                   'upstream_reset', 'upstream_timeout', 'gateway_error', 'overloaded')";
     let keys = chance.some(&KEYS, 3);
@@ -203,7 +216,7 @@ fn question(chance: &mut Chance, begin_us: i64) -> String {
     let mut conditions: Vec<String> =
         chance.some(&CONDITIONS, 2).into_iter().map(|one| (*one).to_owned()).collect();
     let time = |chance: &mut Chance| {
-        let us = begin_us - HOUR_US + chance.below((HOUR_US * (HOURS + 2)) as u64) as i64;
+        let us = BEGIN_US - HOUR_US + chance.below((HOUR_US * (HOURS + 2)) as u64) as i64;
         let step = *chance.of(&[1, 60_000_000, HOUR_US]);
         at(us.div_euclid(step) * step)
     };
@@ -234,24 +247,24 @@ fn question(chance: &mut Chance, begin_us: i64) -> String {
 #[test]
 fn an_answer_from_roll_ups_is_the_one_from_rows() {
     let root = tempfile::tempdir().unwrap();
-    let now_us =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
-    let begin_us = (now_us.div_euclid(HOUR_US) - HOURS - 1) * HOUR_US;
-    let folder = house(root.path(), begin_us);
+    let folder = house(root.path());
     let (rolled, raw) = (serve(&folder, true), serve(&folder, false));
     let mut chance = Chance(4);
-    let (mut by_hour, mut by_minute) = (0, 0);
+    let (mut by_hour, mut by_minute, mut fewer) = (0, 0, 0);
     for _ in 0..600 {
-        let sql = question(&mut chance, begin_us);
+        let sql = question(&mut chance);
         assert_eq!(sorted(ask(rolled.addr, &sql)), sorted(ask(raw.addr, &sql)), "{sql}");
         let plan = ask(rolled.addr, &format!("EXPLAIN {sql}"))[0]["plan"].to_string();
         by_hour += u32::from(plan.contains("rollups_1h"));
         by_minute += u32::from(plan.contains("rollups_1m"));
+        fewer += u32::from(plan.contains("_services") || plan.contains("_consumers"));
         let plan = ask(raw.addr, &format!("EXPLAIN {sql}"))[0]["plan"].to_string();
         assert!(!plan.contains("rollups_"), "{plan}");
     }
-    println!("of 600 questions {by_hour} used groups of an hour, {by_minute} of a minute");
-    assert!(by_minute > 300, "{by_minute}");
+    println!(
+        "of 600 questions {by_hour} used groups of an hour, {by_minute} of a minute, {fewer} by fewer names"
+    );
+    assert!(by_minute > 300 && by_hour > 30 && fewer > 100, "{by_minute} {by_hour} {fewer}");
     for view in ["consumers", "services", "routes"] {
         let sql = format!("SELECT * FROM {view}");
         assert_eq!(sorted(ask(rolled.addr, &sql)), sorted(ask(raw.addr, &sql)), "{sql}");
@@ -264,10 +277,7 @@ fn an_answer_from_roll_ups_is_the_one_from_rows() {
 #[test]
 fn what_only_rows_know_is_asked_of_rows() {
     let root = tempfile::tempdir().unwrap();
-    let now_us =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
-    let begin_us = (now_us.div_euclid(HOUR_US) - HOURS - 1) * HOUR_US;
-    let rolled = serve(&house(root.path(), begin_us), true);
+    let rolled = serve(&house(root.path()), true);
     for sql in [
         "SELECT status, count(*) FROM requests GROUP BY 1",
         "SELECT count(*) FROM requests WHERE status = 200",

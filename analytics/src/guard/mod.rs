@@ -19,7 +19,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 
-/// Table functions that read nothing but their arguments.
+use crate::reports::{BadCall, expand};
+
+/// Table functions that read nothing but their arguments; those of the house are queries by now.
 const TABLE_FUNCTIONS: [&str; 3] = ["generate_series", "range", "unnest"];
 
 /// Deepest nesting of a statement.
@@ -39,6 +41,9 @@ pub enum Refused {
     /// It would cost too much to plan.
     #[error("the statement has more than {1} {0}")]
     TooMuch(&'static str, u64),
+    /// A table function with the wrong arguments.
+    #[error(transparent)]
+    Call(#[from] BadCall),
     /// No statement, or more than one.
     #[error("exactly one statement is allowed, found {0}")]
     Count(usize),
@@ -62,7 +67,8 @@ pub fn check(text: &str) -> Result<Statement, Refused> {
     let mut statements: VecDeque<Statement> = parser.parse_statements().map_err(syntax)?;
     let count = statements.len();
     match statements.pop_front() {
-        Some(statement) if count == 1 => {
+        Some(mut statement) if count == 1 => {
+            expand(&mut statement)?;
             reads_only(&statement)?;
             Ok(statement)
         }

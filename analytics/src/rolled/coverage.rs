@@ -5,10 +5,27 @@
 
 use std::collections::HashMap;
 
-use event::rollup::Resolution;
+use event::layout::RollupEntry;
+use event::rollup::{Grouping, Resolution};
 
 use super::spans::Spans;
 use crate::catalog::Snapshot;
+
+/// What there is of an hour or a day.
+#[derive(Debug)]
+struct Part {
+    rows: u64,
+    requests: u64,
+    groups: u64,
+    /// Whether rows and groups can be held against one another.
+    is_told: bool,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { rows: 0, requests: 0, groups: 0, is_told: true }
+    }
+}
 
 /// What a snapshot's roll-ups are whole for.
 pub(super) struct Coverage<'a> {
@@ -20,25 +37,34 @@ impl<'a> Coverage<'a> {
         Self { snapshot }
     }
 
-    /// The time in which each row is in a group of a resolution.
-    pub(super) fn of_resolution(&self, resolution: Resolution) -> Spans {
+    /// The time in which each row is in a group of a kind, and a group has so many of them.
+    pub(super) fn of_kind(
+        &self,
+        (resolution, grouping): (Resolution, Grouping),
+        group_requests_min: u64,
+    ) -> Spans {
         let part_us = resolution.file_us();
-        // Rows less requests of each part; none where they cannot be told apart.
-        let mut parts: HashMap<i64, (Option<u64>, u64)> = HashMap::new();
+        let mut parts: HashMap<i64, Part> = HashMap::new();
         for (_, file) in &self.snapshot.files {
             let (first, last) = (file.time_min_us.div_euclid(part_us), file.time_max_us.div_euclid(part_us));
             for part in first..=last {
-                let (rows, _) = parts.entry(part).or_insert((Some(0), 0));
-                *rows = rows.filter(|_| first == last).map(|rows| rows + file.rows);
+                let part = parts.entry(part).or_default();
+                part.rows += file.rows;
+                // How many rows of a file each of several parts has is not known.
+                part.is_told &= first == last;
             }
         }
-        for (_, entry) in self.snapshot.rollups.iter().filter(|(_, entry)| entry.resolution == resolution) {
-            let (rows, requests) = parts.entry(entry.partition()).or_insert((Some(0), 0));
-            *requests += entry.requests;
+        let is_of_kind = |entry: &RollupEntry| entry.resolution == resolution && entry.grouping == grouping;
+        for (_, entry) in self.snapshot.rollups.iter().filter(|(_, entry)| is_of_kind(entry)) {
+            let part = parts.entry(entry.partition()).or_default();
+            part.requests += entry.requests;
+            part.groups += entry.file.rows;
             // Groups of names that were too many are not those of the rows.
-            *rows = rows.filter(|_| entry.overflowed == 0);
+            part.is_told &= entry.overflowed == 0;
         }
-        let whole = parts.into_iter().filter(|(_, (rows, requests))| *rows == Some(*requests));
+        let whole = parts.into_iter().filter(|(_, part)| {
+            part.is_told && part.rows == part.requests && part.groups * group_requests_min <= part.requests
+        });
         Spans::of(whole.map(|(part, _)| (part * part_us, (part + 1) * part_us)).collect())
     }
 

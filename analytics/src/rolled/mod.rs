@@ -3,7 +3,7 @@
 //! An aggregate whose keys are names and whole minutes, and which counts, adds up bytes or reads sketches, has the same answer
 //! from groups of a minute or an hour as from rows. This rule puts them in the place of the rows where they are of the very
 //! same rows: what lies at the ends of the asked time, what is not sealed yet, and hours of which rows or roll-ups are
-//! missing come from rows all the same. EXPLAIN shows tables `rollups_1h`, `rollups_1m`, `sealed` and `hot` then.
+//! missing come from rows all the same. EXPLAIN shows tables `rollups_1h_services`, `rollups_1m`, `sealed`, `hot` and so on then.
 
 mod coverage;
 
@@ -20,7 +20,7 @@ use datafusion::common::{Column, Result};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
-use event::rollup::Resolution;
+use event::rollup::{Grouping, Resolution};
 
 use crate::table::Rows;
 use coverage::Coverage;
@@ -35,26 +35,25 @@ const PIECES_MAX: usize = 32;
 #[derive(Debug)]
 pub(crate) struct AnswerFromRollups {
     terms: Terms,
+    group_requests_min: u64,
 }
 
 impl AnswerFromRollups {
-    pub(crate) fn new() -> Self {
-        Self { terms: Terms::new() }
+    /// `group_requests_min` is how many requests a group is of, at least, where groups are read.
+    pub(crate) fn new(group_requests_min: u64) -> Self {
+        Self { terms: Terms::new(), group_requests_min }
     }
 
     /// The same answer from roll-ups, if there are any of the asked time.
     fn rolled(&self, shape: &Shape, fields: Vec<Column>) -> Result<Option<LogicalPlan>> {
         let coverage = Coverage::of(&shape.rows.snapshot);
         let (mut rest, mut parts) = (shape.span.clone(), Vec::new());
-        for resolution in [Resolution::Hour, Resolution::Minute] {
-            if !shape.fits(resolution) {
-                continue;
-            }
-            let spans = coverage.of_resolution(resolution).and(&rest.within(resolution.bucket_us()));
+        for kind in shape.kinds() {
+            let whole = rest.within(kind.0.bucket_us());
+            let spans = coverage.of_kind(kind, self.group_requests_min).and(&whole);
             if !spans.is_empty() {
-                let rows =
-                    Rows::rollups(Arc::clone(&shape.rows.snapshot), resolution, shape.rows.scope.clone());
-                parts.push(self.groups(shape, rows, &spans, resolution)?);
+                let rows = Rows::rollups(Arc::clone(&shape.rows.snapshot), kind, shape.rows.scope.clone());
+                parts.push(self.groups(shape, rows, &spans, kind)?);
                 rest = rest.without(&spans);
             }
         }
@@ -94,16 +93,13 @@ impl AnswerFromRollups {
         shape: &Shape,
         rows: Rows,
         spans: &Spans,
-        resolution: Resolution,
+        (resolution, grouping): (Resolution, Grouping),
     ) -> Result<LogicalPlan> {
-        let name = match resolution {
-            Resolution::Minute => "rollups_1m",
-            Resolution::Hour => "rollups_1h",
-        };
+        let name = format!("rollups_{}{}", resolution.as_str(), grouping.suffix().replace('-', "_"));
         let (keys, sums) = shape.names();
         let keys = shape.keys.iter().zip(&keys).map(|(key, name)| key.clone().alias(name));
         let sums = shape.sums.iter().zip(&sums).map(|(sum, name)| self.terms.of_group(*sum).alias(name));
-        scan(name, rows, shape, spans)?.project(keys.chain(sums))?.build()
+        scan(&name, rows, shape, spans)?.project(keys.chain(sums))?.build()
     }
 
     /// What the rows of some spans of time are together.

@@ -10,7 +10,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, InList, ScalarFunction};
 use datafusion::logical_expr::logical_plan::Aggregate;
 use datafusion::logical_expr::utils::{split_binary, split_conjunction};
 use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, LogicalPlan, Operator, ident};
-use event::rollup::{NAMES, Resolution};
+use event::rollup::{Grouping, NAMES, Resolution};
 
 use super::spans::Spans;
 use super::terms::{Sum, Wanted, failures};
@@ -38,11 +38,13 @@ impl Shape {
     /// The shape of an aggregate; none if it asks for what only rows know.
     pub(super) fn of(aggregate: &Aggregate) -> Result<Option<Self>> {
         let (keys, sums) = (aggregate.group_expr.len(), aggregate.aggr_expr.len());
-        if aggregate.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_))) || sums == 0 {
+        if aggregate.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_))) || keys + sums == 0 {
             return Ok(None);
         }
         let asked = aggregate.group_expr.iter().chain(&aggregate.aggr_expr).cloned().collect();
-        let Some((rows, asked, conditions)) = down(asked, aggregate.input.as_ref())? else { return Ok(None) };
+        let Some(Below { rows, asked, conditions }) = down(asked, aggregate.input.as_ref())? else {
+            return Ok(None);
+        };
         let mut shape = Self {
             rows,
             keys: asked[..keys].to_vec(),
@@ -73,9 +75,20 @@ impl Shape {
         Ok(Some(shape))
     }
 
-    /// Whether groups of a resolution are fine enough.
-    pub(super) fn fits(&self, resolution: Resolution) -> bool {
-        resolution == Resolution::Minute || self.hourly
+    /// The kinds of groups that are fine enough, those first of which there are fewest.
+    pub(super) fn kinds(&self) -> Vec<(Resolution, Grouping)> {
+        let expressions = self.keys.iter().chain(&self.conditions);
+        let mut names: BTreeSet<&str> =
+            expressions.flat_map(Expr::column_refs).map(|column| column.name.as_str()).collect();
+        names.extend(self.rows.scope.columns());
+        let tells_apart = |grouping: &Grouping| {
+            NAMES.iter().zip(grouping.keeps()).all(|(name, keeps)| keeps || !names.contains(name))
+        };
+        let groupings = [Grouping::Services, Grouping::Consumers, Grouping::All];
+        let resolutions: &[Resolution] =
+            if self.hourly { &[Resolution::Hour, Resolution::Minute] } else { &[Resolution::Minute] };
+        let kinds = resolutions.iter().flat_map(|one| groupings.map(|other| (*one, other)));
+        kinds.filter(|(_, grouping)| tells_apart(grouping)).collect()
     }
 
     /// What keys and sums are called between the parts of an answer.
@@ -85,8 +98,16 @@ impl Shape {
     }
 }
 
-/// What expressions and the conditions below them are in terms of the columns of `requests`, which a plan reads.
-fn down(mut asked: Vec<Expr>, mut plan: &LogicalPlan) -> Result<Option<(Rows, Vec<Expr>, Vec<Expr>)>> {
+/// What a plan reads, and expressions over it in terms of the columns of `requests`.
+struct Below {
+    rows: Rows,
+    asked: Vec<Expr>,
+    conditions: Vec<Expr>,
+}
+
+/// What is below some expressions over a plan, with the conditions that rows meet on their way up; none if it is not
+/// `requests` alone.
+fn down(mut asked: Vec<Expr>, mut plan: &LogicalPlan) -> Result<Option<Below>> {
     let count = asked.len();
     loop {
         match plan {
@@ -111,7 +132,7 @@ fn down(mut asked: Vec<Expr>, mut plan: &LogicalPlan) -> Result<Option<(Rows, Ve
                 let fields = scan.projected_schema.fields();
                 asked = replaced(asked, plan, |place| ident(fields[place].name()))?;
                 let conditions = asked.split_off(count);
-                return Ok(Some((rows.clone(), asked, conditions)));
+                return Ok(Some(Below { rows: rows.clone(), asked, conditions }));
             }
             _ => return Ok(None),
         }

@@ -93,10 +93,8 @@ impl Spans {
             let until = (until < i64::MAX).then(|| ident("time").lt(at(until)));
             from.into_iter().chain(until).reduce(Expr::and)
         });
-        match each.collect::<Option<Vec<_>>>() {
-            Some(each) => Some(each.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false))),
-            None => None,
-        }
+        let each = each.collect::<Option<Vec<_>>>()?;
+        Some(each.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false)))
     }
 }
 

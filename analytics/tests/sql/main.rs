@@ -15,6 +15,8 @@ mod ids;
 
 mod percentiles;
 
+mod reports;
+
 mod support;
 
 mod system;

@@ -11,7 +11,7 @@ use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use event::distinct::{Distinct, hash};
 use event::layout::{DataFolder, FileEntry, Manifest, Place, RollupEntry};
-use event::rollup::Resolution;
+use event::rollup::{Grouping, Resolution};
 use event::sketch::Sketch;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
@@ -69,7 +69,13 @@ fn roll(folder: &DataFolder) {
         place: Place::Local,
     };
     let mut manifest = Manifest::load(folder).unwrap();
-    let entry = RollupEntry { file, resolution: Resolution::Minute, requests: 4, overflowed: 0 };
+    let entry = RollupEntry {
+        file,
+        resolution: Resolution::Minute,
+        grouping: Grouping::All,
+        requests: 4,
+        overflowed: 0,
+    };
     manifest.rollups = vec![entry];
     manifest.version += 1;
     manifest.store(folder).unwrap();

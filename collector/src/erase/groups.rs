@@ -16,6 +16,11 @@ fn hour(file: &FileEntry) -> i64 {
     file.time_min_us.div_euclid(HOUR_US)
 }
 
+/// The hours that a file of roll-ups is of.
+fn hours(entry: &RollupEntry) -> std::ops::RangeInclusive<i64> {
+    hour(&entry.file)..=entry.file.time_max_us.div_euclid(HOUR_US)
+}
+
 impl Eraser {
     /// Writes the roll-ups of a day anew that count rows that go. Its files stand on disk by now.
     pub(super) fn write_groups(&self, day: &Day<'_>, change: &mut Change) -> Result<(), EraseError> {
@@ -29,13 +34,15 @@ impl Eraser {
         }
         let subjects = day.subjects.of_groups();
         let consumer = NAMES.iter().position(|name| *name == CONSUMER);
-        for entry in day.rollups {
+        let mut touched: BTreeSet<i64> = change.hours.clone();
+        for entry in day.rollups.iter().filter(|entry| entry.is_original()) {
             let is_anew = |hour: i64| anew.contains_key(&hour);
-            let hours = hour(&entry.file)..=entry.file.time_max_us.div_euclid(HOUR_US);
+            let hours = hours(entry);
             let counts = find::count(&self.folder, &entry.file, &subjects)?;
             if counts.is_none() && !hours.clone().any(is_anew) {
                 continue;
             }
+            touched.extend(hours.clone());
             let name = format!("erased-{:010}-{:04}.parquet", day.version, change.going.len());
             // A file of one hour that is made anew has nothing that stays.
             if entry.resolution == Resolution::Hour || !hours.clone().all(is_anew) {
@@ -47,6 +54,12 @@ impl Eraser {
             }
             change.note(day.orders, &counts.unwrap_or_default(), &entry.file.path, false);
         }
+        // Those by fewer names count what goes with what stays, and say nothing that others do not.
+        for entry in day.rollups.iter().filter(|entry| !entry.is_original()) {
+            if hours(entry).any(|hour| touched.contains(&hour)) {
+                change.going.insert(entry.file.path.clone());
+            }
+        }
         Ok(())
     }
 }
@@ -56,8 +69,9 @@ fn whole<'a>(day: &Day<'a>, hours: &BTreeSet<i64>) -> BTreeMap<i64, Vec<&'a File
     let mut found = BTreeMap::new();
     for number in hours {
         let files: Vec<_> = day.files.iter().filter(|file| hour(file) == *number).collect();
-        let of_hour =
-            |entry: &&RollupEntry| entry.resolution == Resolution::Minute && entry.partition() == *number;
+        let of_hour = |entry: &&RollupEntry| {
+            entry.is_original() && entry.resolution == Resolution::Minute && entry.partition() == *number
+        };
         let counted: u64 = day.rollups.iter().filter(of_hour).map(|entry| entry.requests).sum();
         if files.iter().map(|file| file.rows).sum::<u64>() < counted {
             tracing::warn!(

@@ -2,6 +2,9 @@
 //!
 //! A group is found by the codes of its names: each text of a batch's dictionaries gets a number once, and a row's key is
 //! put together from these numbers column by column, with one look-up for each row.
+//!
+//! Groups by fewer names are made of those by all names, at the end. Only when a minute has too many of these, and names
+//! are lost, are the rows from there on counted by fewer names too.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,12 +16,14 @@ use arrow::error::ArrowError;
 use event::Outcome;
 use event::distinct::hash;
 use event::hot::unpack_column;
-use event::rollup::{HOUR_US, MINUTE_US, NAMES, OVERFLOW, status_class};
+use event::rollup::{Grouping, HOUR_US, MINUTE_US, NAMES, OVERFLOW, Resolution, status_class};
 use event::sketch::{NO_BUCKET, Sketch, bucket};
 use foldhash::fast::RandomState;
 
+use super::Kind;
 use super::codes::Texts;
 use super::totals::{Groups, Key, Totals};
+use crate::config::RollupConfig;
 
 /// Rows that are looked at together: what is noted of them stays in the processor's cache.
 const PIECE: usize = 1_024;
@@ -33,15 +38,33 @@ const SEEN: usize = 1 << 13;
 
 /// The groups of one file in the making.
 pub(super) struct Grouper {
-    groups_max: usize,
+    config: RollupConfig,
     /// The numbers of names, by column.
     names: [Names; NAMES.len()],
+    all: Set,
+    /// Those by fewer names, once some of all names are too many.
+    fewer: Option<[Set; FEWER.len()]>,
+    piece: Piece,
+}
+
+/// Groupings by fewer names than all.
+const FEWER: [Grouping; 2] = [Grouping::Services, Grouping::Consumers];
+
+/// Groups that differ by the same names.
+struct Set {
+    groups_max: usize,
+    /// The bits of keys that count.
+    mask: u128,
     minutes: Vec<Minute>,
     by_begin: HashMap<i64, u32, RandomState>,
     groups: Vec<Group>,
     seen: Vec<u64>,
     overflowed: u64,
-    /// Of the rows at hand.
+}
+
+/// What is noted of the rows at hand.
+#[derive(Default)]
+struct Piece {
     keys: Vec<u128>,
     of_row: Vec<u32>,
     errors: Vec<bool>,
@@ -138,20 +161,13 @@ fn numbers<T: ArrowPrimitiveType>(
 
 impl Grouper {
     /// No groups; of each minute there may be a number of them.
-    pub(super) fn new(groups_max: usize) -> Self {
+    pub(super) fn new(config: &RollupConfig) -> Self {
         Self {
-            groups_max,
+            config: config.clone(),
             names: std::array::from_fn(|_| Names::new()),
-            minutes: Vec::new(),
-            by_begin: HashMap::default(),
-            groups: Vec::new(),
-            seen: vec![0; SEEN],
-            overflowed: 0,
-            keys: Vec::new(),
-            of_row: Vec::new(),
-            errors: Vec::new(),
-            clients: Vec::new(),
-            buckets: Vec::new(),
+            all: Set::new(Grouping::All, config),
+            fewer: None,
+            piece: Piece::default(),
         }
     }
 
@@ -173,20 +189,63 @@ impl Grouper {
         let hashes = columns.client.map(|client| client.map_or(0, |client| hash(client.as_bytes())));
         for begin in (0..batch.num_rows()).step_by(PIECE) {
             let rows = begin..batch.num_rows().min(begin + PIECE);
-            self.errors.clear();
-            self.errors.resize(rows.len(), false);
-            columns.outcome.each(rows.clone(), &failed, |place, failed| self.errors[place] = failed);
-            self.clients.clear();
-            self.clients.resize(rows.len(), 0);
-            columns.client.each(rows.clone(), &hashes, |place, hash| self.clients[place] = hash);
-            self.find_groups(&columns, &numbers, rows.clone());
-            self.count(&columns, rows);
+            let piece = &mut self.piece;
+            piece.errors.clear();
+            piece.errors.resize(rows.len(), false);
+            columns.outcome.each(rows.clone(), &failed, |place, failed| piece.errors[place] = failed);
+            piece.clients.clear();
+            piece.clients.resize(rows.len(), 0);
+            columns.client.each(rows.clone(), &hashes, |place, hash| piece.clients[place] = hash);
+            piece.find_keys(&columns, &numbers, rows.clone());
+            let times = &columns.time.values()[rows.clone()];
+            self.all.find(piece, times);
+            if self.all.overflowed > 0 {
+                // What was counted before has all of its names.
+                let by_fewer = || FEWER.map(|grouping| self.all.by(grouping, &self.config));
+                let fewer = self.fewer.get_or_insert_with(by_fewer);
+                self.all.count(piece, &columns, rows.clone());
+                for set in fewer {
+                    set.find(piece, times);
+                    set.count(piece, &columns, rows.clone());
+                }
+            } else {
+                self.all.count(piece, &columns, rows);
+            }
         }
         Ok(())
     }
 
-    /// Notes the group of each of some rows, and which of them failed by their status.
-    fn find_groups(&mut self, columns: &Columns, numbers: &[Vec<u32>; NAMES.len()], rows: Range<usize>) {
+    /// The groups of each kind, each in the order of their keys.
+    pub(super) fn finish(self) -> Vec<Rolled> {
+        let Self { config, names, all, fewer, .. } = self;
+        let [services, consumers] = fewer.unwrap_or_else(|| FEWER.map(|grouping| all.by(grouping, &config)));
+        let sets = [all, services, consumers];
+        let rolled = Grouping::ALL.into_iter().zip(sets).flat_map(|(grouping, set)| {
+            let overflowed = set.overflowed;
+            let minutes = set.into_sorted(&names);
+            let mut hours = Groups::new(config.most(grouping));
+            for (key, totals) in &minutes {
+                let time_us = key.time_us.div_euclid(HOUR_US) * HOUR_US;
+                hours.add(Key { time_us, ..key.clone() }, totals);
+            }
+            // What had too many names in its minute has too many in its hour.
+            let of_hours = overflowed + hours.overflowed;
+            [
+                Rolled { kind: (Resolution::Minute, grouping), groups: minutes, overflowed },
+                Rolled {
+                    kind: (Resolution::Hour, grouping),
+                    groups: hours.into_sorted(),
+                    overflowed: of_hours,
+                },
+            ]
+        });
+        rolled.collect()
+    }
+}
+
+impl Piece {
+    /// Notes the key of each of some rows, and which of them failed by their status.
+    fn find_keys(&mut self, columns: &Columns, numbers: &[Vec<u32>; NAMES.len()], rows: Range<usize>) {
         let mut base = 0;
         self.keys.clear();
         self.keys.resize(rows.len(), 0);
@@ -209,19 +268,57 @@ impl Grouper {
                 self.errors[place] |= *status >= 500;
             }
         }
-        self.of_row.clear();
-        let times = &columns.time.values()[rows];
+        if base != 0 {
+            self.keys.iter_mut().for_each(|key| *key |= base);
+        }
+    }
+}
+
+impl Set {
+    fn new(grouping: Grouping, config: &RollupConfig) -> Self {
+        let names = (0..).zip(grouping.keeps()).filter(|(_, keeps)| *keeps);
+        let mask = names.fold(CLASS, |mask, (column, _)| {
+            mask | u128::from(NAME_MAX) << (CLASS_BITS + NAME_BITS * column)
+        });
+        Self {
+            groups_max: config.most(grouping),
+            mask,
+            minutes: Vec::new(),
+            by_begin: HashMap::default(),
+            groups: Vec::new(),
+            seen: vec![0; SEEN],
+            overflowed: 0,
+        }
+    }
+
+    /// The same requests by other names, of which there are fewer.
+    fn by(&self, grouping: Grouping, config: &RollupConfig) -> Self {
+        let mut fewer = Self::new(grouping, config);
+        for Group { minute, key, totals } in self.groups.iter().filter(|group| group.totals.requests > 0) {
+            let (minute, _) = fewer.minute(self.minutes[*minute as usize].begin_us);
+            let group = fewer.group(minute, *key);
+            fewer.groups[group as usize].totals.merge(totals);
+        }
+        fewer
+    }
+
+    /// Notes the group of each row of a piece.
+    fn find(&mut self, piece: &mut Piece, times: &[i64]) {
+        piece.of_row.clear();
         // Nearly always rows that follow each other are of one minute.
         let (mut minute, mut begin_us) = (0, i64::MAX);
-        for (place, time_us) in times.iter().enumerate() {
+        for (key, time_us) in piece.keys.iter().zip(times) {
             if !(0..MINUTE_US).contains(&time_us.wrapping_sub(begin_us)) {
                 (minute, begin_us) = self.minute(*time_us);
             }
-            let key = self.keys[place] | base;
-            let known = self.minutes[minute as usize].by_key.get(&key).copied();
-            let group = known.unwrap_or_else(|| self.begin(minute, key));
-            self.of_row.push(group);
+            piece.of_row.push(self.group(minute, *key));
         }
+    }
+
+    fn group(&mut self, minute: u32, key: u128) -> u32 {
+        let key = key & self.mask;
+        let known = self.minutes[minute as usize].by_key.get(&key).copied();
+        known.unwrap_or_else(|| self.begin(minute, key))
     }
 
     /// The minute of a time, and when it begins.
@@ -254,21 +351,21 @@ impl Grouper {
 
     /// Adds some rows to their groups. What is counted is counted in a loop of its own, so that the processor waits for
     /// the memory of many groups at once.
-    fn count(&mut self, columns: &Columns, rows: Range<usize>) {
+    fn count(&mut self, piece: &mut Piece, columns: &Columns, rows: Range<usize>) {
         let number = |column: &Option<PrimitiveArray<UInt64Type>>, row: usize| {
             column.as_ref().map_or(0, |column| column.values()[row])
         };
         for (place, row) in rows.clone().enumerate() {
-            let totals = &mut self.groups[self.of_row[place] as usize].totals;
+            let totals = &mut self.groups[piece.of_row[place] as usize].totals;
             totals.requests += 1;
-            totals.errors += u64::from(self.errors[place]);
+            totals.errors += u64::from(piece.errors[place]);
             totals.request_bytes = totals.request_bytes.saturating_add(number(&columns.request_bytes, row));
             totals.response_bytes =
                 totals.response_bytes.saturating_add(number(&columns.response_bytes, row));
         }
-        self.sketch(&columns.duration, rows.clone(), |totals| &mut totals.duration);
-        self.sketch(&columns.gateway, rows, |totals| &mut totals.gateway);
-        for (group, client) in self.of_row.iter().zip(&self.clients).filter(|(_, client)| **client != 0) {
+        self.sketch(piece, &columns.duration, rows.clone(), |totals| &mut totals.duration);
+        self.sketch(piece, &columns.gateway, rows, |totals| &mut totals.gateway);
+        for (group, client) in piece.of_row.iter().zip(&piece.clients).filter(|(_, client)| **client != 0) {
             // What was added lately need not be added again.
             let pair = client ^ u64::from(group + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let place = &mut self.seen[(pair >> 32) as usize % SEEN];
@@ -282,21 +379,22 @@ impl Grouper {
     /// Adds the numbers of a column, for some rows, to a sketch of their groups.
     fn sketch(
         &mut self,
+        piece: &mut Piece,
         column: &Option<PrimitiveArray<UInt32Type>>,
         rows: Range<usize>,
         of: impl Fn(&mut Totals) -> &mut Sketch,
     ) {
         let Some(column) = column else { return };
-        self.buckets.clear();
-        self.buckets.extend(column.values()[rows.clone()].iter().map(|number| bucket((*number).into())));
+        piece.buckets.clear();
+        piece.buckets.extend(column.values()[rows.clone()].iter().map(|number| bucket((*number).into())));
         if let Some(nulls) = column.nulls() {
             for (place, row) in rows.enumerate() {
                 if nulls.is_null(row) {
-                    self.buckets[place] = NO_BUCKET;
+                    piece.buckets[place] = NO_BUCKET;
                 }
             }
         }
-        for (group, bucket) in self.of_row.iter().zip(&self.buckets) {
+        for (group, bucket) in piece.of_row.iter().zip(&piece.buckets) {
             let sketch = of(&mut self.groups[*group as usize].totals);
             if !sketch.count_in_place(*bucket) && *bucket != NO_BUCKET {
                 sketch.add_count(*bucket, 1);
@@ -304,36 +402,30 @@ impl Grouper {
         }
     }
 
-    /// The groups by the minute and by the hour, each in the order of their keys, and how many requests of each had names
-    /// that were too many.
-    pub(super) fn finish(self) -> Rolled {
-        let names = |key: u128| {
+    /// The groups by the minute in the order of their keys.
+    fn into_sorted(self, names: &[Names; NAMES.len()]) -> Vec<(Key, Totals)> {
+        let of_key = |key: u128| {
             std::array::from_fn(|column| {
                 let number = key >> (CLASS_BITS + NAME_BITS * column as u32) & u128::from(NAME_MAX);
-                self.names[column].all[number as usize].clone()
+                names[column].all[number as usize].clone()
             })
         };
         let mut minutes: Vec<(Key, Totals)> = Vec::with_capacity(self.groups.len());
         for Group { minute, key, totals } in self.groups {
             let time_us = self.minutes[minute as usize].begin_us;
-            minutes.push((Key { time_us, names: names(key), class: (key & CLASS) as u8 }, totals));
+            minutes.push((Key { time_us, names: of_key(key), class: (key & CLASS) as u8 }, totals));
         }
         minutes.sort_unstable_by(|left, right| left.0.cmp(&right.0));
-        let mut hours = Groups::new(self.groups_max);
-        for (key, totals) in &minutes {
-            let time_us = key.time_us.div_euclid(HOUR_US) * HOUR_US;
-            hours.add(Key { time_us, ..key.clone() }, totals);
-        }
-        // What had too many names in its minute has too many in its hour.
-        let overflowed = [self.overflowed, self.overflowed + hours.overflowed];
-        Rolled { groups: [minutes, hours.into_sorted()], overflowed }
+        minutes
     }
 }
 
-/// Groups in the order of `event::rollup::Resolution::ALL`.
+/// Groups of one kind, in the order of their keys.
 pub(super) struct Rolled {
-    pub(super) groups: [Vec<(Key, Totals)>; 2],
-    pub(super) overflowed: [u64; 2],
+    pub(super) kind: Kind,
+    pub(super) groups: Vec<(Key, Totals)>,
+    /// How many requests had names that were too many.
+    pub(super) overflowed: u64,
 }
 
 /// Bits of a key for the class of status.

@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::vec::IntoIter;
 
 use event::layout::{DataFolder, RollupEntry};
-use event::rollup::Resolution;
 
 use super::file::{self, Contents, Reader};
 use super::totals::{Groups, Key, Totals};
-use super::{RollupError, entry, place};
+use super::{Kind, RollupError, entry, place};
 use crate::config::CollectorConfig;
 use crate::parquet::Written;
 
@@ -22,11 +21,15 @@ const FILES_MAX: usize = 64;
 /// How long an hour or day has been over before its files are merged: most rows that come late have come.
 const SLACK_US: i64 = 5 * 60 * 1_000_000;
 
+fn kind(entry: &RollupEntry) -> Kind {
+    (entry.resolution, entry.grouping)
+}
+
 /// Merges files, a few at each call.
 #[derive(Debug, Default)]
 pub(crate) struct Merger {
     /// Hours and days of which a file cannot be read: they stay as they are until the next start.
-    given_up: BTreeSet<(Resolution, i64)>,
+    given_up: BTreeSet<(Kind, i64)>,
 }
 
 impl Merger {
@@ -40,12 +43,12 @@ impl Merger {
         version: u64,
         now_us: i64,
     ) -> Result<Option<Merge>, RollupError> {
-        let mut several: BTreeMap<(Resolution, i64), Vec<&RollupEntry>> = BTreeMap::new();
+        let mut several: BTreeMap<(Kind, i64), Vec<&RollupEntry>> = BTreeMap::new();
         for entry in rollups.iter().filter(|entry| entry.file.place.is_on_disk()) {
-            several.entry((entry.resolution, entry.partition())).or_default().push(entry);
+            several.entry((kind(entry), entry.partition())).or_default().push(entry);
         }
         let found = several.into_iter().find(|(partition, entries)| {
-            let (resolution, number) = partition;
+            let ((resolution, _), number) = partition;
             let over_us = (number + 1).saturating_mul(resolution.file_us()).saturating_add(SLACK_US);
             entries.len() > 1 && over_us <= now_us && !self.given_up.contains(partition)
         });
@@ -72,16 +75,17 @@ pub(crate) struct Merge {
 fn merged(
     folder: &DataFolder,
     config: &CollectorConfig,
-    (resolution, number): (Resolution, i64),
+    (kind, number): (Kind, i64),
     entries: &[&RollupEntry],
     version: u64,
 ) -> Result<Merge, RollupError> {
     // No other merge begins at this version and is committed.
-    let path = place(folder, resolution, number).join(format!("merged-{:010}.parquet", version + 1));
+    let path = place(folder, kind, number).join(format!("merged-{:010}.parquet", version + 1));
     let paths = entries.iter().map(|entry| folder.root().join(&entry.file.path));
-    let (written, contents, overflowed) = combine(&path, config, paths, |_| true)?;
+    let most = config.rollup.most(kind.1);
+    let (written, contents, overflowed) = combine(&path, config, most, paths, |_| true)?;
     let before: u64 = entries.iter().map(|entry| entry.overflowed).sum();
-    let made = entry(folder, resolution, &path, (written, contents), before + overflowed, 0);
+    let made = entry(folder, kind, &path, (written, contents), before + overflowed, 0);
     Ok(Merge { going: entries.iter().map(|entry| entry.file.path.clone()).collect(), made })
 }
 
@@ -93,16 +97,17 @@ pub(crate) fn without(
     name: &str,
     stays: impl Fn(&Key) -> bool,
 ) -> Result<Option<RollupEntry>, RollupError> {
-    let path = place(folder, old.resolution, old.partition()).join(name);
+    let path = place(folder, kind(old), old.partition()).join(name);
     let from = [folder.root().join(&old.file.path)].into_iter();
-    let (written, contents, overflowed) = combine(&path, config, from, stays)?;
+    let most = config.rollup.most(old.grouping);
+    let (written, contents, overflowed) = combine(&path, config, most, from, stays)?;
     if contents.groups == 0 {
         // No manifest will name it; if it cannot be removed now, the next start of a collector does it.
         drop(std::fs::remove_file(&path));
         return Ok(None);
     }
     let overflowed = old.overflowed + overflowed;
-    Ok(Some(entry(folder, old.resolution, &path, (written, contents), overflowed, 0)))
+    Ok(Some(entry(folder, kind(old), &path, (written, contents), overflowed, 0)))
 }
 
 /// Writes the groups of some files as one; of those that are to stay. Gives too how many requests
@@ -110,12 +115,13 @@ pub(crate) fn without(
 fn combine(
     path: &Path,
     config: &CollectorConfig,
+    groups_max: usize,
     paths: impl Iterator<Item = PathBuf>,
     keep: impl Fn(&Key) -> bool,
 ) -> Result<(Written, Contents, u64), RollupError> {
     let mut merged = Merged {
         readers: paths.map(Reader::open).collect::<Result<_, _>>()?,
-        groups_max: config.rollup.groups_max as usize,
+        groups_max,
         keep,
         ready: Vec::new().into_iter(),
         overflowed: 0,

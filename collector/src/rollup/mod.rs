@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use event::layout::{DataFolder, FileEntry, Place, RollupEntry};
-use event::rollup::Resolution;
+use event::rollup::{Grouping, Resolution};
 
 use crate::config::CollectorConfig;
 use crate::parquet::{ParquetFileError, Written};
@@ -34,6 +34,9 @@ pub(crate) use merge::{Merger, without};
 pub(crate) use rebuild::of_files;
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub(crate) use totals::Key;
+
+/// What a file is of.
+type Kind = (Resolution, Grouping);
 
 /// Why roll-ups cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -54,41 +57,40 @@ pub enum RollupError {
     },
 }
 
-/// Writes the roll-ups of the batches of a hot file: a file for each hour, by the minute, and one for each day, by the
-/// hour.
+/// Writes the roll-ups of the batches of a hot file: of each grouping a file for each hour, by the minute, and one for each
+/// day, by the hour.
 pub(crate) fn seal(
     folder: &DataFolder,
     config: &CollectorConfig,
     (name, hot): (&str, u64),
     batches: &[RecordBatch],
 ) -> Result<Vec<RollupEntry>, RollupError> {
-    let mut grouper = Grouper::new(config.rollup.groups_max as usize);
+    let mut grouper = Grouper::new(&config.rollup);
     for batch in batches {
         grouper.add(batch)?;
     }
     write(folder, config, (name, hot), grouper.finish())
 }
 
-/// Writes groups as files of a name. What fell to the overflow is noted with the first file of its resolution.
+/// Writes groups as files of a name. What fell to the overflow is noted with the first file of its kind.
 fn write(
     folder: &DataFolder,
     config: &CollectorConfig,
     (name, hot): (&str, u64),
-    rolled: Rolled,
+    rolled: Vec<Rolled>,
 ) -> Result<Vec<RollupEntry>, RollupError> {
     let mut entries = Vec::new();
-    for ((resolution, groups), mut overflowed) in
-        Resolution::ALL.into_iter().zip(rolled.groups).zip(rolled.overflowed)
-    {
+    for Rolled { kind, groups, mut overflowed } in rolled {
+        let resolution = kind.0;
         let mut groups = groups.into_iter().peekable();
         while let Some((first, _)) = groups.peek() {
             let number = first.time_us.div_euclid(resolution.file_us());
-            let path = place(folder, resolution, number).join(format!("{name}.parquet"));
+            let path = place(folder, kind, number).join(format!("{name}.parquet"));
             let of_file = std::iter::from_fn(|| {
                 groups.next_if(|(key, _)| key.time_us.div_euclid(resolution.file_us()) == number).map(Ok)
             });
             let written = file::write(&path, config.parquet.zstd_level, of_file)?;
-            entries.push(entry(folder, resolution, &path, written, std::mem::take(&mut overflowed), hot));
+            entries.push(entry(folder, kind, &path, written, std::mem::take(&mut overflowed), hot));
         }
     }
     Ok(entries)
@@ -97,7 +99,7 @@ fn write(
 /// What the manifest says of a file; none of one without groups.
 fn entry(
     folder: &DataFolder,
-    resolution: Resolution,
+    (resolution, grouping): Kind,
     path: &Path,
     (written, contents): (Written, Contents),
     overflowed: u64,
@@ -115,12 +117,12 @@ fn entry(
         level: 0,
         place: Place::Local,
     };
-    RollupEntry { file, resolution, requests: contents.requests, overflowed }
+    RollupEntry { file, resolution, grouping, requests: contents.requests, overflowed }
 }
 
 /// The folder of the files of an hour or of a day since 1970 (UTC).
-fn place(folder: &DataFolder, resolution: Resolution, number: i64) -> PathBuf {
-    let all = folder.rollups().join(resolution.as_str());
+fn place(folder: &DataFolder, (resolution, grouping): Kind, number: i64) -> PathBuf {
+    let all = folder.rollups().join(format!("{}{}", resolution.as_str(), grouping.suffix()));
     match resolution {
         Resolution::Minute => all.join(hour_folder(number)),
         Resolution::Hour => {

@@ -76,7 +76,8 @@ pub fn rebuild(plan: &Plan, folder: &DataFolder) -> Result<Rebuilt, RebuildError
     for (hour, files) in &whole {
         let name = format!("rebuilt-{version:010}-{:02}", hour.rem_euclid(24));
         let entries = of_files(folder, config, files, &name)?;
-        let by_minute = entries.iter().filter(|entry| entry.resolution == Resolution::Minute);
+        let is_counted = |entry: &&RollupEntry| entry.resolution == Resolution::Minute && entry.is_original();
+        let by_minute = entries.iter().filter(is_counted);
         rebuilt.requests += by_minute.map(|entry| entry.requests).sum::<u64>();
         rebuilt.hours += 1;
         new.extend(entries);
@@ -112,7 +113,7 @@ pub(crate) fn of_files(
     files: &[&FileEntry],
     name: &str,
 ) -> Result<Vec<RollupEntry>, RollupError> {
-    let mut grouper = Grouper::new(config.rollup.groups_max as usize);
+    let mut grouper = Grouper::new(&config.rollup);
     for file in files {
         let path = folder.root().join(&file.path);
         read(&path, &mut grouper).map_err(|reason| RollupError::Unreadable { path, reason })?;
@@ -131,7 +132,7 @@ fn whole_hours<'a>(
     }
     // Of each resolution, since the other one may have gone by its age.
     let [mut counted, mut by_hour]: [BTreeMap<i64, u64>; 2] = Default::default();
-    for entry in &manifest.rollups {
+    for entry in manifest.rollups.iter().filter(|entry| entry.is_original()) {
         if !entry.file.place.is_on_disk() {
             // What is in the bucket only is not counted, so its hours stay as they are.
             counted.extend(hours(entry).map(|hour| (hour, u64::MAX)));

@@ -1,5 +1,5 @@
 use event::layout::Manifest;
-use event::rollup::Resolution;
+use event::rollup::{Grouping, Resolution};
 
 use super::*;
 
@@ -18,7 +18,13 @@ fn file(path: &str) -> FileEntry {
 }
 
 fn rollup(path: &str) -> RollupEntry {
-    RollupEntry { file: file(path), resolution: Resolution::Hour, requests: 1, overflowed: 0 }
+    RollupEntry {
+        file: file(path),
+        resolution: Resolution::Hour,
+        grouping: Grouping::All,
+        requests: 1,
+        overflowed: 0,
+    }
 }
 
 fn paths(list: &List) -> Vec<&str> {

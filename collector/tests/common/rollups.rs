@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type};
 use event::distinct::{Distinct, hash};
-use event::layout::{DataFolder, Manifest, checksum};
-use event::rollup::{NAMES, OVERFLOW, Resolution};
+use event::layout::{DataFolder, Manifest, RollupEntry, checksum};
+use event::rollup::{Grouping, NAMES, OVERFLOW, Resolution};
 use event::sketch::Sketch;
 use event::{ABSENT_U16, ABSENT_U32, Draft, Outcome, Text, ip_bytes};
 
@@ -55,6 +55,19 @@ pub fn fill(draft: &mut Draft, number: u64, seed: u64) {
     name(draft, Text::Consumer, 48, 5, "consumer");
 }
 
+/// What roll-ups there are of: how much time, and which names.
+pub type Kind = (Resolution, Grouping);
+
+/// By all names.
+pub const MINUTES: Kind = (Resolution::Minute, Grouping::All);
+/// By all names.
+pub const HOURS: Kind = (Resolution::Hour, Grouping::All);
+
+/// Each kind.
+pub fn kinds() -> Vec<Kind> {
+    Grouping::ALL.into_iter().flat_map(|grouping| Resolution::ALL.map(|one| (one, grouping))).collect()
+}
+
 /// When, which names, which class.
 pub type Key = (i64, [Option<String>; 5], String);
 
@@ -87,7 +100,7 @@ fn text(batch: &RecordBatch, name: &str, row: usize) -> Option<String> {
 }
 
 /// The groups of the rows that the manifest names, and the clients of all of them by the group.
-pub fn counted(folder: &DataFolder, resolution: Resolution) -> BTreeMap<Key, Counted> {
+pub fn counted(folder: &DataFolder, (resolution, grouping): Kind) -> BTreeMap<Key, Counted> {
     let mut groups: BTreeMap<Key, Counted> = BTreeMap::new();
     let mut clients: BTreeMap<Key, BTreeSet<String>> = BTreeMap::new();
     for batch in table(folder) {
@@ -101,7 +114,13 @@ pub fn counted(folder: &DataFolder, resolution: Resolution) -> BTreeMap<Key, Cou
                 _ => "none".to_owned(),
             };
             let begin_us = time_us.div_euclid(resolution.bucket_us()) * resolution.bucket_us();
-            let key = (begin_us, NAMES.map(|name| text(&batch, name, row)), class);
+            let mut names = NAMES.map(|name| text(&batch, name, row));
+            names
+                .iter_mut()
+                .zip(grouping.keeps())
+                .filter(|(_, keeps)| !keeps)
+                .for_each(|(name, _)| *name = None);
+            let key = (begin_us, names, class);
             let group = groups.entry(key.clone()).or_default();
             let outcome = text(&batch, "outcome", row).unwrap();
             group.requests += 1;
@@ -133,10 +152,11 @@ pub fn counted(folder: &DataFolder, resolution: Resolution) -> BTreeMap<Key, Cou
 }
 
 /// The groups of the roll-ups that the manifest names, each file checked against its entry.
-pub fn rolled(folder: &DataFolder, resolution: Resolution) -> BTreeMap<Key, Counted> {
+pub fn rolled(folder: &DataFolder, (resolution, grouping): Kind) -> BTreeMap<Key, Counted> {
     let mut groups: BTreeMap<Key, Counted> = BTreeMap::new();
     let manifest = Manifest::load(folder).unwrap();
-    for entry in manifest.rollups.iter().filter(|entry| entry.resolution == resolution) {
+    let is_of_kind = |entry: &&RollupEntry| entry.resolution == resolution && entry.grouping == grouping;
+    for entry in manifest.rollups.iter().filter(is_of_kind) {
         let path = folder.root().join(&entry.file.path);
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!((bytes.len() as u64, &checksum(&bytes)), (entry.file.bytes, &entry.file.checksum));
@@ -177,12 +197,12 @@ pub fn rolled(folder: &DataFolder, resolution: Resolution) -> BTreeMap<Key, Coun
 
 /// Asserts that the roll-ups count exactly the rows that the manifest names; gives the number of their groups.
 pub fn assert_equal(folder: &DataFolder) -> usize {
-    let each = Resolution::ALL.map(|resolution| {
-        let (counted, rolled) = (counted(folder, resolution), rolled(folder, resolution));
+    let each = kinds().into_iter().map(|kind| {
+        let (counted, rolled) = (counted(folder, kind), rolled(folder, kind));
         assert_same(&counted, &rolled);
         counted.len()
     });
-    each.iter().sum()
+    each.sum()
 }
 
 /// Asserts that two say the same.

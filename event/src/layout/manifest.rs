@@ -2,7 +2,7 @@
 
 use super::{DataFolder, LayoutError, load, store};
 use crate::erasure::Erasure;
-use crate::rollup::Resolution;
+use crate::rollup::{Grouping, Resolution};
 use crate::spool::Position;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -92,6 +92,9 @@ pub struct RollupEntry {
     pub file: FileEntry,
     /// How much time a group is of.
     pub resolution: Resolution,
+    /// By which names they differ.
+    #[serde(default, skip_serializing_if = "Grouping::is_default")]
+    pub grouping: Grouping,
     /// Requests of all groups.
     pub requests: u64,
     /// Those of them whose names were too many.
@@ -99,6 +102,12 @@ pub struct RollupEntry {
 }
 
 impl RollupEntry {
+    /// Whether it is the only one that says what its groups say: those by fewer names can be made of these.
+    #[must_use]
+    pub fn is_original(&self) -> bool {
+        self.grouping == Grouping::All
+    }
+
     /// The hour or the day that the file is of, since 1970 (UTC).
     #[must_use]
     pub fn partition(&self) -> i64 {
@@ -204,6 +213,7 @@ mod tests {
         manifest.rollups.push(RollupEntry {
             file,
             resolution: Resolution::Minute,
+            grouping: Grouping::All,
             requests: 90,
             overflowed: 1,
         });
