@@ -57,13 +57,13 @@ fn percentiles(wanted: &[&str]) -> String {
 /// status of 500 or above.
 fn upstreams() -> String {
     format!(
-        "SELECT upstream, address, attempts, failures, failures / CAST(attempts AS DOUBLE) AS failure_rate, \
+        "SELECT target AS upstream, address, attempts, failures, failures / CAST(attempts AS DOUBLE) AS failure_rate, \
          reused / CAST(attempts AS DOUBLE) AS reuse_rate, {} FROM (\
-         SELECT upstream, a['addr'] AS address, count(*) AS attempts, \
+         SELECT target, a['addr'] AS address, count(*) AS attempts, \
          count(*) FILTER (WHERE a['error'] IS NOT NULL OR a['status'] >= 500) AS failures, \
          count(*) FILTER (WHERE a['connection_reused']) AS reused, \
          latency_sketch(a['duration_us']) AS latency FROM (\
-         SELECT coalesce(r.upstream, r.service, 'none') AS upstream, unnest(r.attempts) AS a \
+         SELECT coalesce(r.upstream, r.service, 'none') AS target, unnest(r.attempts) AS a \
          FROM requests r) GROUP BY 1, 2)",
         percentiles(&["50", "95", "99"]),
     )

@@ -282,7 +282,7 @@ fn what_only_rows_know_is_asked_of_rows() {
         "SELECT status, count(*) FROM requests GROUP BY 1",
         "SELECT count(*) FROM requests WHERE status = 200",
         "SELECT count(status) FROM requests",
-        "SELECT count(DISTINCT consumer) FROM requests",
+        "SELECT count(DISTINCT path) FROM requests",
         "SELECT count(*) FILTER (WHERE status >= 500) FROM requests",
         "SELECT count(*) FILTER (WHERE status >= 500 OR outcome IN ('overloaded')) FROM requests",
         "SELECT avg(duration_us) FROM requests",

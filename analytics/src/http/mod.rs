@@ -1,8 +1,10 @@
-//! The HTTP door: `/sql`, `/healthz`, `/readyz`.
+//! The HTTP door: `/sql`, `/graph`, `/healthz`, `/readyz`.
 //!
 //! Until the first batch an error is a JSON body with its status. After that the status is sent: an error ends NDJSON
 //! with a line `{"error": ...}`, and in every format the connection is cut, so that no client takes half an answer
 //! for a whole one.
+
+mod graph;
 
 mod question;
 
@@ -31,12 +33,13 @@ const PIECE_BYTES_MAX: usize = 256 << 10;
 /// How long a client may take for the last piece.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Said where nothing is.
-const ANSWERS: &str = "here are /sql (POST a statement, or GET with q=), /healthz and /readyz\n";
+const ANSWERS: &str = "here are /sql (POST a statement, or GET with q=), /graph, /healthz and /readyz\n";
 
 /// The routes.
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     Router::new()
         .route("/sql", get(by_get).post(by_post))
+        .route("/graph", get(graph::draw))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .fallback(|| async { (StatusCode::NOT_FOUND, ANSWERS) })

@@ -10,6 +10,8 @@ mod compare;
 
 mod expand;
 
+mod graph;
+
 mod series;
 
 mod slo;
@@ -32,7 +34,7 @@ pub(crate) struct Report {
 }
 
 /// All of them.
-pub(crate) const ALL: [&Report; 8] = [
+pub(crate) const ALL: [&Report; 11] = [
     &series::TRAFFIC_SERIES,
     &series::ANOMALIES,
     &compare::PERIODS,
@@ -41,6 +43,9 @@ pub(crate) const ALL: [&Report; 8] = [
     &slo::SLO_REPORT,
     &billing::BILLING,
     &trace::TRACE,
+    &graph::SERVICE_GRAPH,
+    &graph::GRAPH_NODES,
+    &graph::GRAPH_EDGES,
 ];
 
 /// Three percentiles of a column `latency`, in milliseconds.

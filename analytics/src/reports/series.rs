@@ -21,13 +21,13 @@ fn traffic_series() -> String {
          t.errors / CAST(t.requests AS DOUBLE) AS error_rate, coalesce(t.request_bytes, 0) AS request_bytes, \
          coalesce(t.response_bytes, 0) AS response_bytes, {} \
          FROM (SELECT arrow_cast(value, 'Timestamp(Microsecond, Some(\"UTC\"))') AS time \
-         FROM generate_series(date_bin($step, $from), $until - INTERVAL '1 microsecond', $step)) s \
+         FROM generate_series(date_bin($step, CAST($from AS TIMESTAMPTZ)), CAST($until AS TIMESTAMPTZ) - INTERVAL '1 microsecond', $step)) s \
          CROSS JOIN (SELECT coalesce(CAST($by AS VARCHAR), 'none') AS name FROM requests r \
-         WHERE r.time >= date_bin($step, $from) AND r.time < $until GROUP BY 1) n \
+         WHERE r.time >= date_bin($step, CAST($from AS TIMESTAMPTZ)) AND r.time < $until GROUP BY 1) n \
          LEFT JOIN (SELECT date_bin($step, r.time) AS time, coalesce(CAST($by AS VARCHAR), 'none') AS name, \
          count(*) AS requests, count(*) FILTER (WHERE {}) AS errors, sum(r.request_bytes) AS request_bytes, \
          sum(r.response_bytes) AS response_bytes, latency_sketch(r.duration_us) AS latency FROM requests r \
-         WHERE r.time >= date_bin($step, $from) AND r.time < $until GROUP BY 1, 2) t \
+         WHERE r.time >= date_bin($step, CAST($from AS TIMESTAMPTZ)) AND r.time < $until GROUP BY 1, 2) t \
          ON t.time = s.time AND t.name = n.name",
         percentiles("t."),
         failed(),

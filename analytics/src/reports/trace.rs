@@ -8,7 +8,7 @@ const DEPTH_MAX: u8 = 64;
 /// `trace(id)`.
 pub(super) const TRACE: Report = Report { name: "trace", parameters: &[("id", None)], sql: trace };
 
-/// A hop's parent is the one whose upstream span it names. Its own time is the part of its duration in which none of the
+/// `n` numbers the hops so that each stands below its parent. A hop's parent is the one whose upstream span it names. Its own time is the part of its duration in which none of the
 /// hops below it ran: these may overlap, so each adds what reaches beyond all that began before it.
 fn trace() -> String {
     format!(
@@ -26,10 +26,9 @@ fn trace() -> String {
          covered AS (SELECT span_id, sum(greatest(0, end_us - greatest(begin_us, reached))) AS covered_us \
          FROM (SELECT *, coalesce(max(end_us) OVER (PARTITION BY span_id ORDER BY begin_us, end_us \
          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS reached FROM below) GROUP BY span_id) \
-         SELECT t.depth, s.time, s.node, s.service, s.route, \
+         SELECT row_number() OVER (ORDER BY t.place) AS n, t.depth, s.time, s.node, s.service, s.route, \
          s.consumer, s.method, s.path, s.status, s.outcome, s.duration_us, \
          CAST(s.duration_us AS BIGINT) - coalesce(c.covered_us, 0) AS self_us, s.span_id, s.parent_span_id \
-         FROM tree t JOIN spans s ON s.span_id = t.span_id LEFT JOIN covered c ON c.span_id = s.span_id \
-         ORDER BY t.place"
+         FROM tree t JOIN spans s ON s.span_id = t.span_id LEFT JOIN covered c ON c.span_id = s.span_id"
     )
 }
