@@ -26,7 +26,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use event::bucket::object_of;
 use event::hot::{HotError, HotReader};
-use event::layout::{DataFolder, FileEntry, LayoutError, Manifest, Place, RollupEntry};
+use event::layout::{Damage, DataFolder, FileEntry, LayoutError, Manifest, Place, RollupEntry};
 use twox_hash::XxHash3_64;
 
 use crate::bucket::Follower;
@@ -110,6 +110,8 @@ pub struct Catalog {
     bucket: Option<Arc<Follower>>,
     manifest: Mutex<Option<(Stamp, Arc<Manifest>)>>,
     verdicts: Mutex<HashMap<String, Verdict>>,
+    /// What was last said of them in the data folder; none before the first look.
+    said: Mutex<Option<Damage>>,
     hot: Mutex<HashMap<u64, Arc<HotFile>>>,
     lookup: Arc<Lookup>,
 }
@@ -131,7 +133,7 @@ impl Catalog {
     #[must_use]
     pub fn new(folder: DataFolder) -> Self {
         let (manifest, verdicts, hot) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { folder, bucket: None, manifest, verdicts, hot, lookup: Arc::default() }
+        Self { folder, bucket: None, manifest, verdicts, said: Mutex::default(), hot, lookup: Arc::default() }
     }
 
     /// The same with the files of a bucket.
@@ -186,6 +188,18 @@ impl Catalog {
         if self.manifest()?.version != manifest.version {
             return Ok(None);
         }
+        let lost = |path: &str, rows: u64| Quarantined {
+            path: path.to_owned(),
+            reason: format!(
+                "{rows} rows of it were damaged and are set aside: see `tollhouse storage check`"
+            ),
+        };
+        let mended = hot.iter().filter(|file| file.reader.lost > 0);
+        quarantined.extend(
+            mended.map(|file| lost(&format!("hot/{:010}.arrow", file.reader.number), file.reader.lost)),
+        );
+        let unseen = manifest.set_aside.iter().filter(|aside| aside.is_unseen);
+        quarantined.extend(unseen.map(|aside| lost(&aside.file.path, aside.file.rows)));
         let others = self.bucket.as_ref().map(|bucket| bucket.others());
         let own = others.as_ref().and_then(|others| others.own.as_deref());
         let mut files = Vec::with_capacity(manifest.files.len());
@@ -279,7 +293,24 @@ impl Catalog {
         }
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         verdicts.insert(entry.path.clone(), Verdict { bad: bad.clone(), summed });
+        let all = verdicts.iter().filter_map(|(path, verdict)| Some((path.clone(), verdict.bad.clone()?)));
+        let damage = Damage { files: all.collect() };
+        drop(verdicts);
+        self.say(damage);
         bad
+    }
+
+    /// Leaves what is damaged in the data folder, for metrics; a folder that takes nothing has none.
+    fn say(&self, damage: Damage) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = said.get_or_insert_with(|| Damage::load(&self.folder).unwrap_or_default());
+        if *before == damage {
+            return;
+        }
+        if let Err(error) = damage.store(&self.folder) {
+            tracing::debug!(%error, "what is damaged cannot be left for metrics");
+        }
+        *before = damage;
     }
 
     /// Compares every file of a snapshot with its checksum, unless that was done before; whether one is bad. For a

@@ -97,7 +97,8 @@ fn judge(folder: &DataFolder, number: u64) -> Result<Option<Judged>, HotError> {
         if std::mem::take(&mut gap) {
             judged.lost += rows(&data, end, begin).unwrap_or_default();
         }
-        let is_whole = piece(&data, begin, commit.end).is_some_and(|piece| checksum(&piece) == commit.checksum)
+        let is_whole = piece(&data, begin, commit.end)
+            .is_some_and(|piece| checksum(&piece) == commit.checksum)
             && rows(&data, begin, commit.end) == Some(commit.rows);
         (judged.marks, end) = (commit.watermarks.clone(), commit.end);
         judged.lost += commit.lost;

@@ -68,7 +68,16 @@ impl HotReader {
 
     fn empty(number: u64) -> Self {
         let watermarks = Watermarks::new();
-        Self { number, batches: Vec::new(), rows: 0, bytes: 0, lost: 0, watermarks, log_bytes: 0, log_file: 0 }
+        Self {
+            number,
+            batches: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            lost: 0,
+            watermarks,
+            log_bytes: 0,
+            log_file: 0,
+        }
     }
 
     fn read(mut self, folder: &DataFolder, check: bool) -> Result<Option<Self>, HotError> {
