@@ -293,24 +293,22 @@ impl Catalog {
         }
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         verdicts.insert(entry.path.clone(), Verdict { bad: bad.clone(), summed });
-        let all = verdicts.iter().filter_map(|(path, verdict)| Some((path.clone(), verdict.bad.clone()?)));
-        let damage = Damage { files: all.collect() };
         drop(verdicts);
-        self.say(damage);
+        self.say(&entry.path, bad.as_ref());
         bad
     }
 
     /// Leaves what is damaged in the data folder, for metrics; a folder that takes nothing has none.
-    fn say(&self, damage: Damage) {
+    fn say(&self, path: &str, bad: Option<&String>) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = said.get_or_insert_with(|| Damage::load(&self.folder).unwrap_or_default());
-        if *before == damage {
-            return;
-        }
-        if let Err(error) = damage.store(&self.folder) {
+        let damage = said.get_or_insert_with(|| Damage::load(&self.folder).unwrap_or_default());
+        let is_new = match bad {
+            Some(reason) => damage.files.insert(path.to_owned(), reason.clone()).as_ref() != Some(reason),
+            None => damage.files.remove(path).is_some(),
+        };
+        if is_new && let Err(error) = damage.store(&self.folder) {
             tracing::debug!(%error, "what is damaged cannot be left for metrics");
         }
-        *before = damage;
     }
 
     /// Compares every file of a snapshot with its checksum, unless that was done before; whether one is bad. For a
