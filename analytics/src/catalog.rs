@@ -5,7 +5,8 @@
 //! between is the pair one moment of the table, so no row is seen twice and none is missed.
 //!
 //! A sealed file is looked at once for its length and its magic marks. All of its bytes are compared with the checksum
-//! of the manifest in the background, at a bounded pace, and at once when a query fails on what it reads.
+//! of the manifest in the background, at a bounded pace and again every day, and at once when a query fails on what it
+//! reads.
 //!
 //! Files that are in the bucket only are read there: those of this folder's collector by the local manifest, those of other
 //! collectors by the last picture of the bucket. They are not looked at before; a query that cannot read one fails on it.
@@ -19,7 +20,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
@@ -37,6 +38,9 @@ const ATTEMPTS_MAX: u32 = 50;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(4);
 /// Bytes of a file that are summed at a time.
 const SUMMED_BYTES: usize = 1 << 20;
+/// When a file is compared with its checksum again: in the background, and for a query that failed on what it read.
+const SUMMED_AGAIN: Duration = Duration::from_secs(24 * 3_600);
+const BLAMED_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -121,8 +125,15 @@ pub struct Catalog {
 struct Verdict {
     /// What is wrong with it.
     bad: Option<String>,
-    /// Whether all of its bytes were compared with the checksum of the manifest.
-    summed: bool,
+    /// When all of its bytes were last compared with the checksum of the manifest.
+    summed: Option<Instant>,
+}
+
+impl Verdict {
+    /// Whether its bytes were compared with the checksum no longer ago.
+    fn is_of(&self, last: Duration) -> bool {
+        self.summed.is_some_and(|at| at.elapsed() < last)
+    }
 }
 
 /// What changes when a file is replaced by renaming.
@@ -292,9 +303,12 @@ impl Catalog {
             tracing::error!(path = entry.path, reason, "a Parquet file is left out");
         }
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        verdicts.insert(entry.path.clone(), Verdict { bad: bad.clone(), summed });
+        let summed_at = summed.then(Instant::now);
+        verdicts.insert(entry.path.clone(), Verdict { bad: bad.clone(), summed: summed_at });
         drop(verdicts);
-        self.say(&entry.path, bad.as_ref());
+        if bad.is_some() || summed {
+            self.say(&entry.path, bad.as_ref());
+        }
         bad
     }
 
@@ -311,7 +325,7 @@ impl Catalog {
         }
     }
 
-    /// Compares every file of a snapshot with its checksum, unless that was done before; whether one is bad. For a
+    /// Compares every file of a snapshot with its checksum, unless that was done a moment ago; whether one is bad. For a
     /// query that failed on what it read.
     #[must_use]
     pub fn verify(&self, snapshot: &Snapshot) -> bool {
@@ -319,15 +333,15 @@ impl Catalog {
         let rollups = snapshot.rollups.iter().map(|(source, entry)| (source, &entry.file));
         let bad = rows.chain(rollups).filter(|(source, entry)| match (source, self.known(entry)) {
             (Source::Bucket(_), _) => false,
-            (_, Some(verdict)) if verdict.summed => verdict.bad.is_some(),
+            (_, Some(verdict)) if verdict.is_of(BLAMED_AGAIN) => verdict.bad.is_some(),
             (Source::Disk(path), _) => self.judge(entry, sum(path, entry), true).is_some(),
         });
         // Every file gets its verdict, also behind a bad one.
         bad.count() > 0
     }
 
-    /// Compares the newest file that was never compared with its checksum; how many bytes that were. `None` when
-    /// there is none.
+    /// Compares the newest file that was not compared with its checksum for a day; how many bytes that were. `None`
+    /// when there is none.
     ///
     /// # Errors
     /// When the manifest is unreadable.
@@ -336,7 +350,8 @@ impl Catalog {
         let rollups = manifest.rollups.iter().map(|entry| &entry.file);
         let next = rollups.chain(&manifest.files).rev().find(|entry| {
             let known = self.known(entry);
-            entry.place.is_on_disk() && known.is_none_or(|verdict| !verdict.summed && verdict.bad.is_none())
+            entry.place.is_on_disk()
+                && known.is_none_or(|verdict| !verdict.is_of(SUMMED_AGAIN) && verdict.bad.is_none())
         });
         Ok(next.map(|entry| {
             self.judge(entry, sum(&self.folder.root().join(&entry.path), entry), true);
