@@ -42,6 +42,7 @@ pub fn fill(root: &Path, rows: u64) -> Result<(), String> {
     config.metrics.listen = ([127, 0, 0, 1], 0).into();
     config.compaction.enabled = false;
     config.seal.rows_max = FILE_ROWS;
+    config.drain_timeout_ms = 120_000;
     let plan = collector::validate(&config).map_err(|problems| format!("{problems:?}"))?;
     let running = collector::start(plan, &folder).map_err(|error| said(&error))?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| said(&error))?;
