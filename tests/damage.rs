@@ -72,9 +72,8 @@ fn a_bit_of_the_spool_costs_the_record_that_it_is_in() {
     let origin = Origin::start();
     let site = Site::new(origin.addr);
     let proxy = site.start("proxy");
-    let sent: Vec<String> = (1_000..1_100)
-        .map(|number| proxy.get(&format!("/open/bytes/{number}"), &[]).request_id())
-        .collect();
+    let sent: Vec<String> =
+        (1_000..1_100).map(|number| proxy.get(&format!("/open/bytes/{number}"), &[]).request_id()).collect();
     // A response is with its client a moment before it is recorded.
     let needle = b"/open/bytes/1057";
     let (segment, at) = eventually("the record in the spool", || {

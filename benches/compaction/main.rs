@@ -148,7 +148,10 @@ fn print(found: &[Vec<Sample>; 2]) {
             of(|sample| sample.merging)[0] * 100.0
         );
     }
+    let median = |arm: &[Sample]| spread(arm.iter().map(|sample| sample.p99_ms))[0];
     let pairs = found[1].iter().zip(&found[0]).map(|(with, without)| with.p99_ms / without.p99_ms);
-    let [ratio, least, most] = spread(pairs);
-    println!("\np99 during a merge / without: {ratio:.3} ({least:.3} - {most:.3}), goal <= {GOAL:.2}");
+    let [middle, least, most] = spread(pairs);
+    println!("\n| p99 during a merge / without | by pairs | spread | goal |\n| ---: | ---: | ---: | ---: |");
+    let ratio = median(&found[1]) / median(&found[0]);
+    println!("| {ratio:.3} | {middle:.3} | {least:.3} - {most:.3} | <= {GOAL:.2} |");
 }
