@@ -262,9 +262,16 @@ impl Catalog {
             let reader = HotReader::open(&self.folder, number)?;
             return Ok(reader.map(|reader| Arc::new(HotFile::new(reader, Vec::new()))));
         };
-        Ok(known.reader.read_on(&self.folder)?.map(|reader| match reader.bytes == known.reader.bytes {
-            true => Arc::clone(known),
-            false => Arc::new(HotFile::new(reader, known.ranges.clone())),
+        Ok(known.reader.read_on(&self.folder)?.map(|reader| {
+            // Batches leave a file only when its tail or its damage is cut out.
+            let grew = reader.lost == known.reader.lost && reader.bytes >= known.reader.bytes;
+            match reader.bytes == known.reader.bytes {
+                true if grew => Arc::clone(known),
+                _ => {
+                    let ranges = if grew { known.ranges.clone() } else { Vec::new() };
+                    Arc::new(HotFile::new(reader, ranges))
+                }
+            }
         }))
     }
 
