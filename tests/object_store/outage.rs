@@ -23,7 +23,8 @@ fn an_outage_under_load_loses_nothing_and_what_waits_is_bounded() {
     let first = site(&origin, section.clone());
     let house = first.run();
     let began = Instant::now();
-    let load = Load::start(house.gateway(), "/open/echo", 4);
+    // Not all that the machine has: sealing, which is what is bounded, has its share of it.
+    let load = Load::start_paced(house.gateway(), "/open/echo", 4, Duration::from_micros(500));
     eventually("a first upload", || match bucket_metric(&house, "uploaded_files_total") {
         0.0 => Err("nothing yet".into()),
         files => Ok(files),
