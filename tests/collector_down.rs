@@ -7,10 +7,10 @@ mod support;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use support::eventually;
 use support::load::{Load, assert_exact, stored};
 use support::origin::Origin;
 use support::site::Site;
+use support::{eventually, long};
 
 /// A gateway that waited for its collector would wait for seconds. Noise of a busy machine stays below this.
 fn bound(usual: Duration) -> Duration {
@@ -51,6 +51,55 @@ fn absent_stopped_and_killed_collectors_cost_no_request_no_row_and_no_time() {
     let analytics = site.start("analytics");
     analytics.rows(received.len() as u64);
     assert_exact(&stored(&analytics), received.iter().map(String::as_str));
+}
+
+/// A stop of any length, which the spool has room for, is made up for afterwards.
+#[test]
+fn a_collector_that_is_stopped_for_long_costs_no_request_no_row_and_no_time() {
+    let stopped_for = Duration::from_secs(if long() { 300 } else { 6 });
+    let origin = Origin::start();
+    let site = Site::new(origin.addr);
+    let (proxy, collector) = (site.start("proxy"), site.start("collector"));
+    let analytics = site.start("analytics");
+    // Some hundred requests a second: what is stopped is the collector, not the client.
+    let load = Load::start_paced(proxy.gateway(), "/open/echo", 4, Duration::from_millis(4));
+    load.wait(500);
+    let began = Instant::now();
+    load.wait(1500);
+    collector.signal(libc::SIGSTOP);
+    let stopped = Instant::now();
+    let before = analytics.number("SELECT count(*) AS n FROM requests");
+    while stopped.elapsed() < stopped_for {
+        load.wait(500);
+    }
+    let waiting = load.done() - before;
+    let went_on = Instant::now();
+    collector.signal(libc::SIGCONT);
+    load.wait(1500);
+    let over = Instant::now();
+    let ledger = load.stop();
+    assert_eq!(ledger.failed, Vec::<String>::new());
+    let [usual, meanwhile, after] =
+        [(began, stopped), (stopped, went_on), (went_on, over)].map(|(from, until)| ledger.p99(from, until));
+    println!("p99 {usual:?}, {meanwhile:?} while it was stopped for {stopped_for:?}, {after:?} after it");
+    assert!(meanwhile.max(after) < bound(usual), "{usual:?}, then {meanwhile:?}, then {after:?}");
+
+    let received: Vec<_> = ledger.received.iter().map(|(id, _)| id.as_str()).collect();
+    analytics.rows(received.len() as u64);
+    println!("{waiting} rows came late, all within {:?}", went_on.elapsed());
+    assert_exact(&stored(&analytics), received);
+    let books = eventually("settled books", || {
+        let rows = analytics.try_sql(
+            "SELECT produced, stored, dropped, in_flight FROM system.ledger WHERE sink = 'parquet'",
+        )?;
+        let settled = rows.iter().find(|row| row["stored"] == ledger.received.len() && row["in_flight"] == 0);
+        settled.cloned().ok_or_else(|| format!("{rows:?}"))
+    });
+    assert_eq!(
+        (&books["produced"], &books["dropped"]),
+        (&ledger.received.len().into(), &0.into()),
+        "{books}"
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! between is the pair one moment of the table, so no row is seen twice and none is missed.
 //!
 //! A sealed file is looked at once for its length and its magic marks. All of its bytes are compared with the checksum
-//! of the manifest in the background, at a bounded pace, and at once when a query fails on what it reads.
+//! of the manifest in the background, at a bounded pace and again every day, and at once when a query fails on what it
+//! reads.
 //!
 //! Files that are in the bucket only are read there: those of this folder's collector by the local manifest, those of other
 //! collectors by the last picture of the bucket. They are not looked at before; a query that cannot read one fails on it.
@@ -19,14 +20,14 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use event::bucket::object_of;
 use event::hot::{HotError, HotReader};
-use event::layout::{DataFolder, FileEntry, LayoutError, Manifest, Place, RollupEntry};
+use event::layout::{Damage, DataFolder, FileEntry, LayoutError, Manifest, Place, RollupEntry};
 use twox_hash::XxHash3_64;
 
 use crate::bucket::Follower;
@@ -37,6 +38,9 @@ const ATTEMPTS_MAX: u32 = 50;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(4);
 /// Bytes of a file that are summed at a time.
 const SUMMED_BYTES: usize = 1 << 20;
+/// When a file is compared with its checksum again: in the background, and for a query that failed on what it read.
+const SUMMED_AGAIN: Duration = Duration::from_secs(24 * 3_600);
+const BLAMED_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +114,8 @@ pub struct Catalog {
     bucket: Option<Arc<Follower>>,
     manifest: Mutex<Option<(Stamp, Arc<Manifest>)>>,
     verdicts: Mutex<HashMap<String, Verdict>>,
+    /// What was last said of them in the data folder; none before the first look.
+    said: Mutex<Option<Damage>>,
     hot: Mutex<HashMap<u64, Arc<HotFile>>>,
     lookup: Arc<Lookup>,
 }
@@ -119,8 +125,15 @@ pub struct Catalog {
 struct Verdict {
     /// What is wrong with it.
     bad: Option<String>,
-    /// Whether all of its bytes were compared with the checksum of the manifest.
-    summed: bool,
+    /// When all of its bytes were last compared with the checksum of the manifest.
+    summed: Option<Instant>,
+}
+
+impl Verdict {
+    /// Whether its bytes were compared with the checksum no longer ago.
+    fn is_of(&self, last: Duration) -> bool {
+        self.summed.is_some_and(|at| at.elapsed() < last)
+    }
 }
 
 /// What changes when a file is replaced by renaming.
@@ -131,7 +144,7 @@ impl Catalog {
     #[must_use]
     pub fn new(folder: DataFolder) -> Self {
         let (manifest, verdicts, hot) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { folder, bucket: None, manifest, verdicts, hot, lookup: Arc::default() }
+        Self { folder, bucket: None, manifest, verdicts, said: Mutex::default(), hot, lookup: Arc::default() }
     }
 
     /// The same with the files of a bucket.
@@ -186,6 +199,18 @@ impl Catalog {
         if self.manifest()?.version != manifest.version {
             return Ok(None);
         }
+        let lost = |path: &str, rows: u64| Quarantined {
+            path: path.to_owned(),
+            reason: format!(
+                "{rows} rows of it were damaged and are set aside: see `tollhouse storage check`"
+            ),
+        };
+        let mended = hot.iter().filter(|file| file.reader.lost > 0);
+        quarantined.extend(
+            mended.map(|file| lost(&format!("hot/{:010}.arrow", file.reader.number), file.reader.lost)),
+        );
+        let unseen = manifest.set_aside.iter().filter(|aside| aside.is_unseen);
+        quarantined.extend(unseen.map(|aside| lost(&aside.file.path, aside.file.rows)));
         let others = self.bucket.as_ref().map(|bucket| bucket.others());
         let own = others.as_ref().and_then(|others| others.own.as_deref());
         let mut files = Vec::with_capacity(manifest.files.len());
@@ -237,9 +262,16 @@ impl Catalog {
             let reader = HotReader::open(&self.folder, number)?;
             return Ok(reader.map(|reader| Arc::new(HotFile::new(reader, Vec::new()))));
         };
-        Ok(known.reader.read_on(&self.folder)?.map(|reader| match reader.bytes == known.reader.bytes {
-            true => Arc::clone(known),
-            false => Arc::new(HotFile::new(reader, known.ranges.clone())),
+        Ok(known.reader.read_on(&self.folder)?.map(|reader| {
+            // Batches leave a file only when its tail or its damage is cut out.
+            let grew = reader.lost == known.reader.lost && reader.bytes >= known.reader.bytes;
+            match reader.bytes == known.reader.bytes {
+                true if grew => Arc::clone(known),
+                _ => {
+                    let ranges = if grew { known.ranges.clone() } else { Vec::new() };
+                    Arc::new(HotFile::new(reader, ranges))
+                }
+            }
         }))
     }
 
@@ -278,11 +310,29 @@ impl Catalog {
             tracing::error!(path = entry.path, reason, "a Parquet file is left out");
         }
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        verdicts.insert(entry.path.clone(), Verdict { bad: bad.clone(), summed });
+        let summed_at = summed.then(Instant::now);
+        verdicts.insert(entry.path.clone(), Verdict { bad: bad.clone(), summed: summed_at });
+        drop(verdicts);
+        if bad.is_some() || summed {
+            self.say(&entry.path, bad.as_ref());
+        }
         bad
     }
 
-    /// Compares every file of a snapshot with its checksum, unless that was done before; whether one is bad. For a
+    /// Leaves what is damaged in the data folder, for metrics; a folder that takes nothing has none.
+    fn say(&self, path: &str, bad: Option<&String>) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let damage = said.get_or_insert_with(|| Damage::load(&self.folder).unwrap_or_default());
+        let is_new = match bad {
+            Some(reason) => damage.files.insert(path.to_owned(), reason.clone()).as_ref() != Some(reason),
+            None => damage.files.remove(path).is_some(),
+        };
+        if is_new && let Err(error) = damage.store(&self.folder) {
+            tracing::debug!(%error, "what is damaged cannot be left for metrics");
+        }
+    }
+
+    /// Compares every file of a snapshot with its checksum, unless that was done a moment ago; whether one is bad. For a
     /// query that failed on what it read.
     #[must_use]
     pub fn verify(&self, snapshot: &Snapshot) -> bool {
@@ -290,15 +340,15 @@ impl Catalog {
         let rollups = snapshot.rollups.iter().map(|(source, entry)| (source, &entry.file));
         let bad = rows.chain(rollups).filter(|(source, entry)| match (source, self.known(entry)) {
             (Source::Bucket(_), _) => false,
-            (_, Some(verdict)) if verdict.summed => verdict.bad.is_some(),
+            (_, Some(verdict)) if verdict.is_of(BLAMED_AGAIN) => verdict.bad.is_some(),
             (Source::Disk(path), _) => self.judge(entry, sum(path, entry), true).is_some(),
         });
         // Every file gets its verdict, also behind a bad one.
         bad.count() > 0
     }
 
-    /// Compares the newest file that was never compared with its checksum; how many bytes that were. `None` when
-    /// there is none.
+    /// Compares the newest file that was not compared with its checksum for a day; how many bytes that were. `None`
+    /// when there is none.
     ///
     /// # Errors
     /// When the manifest is unreadable.
@@ -307,7 +357,8 @@ impl Catalog {
         let rollups = manifest.rollups.iter().map(|entry| &entry.file);
         let next = rollups.chain(&manifest.files).rev().find(|entry| {
             let known = self.known(entry);
-            entry.place.is_on_disk() && known.is_none_or(|verdict| !verdict.summed && verdict.bad.is_none())
+            entry.place.is_on_disk()
+                && known.is_none_or(|verdict| !verdict.is_of(SUMMED_AGAIN) && verdict.bad.is_none())
         });
         Ok(next.map(|entry| {
             self.judge(entry, sum(&self.folder.root().join(&entry.path), entry), true);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use event::Shapes;
 use event::hot::Watermarks;
-use event::layout::{DataFolder, LedgerRow};
+use event::layout::{DataFolder, LedgerRow, Manifest};
 use event::spool::{Counters, LaneReader, place_of};
 
 use crate::Flags;
@@ -29,6 +29,7 @@ use crate::lane::{Lane, recovered};
 use crate::ledger;
 use crate::outlet::Outlet;
 use crate::store::StoreError;
+use crate::table::Table;
 use crate::upload;
 
 /// Events that one lane may give before the next lane has its turn.
@@ -70,6 +71,7 @@ pub(crate) struct Intake {
     first_row: Option<Instant>,
     pending: Option<RecordBatch>,
     marks: Watermarks,
+    table: Table,
     lanes: BTreeMap<u16, Lane>,
     /// By bank: of the gateway that serves, and of those that handed over to it.
     counters: BTreeMap<u16, Counters>,
@@ -94,7 +96,7 @@ impl Intake {
         folder: DataFolder,
         adapters: Adapters,
         (store, remote, uploads): (Outlet, Option<Remote>, Option<Arc<upload::Account>>),
-        marks: Watermarks,
+        (marks, table): (Watermarks, Table),
         shared: ledger::Shared,
     ) -> Self {
         let rows = Rows::new();
@@ -109,6 +111,7 @@ impl Intake {
             first_row: None,
             pending: None,
             marks,
+            table,
             lanes: BTreeMap::new(),
             counters: BTreeMap::new(),
             books: ledger::Books::new(folder, shared),
@@ -482,7 +485,14 @@ impl Intake {
             corrupt: lane.reader.corrupt_records(),
         });
         let accounts: Vec<_> = accounts.collect();
-        let mut rows = vec![ledger::table_row(node, self.store.sink(), self.counters.values(), &accounts)];
+        let mut row = ledger::table_row(node, self.store.sink(), self.counters.values(), &accounts);
+        // Rows that go elsewhere are no more in a hot file of this host.
+        let is_here = !matches!(self.store, Outlet::Away(_));
+        if let Some(since_us) = self.counters.values().map(Counters::life_us).min().filter(|_| is_here) {
+            let aside = |now: &Manifest| ledger::rows_lost(now, since_us);
+            ledger::lose(&mut row, self.table.look(aside));
+        }
+        let mut rows = vec![row];
         rows.extend(self.remote.iter().flat_map(Remote::ledger));
         rows.extend(counts.iter().map(|count| ledger::adapter_row(node, count)));
         rows

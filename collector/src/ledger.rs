@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use event::layout::{DataFolder, Ledger, LedgerRow};
+use event::layout::{DataFolder, Ledger, LedgerRow, Manifest};
 use event::spool::{Counters, DropReason, Position, place_of};
 
 use crate::adapters::AdapterCount;
@@ -86,6 +86,22 @@ pub(crate) fn table_row<'a>(
     }
     row.reasons.retain(|_, dropped| *dropped > 0);
     row
+}
+
+/// Rows that were stored since a moment, and lost with a hot file that was damaged before it was sealed.
+pub(crate) fn rows_lost(manifest: &Manifest, since_us: i64) -> u64 {
+    let hot = manifest.set_aside.iter().filter(|aside| aside.file.path.starts_with("hot/"));
+    hot.filter(|aside| aside.at_us >= since_us).map(|aside| aside.file.rows).sum()
+}
+
+/// Says of rows that were stored that they are lost.
+pub(crate) fn lose(row: &mut LedgerRow, rows: u64) {
+    let rows = rows.min(row.stored);
+    if rows > 0 {
+        row.stored -= rows;
+        row.dropped += rows;
+        *row.reasons.entry("damaged".to_owned()).or_default() += rows;
+    }
 }
 
 /// The row of what an adapter feeds.

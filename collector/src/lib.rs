@@ -42,6 +42,10 @@ mod retention;
 
 mod table;
 
+mod upkeep;
+
+mod damage;
+
 mod compact;
 
 mod erase;
@@ -158,6 +162,8 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
     let shared = ledger::Shared::default();
     let uploads = plan.bucket.as_ref().map(|bucket| bucket.config().backlog_bytes_max);
     let uploads = uploads.map(|backlog_bytes_max| Arc::new(upload::Account::new(backlog_bytes_max)));
+    let table = table::Table::new(folder.clone(), found.manifest);
+    let upkeep = upkeep::Upkeep { table: table.clone(), compaction: Arc::default() };
     let (mut adapters, metrics_addr) = adapters::Adapters::start_on(
         listener,
         &config.metrics,
@@ -167,13 +173,13 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
             folder: folder.clone(),
             hosts: account,
             uploads: uploads.clone(),
+            upkeep: Some(upkeep.clone()),
         },
         now_us(),
     )?;
     let drain = Duration::from_millis(config.drain_timeout_ms.into());
     let flags = Arc::new(Flags::default());
 
-    let table = table::Table::new(folder.clone(), found.manifest);
     let sealer = seal::Sealer::new(folder.clone(), plan.clone(), queue.clone(), table.clone());
     let uploader = uploads.clone().zip(plan.bucket.clone()).map(|(account, bucket)| {
         upload::Uploader::new(upload::Settings {
@@ -185,7 +191,10 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
             account,
         })
     });
-    let compactor = (!idle).then(|| compact::Compactor::new(folder.clone(), &plan, table, uploads.clone()));
+    let compactor = (!idle).then(|| {
+        let compactor = compact::Compactor::new(folder.clone(), &plan, table.clone(), uploads.clone());
+        compactor.counted_by(upkeep.compaction)
+    });
     let mut lives: Vec<_> = adapters.life().map(|life| ("adapters", life)).into_iter().collect();
     let sealing = (!idle)
         .then(|| {
@@ -213,7 +222,7 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
         let (flags, folder, shared) = (Arc::clone(&flags), folder.clone(), Arc::clone(&shared));
         spawn("intake", &mut lives, move || {
             let outlets = (outlet, remote, uploads);
-            let intake = intake::Intake::new(plan, folder, adapters, outlets, found.marks, shared);
+            let intake = intake::Intake::new(plan, folder, adapters, outlets, (found.marks, table), shared);
             intake.run(&flags)
         })
     };

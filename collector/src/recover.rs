@@ -13,7 +13,7 @@ use event::hot::{HotReader, Watermarks, cut_torn_tail};
 use event::layout::{DataFolder, LayoutError, Manifest};
 
 use crate::seal::unlink_hot;
-use crate::{merge, parquet};
+use crate::{damage, merge, parquet};
 
 /// What cannot be put in order.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +57,19 @@ pub(crate) fn recover(folder: &DataFolder) -> Result<Found, RecoverError> {
         }
         let torn = torn_tail(folder, number);
         torn.map_err(|source| RecoverError::Io { path: folder.hot_file(number), source })?;
-        // A file that cannot be read now is reported by sealing.
-        if let Ok(Some(reader)) = HotReader::open(folder, number) {
+        let mut opened = HotReader::open(folder, number);
+        if let Err(error) = &opened
+            && damage::is_damage(error)
+        {
+            tracing::error!(number, %error, "a hot file is damaged: batches that are whole stay");
+            damage::mend(folder, number, true).map_err(|error| RecoverError::Io {
+                path: folder.hot_file(number),
+                source: io::Error::other(error),
+            })?;
+            opened = HotReader::open(folder, number);
+        }
+        // One that cannot be read now is reported by sealing.
+        if let Ok(Some(reader)) = opened {
             merge(&mut marks, &reader.watermarks);
         }
         hot.push(number);

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::config::Plan;
 use crate::parquet::{self, HOUR_US, ParquetFileError};
 use crate::rollup::{self, RollupError};
 use crate::table::Table;
-use crate::{Flags, compact, merge, retention};
+use crate::{Flags, compact, damage, merge, retention};
 
 /// How often retention looks, and how soon after its grace a file is unlinked.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,14 +32,6 @@ pub enum SealError {
     /// The hot file cannot be read.
     #[error(transparent)]
     Hot(#[from] HotError),
-    /// A damaged hot file cannot be set aside.
-    #[error("cannot rename {path}: {source}")]
-    Aside {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
     /// The Parquet file cannot be written.
     #[error(transparent)]
     Parquet(#[from] ParquetFileError),
@@ -157,24 +149,35 @@ impl Sealer {
 
     /// One hot file.
     pub(crate) fn seal(&mut self, number: u64) -> Result<(), SealError> {
-        let (files, rollups, marks) = match HotReader::open(&self.folder, number) {
+        let mut opened = HotReader::open(&self.folder, number);
+        if let Err(error) = &opened
+            && damage::is_damage(error)
+        {
+            let lost = damage::mend(&self.folder, number, true)?;
+            tracing::error!(
+                number,
+                %error,
+                rows_lost = lost,
+                "a hot file is damaged: batches that are whole stay, and it is kept in quarantine/"
+            );
+            opened = HotReader::open(&self.folder, number);
+        }
+        let mut aside = None;
+        let (files, rollups, marks) = match opened {
             Ok(Some(reader)) => {
+                aside = (reader.lost > 0).then(|| damage::set_aside(number, reader.bytes, reader.lost, true));
                 let files = self.write_files(number, &reader.batches)?;
                 (files, self.write_rollups(number, &reader.batches)?, reader.watermarks)
             }
             // Made and never written to, or cut back to nothing.
             Ok(None) => (Vec::new(), Vec::new(), Watermarks::new()),
-            Err(error @ (HotError::File(LayoutError::Damaged { .. }) | HotError::Arrow(_))) => {
-                tracing::error!(number, %error, "a hot file is damaged; it is set aside and its rows are missing");
-                self.set_aside(number)?;
-                (Vec::new(), Vec::new(), Watermarks::new())
-            }
             Err(error) => return Err(error.into()),
         };
         self.table.commit(|next| {
             next.sealed_through = next.sealed_through.max(number);
             next.files.extend(files);
             next.rollups.extend(rollups);
+            next.set_aside.extend(aside);
             merge(&mut next.watermarks, &marks);
             Some(())
         })?;
@@ -217,21 +220,6 @@ impl Sealer {
         let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
         let name = stem(first, number);
         Ok(rollup::seal(&self.folder, &self.plan.config, (&name, number), batches)?)
-    }
-
-    /// Keeps a file that cannot be read for a person to look at.
-    fn set_aside(&self, number: u64) -> Result<(), SealError> {
-        for path in [self.folder.hot_file(number), self.folder.hot_commits(number)] {
-            let mut aside = path.clone().into_os_string();
-            aside.push(".damaged");
-            match std::fs::rename(&path, aside) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(SealError::Aside { path, source });
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     /// Unlinks what nobody reads any more, and lets retention decide.

@@ -1,7 +1,7 @@
 //! The steps between an event and a durable row: in which order they are, what a death before each of them leaves, and
 //! what becomes of syncs that the disk refuses.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +13,7 @@ use super::support::load::{assert_exact, stored};
 use super::support::origin::Origin;
 use super::support::site::{Site, Tollhouse};
 use super::support::tool::{output, preload};
+use super::support::trace::calls;
 
 /// Batches and hot files so small that a few hundred requests make several of each.
 fn site(origin: &Origin) -> Site {
@@ -148,35 +149,15 @@ fn assert_stored_or_dropped(site: &Site, sent: &[String]) {
     assert!(stored.keys().all(|id| sent.contains(id.as_str())), "a row that no client has seen");
 }
 
-/// One system call of a trace: its name, and the file under the data folder (the second one of a rename).
+/// A system call on a file under the data folder.
 struct Call {
     name: String,
     path: String,
 }
 
-/// The calls that `strace -f -y` wrote, of files under `data`: syncs in the order of their ends, others in that of their
-/// beginnings. A call during which another thread made one has two lines.
-fn calls(trace: &str, data: &str) -> Vec<Call> {
-    let mut begun: HashMap<&str, &str> = HashMap::new();
-    let mut calls = Vec::new();
-    for line in trace.lines() {
-        let Some((thread, said)) = line.split_once(' ') else { continue };
-        let said = said.trim_start();
-        let (call, begins, ends) = match said.split_once(" <unfinished ...>") {
-            Some((call, _)) => {
-                begun.insert(thread, call);
-                (call, true, false)
-            }
-            None if said.starts_with("<... ") => (begun.remove(thread).unwrap_or_default(), false, true),
-            None => (said, true, true),
-        };
-        let Some((name, rest)) = call.split_once('(') else { continue };
-        let counts = if name.ends_with("sync") { ends && said.ends_with("= 0") } else { begins };
-        let Some(from) = rest.rfind(data).filter(|_| counts) else { continue };
-        let path = rest[from + data.len()..].split(['"', '>']).next().unwrap_or_default();
-        calls.push(Call { name: name.to_owned(), path: path.trim_start_matches('/').to_owned() });
-    }
-    calls
+fn calls_on(trace: &str, data: &str) -> Vec<Call> {
+    let all = calls(trace).into_iter();
+    all.filter_map(|call| Some(Call { path: call.path(data)?.to_owned(), name: call.name })).collect()
 }
 
 /// By strace: what a collector gives up (a segment of the spool, a hot file) was made durable elsewhere before.
@@ -201,7 +182,7 @@ fn nothing_is_given_up_before_what_takes_its_place_is_durable() {
 
     let data = site.data().display().to_string();
     let text = std::fs::read_to_string(&trace).unwrap();
-    let calls = calls(&text, &data);
+    let calls = calls_on(&text, &data);
     let last = |before: usize, names: &[&str], holds: &dyn Fn(&str) -> bool| {
         calls[..before].iter().rposition(|call| names.contains(&call.name.as_str()) && holds(&call.path))
     };

@@ -11,6 +11,8 @@ mod journey;
 
 mod kills;
 
+mod order;
+
 mod partition;
 
 mod failover;

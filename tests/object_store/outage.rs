@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::bucket::Store;
+use super::support::bucket::{self, Front, Store};
 use super::support::eventually;
 use super::support::load::{Load, assert_exact, stored};
 use super::support::origin::Origin;
@@ -23,7 +23,8 @@ fn an_outage_under_load_loses_nothing_and_what_waits_is_bounded() {
     let first = site(&origin, section.clone());
     let house = first.run();
     let began = Instant::now();
-    let load = Load::start(house.gateway(), "/open/echo", 4);
+    // Not all that the machine has: sealing, which is what is bounded, has its share of it.
+    let load = Load::start_paced(house.gateway(), "/open/echo", 4, Duration::from_micros(500));
     eventually("a first upload", || match bucket_metric(&house, "uploaded_files_total") {
         0.0 => Err("nothing yet".into()),
         files => Ok(files),
@@ -59,6 +60,68 @@ fn an_outage_under_load_loses_nothing_and_what_waits_is_bounded() {
     second.rows(sent.len() as u64);
     assert_exact(&stored(&second), sent.iter().map(String::as_str));
     assert_eq!(bucket_metric(&house, "backlog_full"), 0.0);
+}
+
+/// The store's own front answers, and refuses: what is up is not what is wanted.
+#[test]
+fn a_store_that_answers_503_for_a_while_costs_nothing_and_is_spoken_of_once() {
+    let origin = Origin::start();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::start(folder.path());
+    let front = Front::of(&store, folder.path());
+    let mut section = bucket::section(front.addr());
+    section["backlog_bytes_max"] = BACKLOG.into();
+    let first = site(&origin, section);
+    let house = first.run();
+    let load = Load::start_paced(house.gateway(), "/open/echo", 4, Duration::from_millis(1));
+    eventually("a first upload", || match bucket_metric(&house, "uploaded_files_total") {
+        0.0 => Err("nothing yet".into()),
+        files => Ok(files),
+    });
+    let said = |what: &str| house.log().lines().filter(|line| line.contains(what)).count();
+    let mut most = 0;
+    for outage in 1..=2 {
+        let (failures, refused) = (bucket_metric(&house, "failures_total"), front.refused());
+        front.refuse(true);
+        eventually("many refusals", || {
+            let (failures, refused) =
+                (bucket_metric(&house, "failures_total") - failures, front.refused() - refused);
+            if failures >= 3.0 && refused >= 10 {
+                Ok(())
+            } else {
+                Err(format!("{failures} rounds, {refused} answers"))
+            }
+        });
+        // Load goes on all the while, and files are sealed that wait.
+        load.wait(1_000);
+        eventually("a backlog", || match bucket_metric(&house, "backlog_files") {
+            files if files >= 2.0 => Ok(()),
+            files => Err(format!("{files} files wait")),
+        });
+        most = most.max(bucket_metric(&house, "backlog_bytes") as u64);
+        front.refuse(false);
+        eventually("uploads again", || match said("files are uploaded again") {
+            times if times == outage => Ok(()),
+            times => Err(format!("said {times} times in outage {outage}")),
+        });
+    }
+    assert!(most < 4 * BACKLOG, "{most} bytes waited");
+    let sent = ids(load);
+    uploaded(&house, sent.len() as u64);
+    let ledger =
+        house.sql("SELECT produced, stored, dropped, in_flight FROM system.ledger WHERE sink = 'parquet'");
+    assert_eq!(
+        (&ledger[0]["produced"], &ledger[0]["dropped"]),
+        (&sent.len().into(), &0.into()),
+        "{ledger:?}"
+    );
+    let (_folder, second) = reader(&origin, store.section());
+    second.rows(sent.len() as u64);
+    assert_exact(&stored(&second), sent.iter().map(String::as_str));
+    assert_eq!(said("files wait on the local disk"), 2, "once for each outage: {}", house.log());
+    assert!(house.log().contains("503"), "{}", house.log());
+    println!("{} rows, {} answers of 503, at most {most} bytes waited", sent.len(), front.refused());
+    assert!(house.terminate().success());
 }
 
 /// How quickly a backlog goes up, compared with how it came: with nothing to wait for but the store.

@@ -90,6 +90,70 @@ impl Store {
     }
 }
 
+/// A real nginx before a store, which can answer 503 in its place.
+pub struct Front {
+    folder: PathBuf,
+    addr: SocketAddr,
+    _process: Running,
+}
+
+impl Front {
+    /// Starts one with its files in `folder`. It passes everything on.
+    pub fn of(store: &Store, folder: &Path) -> Self {
+        let folder = folder.join("front");
+        std::fs::create_dir_all(&folder).unwrap();
+        let (addr, at, store) = (free_addr(), folder.display(), store.addr());
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {at}/{kind};"))
+            .join(" ");
+        let text = format!(
+            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;\nevents {{}}\n\
+             http {{ access_log {at}/access.log combined; {temporary}\n\
+             server {{ listen {addr}; client_max_body_size 0;\n\
+             location / {{ if (-f {at}/refuse) {{ return 503; }}\n\
+             proxy_pass http://{store}; proxy_http_version 1.1; proxy_set_header Host $http_host;\n\
+             proxy_request_buffering off; proxy_buffering off; }} }} }}\n"
+        );
+        std::fs::write(folder.join("nginx.conf"), text).unwrap();
+        let process = Command::new("nginx")
+            .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
+            .arg("-p")
+            .arg(&folder)
+            .arg("-e")
+            .arg(folder.join("start.log"))
+            .arg("-c")
+            .arg(folder.join("nginx.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("nginx: {error} (`tests/run` installs it)"));
+        eventually("nginx to answer", || {
+            client::get(addr, "/", &[]).map(drop).map_err(|error| error.to_string())
+        });
+        Self { folder, addr, _process: Running(process) }
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Whether it answers 503 from now on.
+    pub fn refuse(&self, refuses: bool) {
+        let mark = self.folder.join("refuse");
+        match refuses {
+            true => std::fs::write(mark, "").unwrap(),
+            false => std::fs::remove_file(mark).unwrap(),
+        }
+    }
+
+    /// How often it has answered 503.
+    pub fn refused(&self) -> usize {
+        let log = std::fs::read_to_string(self.folder.join("access.log")).unwrap();
+        log.lines().filter(|line| line.contains("\" 503 ")).count()
+    }
+}
+
 /// A section `object_store` for an S3 server at an address.
 pub fn section(addr: SocketAddr) -> Value {
     json!({

@@ -25,6 +25,8 @@ pub mod terminal;
 
 pub mod tool;
 
+pub mod trace;
+
 use std::time::{Duration, Instant};
 
 /// How long a test waits for anything that must come.

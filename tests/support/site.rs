@@ -126,6 +126,17 @@ impl Site {
         command
     }
 
+    /// What `tollhouse storage ARGS --json` says of the data folder, and its exit code.
+    pub fn storage(&self, args: &[&str]) -> (i32, Value) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
+        command.arg("storage").args(args).args(["--json", "--data"]).arg(self.data());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let said = serde_json::from_str(&said)
+            .unwrap_or_else(|error| panic!("{error}: {said}{}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code().unwrap(), said)
+    }
+
     /// Runs what `command` made until it dies of SIGKILL; if it lives to be ready, it is asked to end. Whether it died.
     pub fn dies(&self, mut command: Command) -> bool {
         use std::os::unix::process::ExitStatusExt;
@@ -218,6 +229,16 @@ impl Tollhouse {
             Ok(Value::Array(rows)) => Ok(rows),
             other => Err(format!("{statement}: not an array of rows: {other:?}")),
         }
+    }
+
+    /// The files that an answer to a statement lacks, as its header says.
+    pub fn partial(&self, statement: &str) -> Vec<String> {
+        let headers = [("Content-Type", "text/plain")];
+        let reply =
+            client::exchange(self.addr("sql"), "POST", "/sql", &headers, statement.as_bytes()).unwrap();
+        assert_eq!(reply.status, 200, "{statement}: {}", reply.text());
+        let said = reply.header("x-tollhouse-partial").unwrap_or_default();
+        said.split(',').filter(|path| !path.is_empty()).map(str::to_owned).collect()
     }
 
     pub fn sql(&self, statement: &str) -> Vec<Value> {

@@ -82,6 +82,8 @@ pub(crate) struct Shown {
     pub(crate) hosts: Arc<crate::hosts::Account>,
     /// What is said of uploads, where there is a bucket.
     pub(crate) uploads: Option<Arc<crate::upload::Account>>,
+    /// What is said of the table's files, where there is a table.
+    pub(crate) upkeep: Option<crate::upkeep::Upkeep>,
 }
 
 /// Binds the metrics listener.
@@ -115,7 +117,8 @@ impl Adapters {
         process_start_us: i64,
     ) -> Result<(Adapters, SocketAddr), StartError> {
         let listener = bind(metrics)?;
-        let shown = Shown { ledger, folder: folder.clone(), hosts: Arc::default(), uploads: None };
+        let (hosts, uploads, upkeep) = (Arc::default(), None, None);
+        let shown = Shown { ledger, folder: folder.clone(), hosts, uploads, upkeep };
         Self::start_on(listener, metrics, otlp, shown, process_start_us)
     }
 

@@ -145,6 +145,7 @@ async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Respons
             connections: connections(&writer.shown.folder),
             hosts: Arc::clone(&writer.shown.hosts),
             uploads: writer.shown.uploads.as_ref().map(|uploads| uploads.counts()),
+            upkeep: writer.shown.upkeep.as_ref().map(|upkeep| upkeep.counts(&writer.shown.folder)),
             series_max: writer.series_max,
             spans: writer.spans.count(),
             scrapes: writer.scrapes.fetch_add(1, Ordering::Relaxed),

@@ -33,6 +33,7 @@ use crate::erase::Eraser;
 use crate::parquet::ParquetFileError;
 use crate::retention;
 use crate::table::Table;
+use crate::upkeep;
 use crate::upload::Account;
 
 pub(crate) use choose::{Job, LEVEL_CLOSED, closed_until};
@@ -87,6 +88,7 @@ pub(crate) struct Compactor {
     parquet: ParquetConfig,
     table: Table,
     eraser: Eraser,
+    account: Arc<upkeep::Account>,
     /// Files that cannot be merged, by path.
     left: BTreeSet<String>,
     /// How many attempts failed in a row.
@@ -98,7 +100,13 @@ impl Compactor {
         let config = plan.config.compaction.clone();
         let parquet = ParquetConfig { zstd_level: config.zstd_level, ..plan.config.parquet.clone() };
         let eraser = Eraser::new(folder.clone(), plan, table.clone(), uploads);
-        Self { folder, config, parquet, table, eraser, left: BTreeSet::new(), failures: 0 }
+        let (account, left) = (Arc::default(), BTreeSet::new());
+        Self { folder, config, parquet, table, eraser, account, left, failures: 0 }
+    }
+
+    /// The same with its counts where others read them.
+    pub(crate) fn counted_by(self, account: Arc<upkeep::Account>) -> Self {
+        Self { account, ..self }
     }
 
     /// Merges what there is to merge, and erases what is ordered, until the flags say anything. Gives the number of merges.
@@ -149,6 +157,7 @@ impl Compactor {
         }
         let committed = committed?;
         if committed {
+            self.account.merged(&job.inputs, &outputs, begun.elapsed());
             tracing::info!(
                 hour = job.hour,
                 level = job.level,
@@ -219,6 +228,7 @@ impl Compactor {
             CompactError::Rows { .. } => job.inputs.iter().map(|file| file.path.as_str()).collect(),
             _ => Vec::new(),
         };
+        self.account.failed(&unusable);
         if !unusable.is_empty() {
             tracing::error!(?unusable, %error, "left out of compaction: see `tollhouse storage check`");
             self.left.extend(unusable.into_iter().map(str::to_owned));

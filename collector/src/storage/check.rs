@@ -77,6 +77,12 @@ pub fn check(folder: &DataFolder, deep: bool, progress: Progress<'_>) -> Result<
     let rollups = manifest.rollups.iter().filter(|entry| entry.file.place.is_on_disk());
     problems.extend(rollups.filter_map(|entry| sealed::judge_rollup(folder, entry, &mut passed)));
     checked.problems.extend(problems);
+    let unseen = manifest.set_aside.iter().filter(|aside| aside.is_unseen);
+    checked.problems.extend(
+        unseen.map(|aside| {
+            Problem::new(Kind::SetAside, &aside.kept, aside.reason.clone(), Some(aside.file.rows))
+        }),
+    );
     let mut hot_hours = identities::HotHours::new();
     hot(folder, &manifest, deep.then_some(&mut hot_hours), &mut checked)?;
     spool(folder, &manifest, &mut checked)?;
@@ -151,7 +157,8 @@ fn hot(
             Ok(())
         });
         if let Err(error) = looked {
-            checked.problems.push(Problem::new(Kind::HotDamaged, file, error.to_string(), rows));
+            let lost = event::hot::damaged_rows(folder, number).ok().flatten().or(rows);
+            checked.problems.push(Problem::new(Kind::HotDamaged, file, error.to_string(), lost));
         }
     }
     Ok(())

@@ -72,6 +72,8 @@ pub enum Kind {
     Rollup,
     /// A hot file is not what was committed.
     HotDamaged,
+    /// A hot file that the collector found damaged and cut the damage out of.
+    SetAside,
     /// A file that no manifest names.
     Stray,
     /// Half a file, left by a crash.
@@ -114,7 +116,11 @@ impl Kind {
                  `tollhouse rollup rebuild`, which counts hours anew whose rows are all there; no row is touched by it"
             }
             Self::HotDamaged => {
-                "stop Tollhouse and run `tollhouse storage repair`, which sets the file aside"
+                "nothing: the collector, or `tollhouse storage repair`, keeps the batches that are whole and sets the file \
+                 aside"
+            }
+            Self::SetAside => {
+                "take note: stop Tollhouse and run `tollhouse storage repair`; answers are partial until then"
             }
             Self::Stray => {
                 "nothing of the table is in it; the next start of the collector removes it, `tollhouse storage repair` \

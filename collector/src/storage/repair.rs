@@ -10,6 +10,7 @@ use event::layout::{DataFolder, FileEntry, Manifest, Place, SetAside, sync_folde
 use serde::Serialize;
 
 use super::{Checked, Kind, Problem, Progress, StorageError, check};
+use crate::damage;
 use crate::lock::Lock;
 use crate::seal::under;
 use crate::table::Table;
@@ -75,7 +76,8 @@ pub fn repair(folder: &DataFolder, progress: Progress<'_>) -> Result<Repaired, S
                 let repair = if is_elsewhere { elsewhere } else { rollup };
                 repaired.set_aside.push(repair(folder, &table, problem)?);
             }
-            Kind::HotDamaged => repaired.set_aside.push(hot(folder, problem)?),
+            Kind::HotDamaged => repaired.set_aside.push(hot(folder, &table, problem)?),
+            Kind::SetAside => repaired.set_aside.push(seen(&table, problem)?),
             Kind::Stray => {
                 // A merge or a sealing that nobody committed, or rows that an older manifest does not know.
                 let kept = keep(folder, &problem.file)?;
@@ -105,7 +107,13 @@ fn sealed(
     let aside = SetAsideFile { file, what: what.clone(), kept: kept.clone(), rows: entry.rows };
     table.commit(|next| {
         next.files.retain(|file| file.path != entry.path);
-        next.set_aside.push(SetAside { file: entry, reason: what, kept, at_us: crate::now_us() });
+        next.set_aside.push(SetAside {
+            file: entry,
+            reason: what,
+            kept,
+            at_us: crate::now_us(),
+            is_unseen: false,
+        });
         Some(())
     })?;
     Ok(aside)
@@ -135,13 +143,33 @@ fn rollup(folder: &DataFolder, table: &Table, problem: Problem) -> Result<SetAsi
     Ok(SetAsideFile { file, what, kept, rows: 0 })
 }
 
-/// A hot file with its commit log. Events that the spool still has are read again.
-fn hot(folder: &DataFolder, problem: Problem) -> Result<SetAsideFile, StorageError> {
-    let kept = keep(folder, &problem.file)?;
-    let commits = Path::new(&problem.file).with_extension("commits");
-    keep(folder, &commits.to_string_lossy())?;
-    let rows = problem.rows.unwrap_or_default();
-    Ok(SetAsideFile { file: problem.file, what: problem.what, kept, rows })
+/// A hot file: what is whole of it stays, and is sealed by the next start.
+fn hot(folder: &DataFolder, table: &Table, problem: Problem) -> Result<SetAsideFile, StorageError> {
+    let Problem { file, what, .. } = problem;
+    let number = Path::new(&file).file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+    let number = number.ok_or_else(|| StorageError::Unknown(file.clone()))?;
+    let path = folder.hot_file(number);
+    let bytes = fs::metadata(&path).map_or(0, |meta| meta.len());
+    let io = |error| StorageError::Io { path, source: io::Error::other(error) };
+    let rows = damage::mend(folder, number, false).map_err(io)?.unwrap_or_default();
+    let aside = damage::set_aside(number, bytes, rows, false);
+    let kept = aside.kept.clone();
+    table.commit(|next| {
+        next.set_aside.push(aside);
+        Some(())
+    })?;
+    Ok(SetAsideFile { file, what, kept, rows })
+}
+
+/// What the collector has set aside by itself: from now on a person knows of it.
+fn seen(table: &Table, problem: Problem) -> Result<SetAsideFile, StorageError> {
+    let Problem { file: kept, what, rows, .. } = problem;
+    let file = table.commit(|next| {
+        let aside = next.set_aside.iter_mut().find(|aside| aside.kept == kept && aside.is_unseen)?;
+        aside.is_unseen = false;
+        Some(aside.file.path.clone())
+    })?;
+    Ok(SetAsideFile { file: file.unwrap_or_default(), what, kept, rows: rows.unwrap_or_default() })
 }
 
 /// Moves a file to its place in quarantine, which is as it was below the data folder; gives the place. Empty if the file

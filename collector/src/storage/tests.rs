@@ -97,14 +97,14 @@ fn every_kind_of_damage_is_named_and_set_aside() {
         (Kind::Damaged, files[0].clone(), Some(100)),
         (Kind::Missing, files[1].clone(), Some(100)),
         (Kind::Rollup, rollup.clone(), None),
-        (Kind::HotDamaged, "hot/0000000004.arrow".to_owned(), Some(100)),
+        (Kind::HotDamaged, "hot/0000000004.arrow".to_owned(), Some(50)),
         (Kind::Half, half.clone(), None),
         (Kind::Stray, stray.clone(), None),
     ];
     assert_eq!(found(&folder), expected);
 
     let repaired = repair(&folder, &mut |_, _| ()).unwrap();
-    assert_eq!((repaired.rows_missing, repaired.left.len()), (300, 0));
+    assert_eq!((repaired.rows_missing, repaired.left.len()), (250, 0));
     assert_eq!(repaired.removed, [half]);
     let kept: Vec<(&str, &str, u64)> = repaired
         .set_aside
@@ -118,7 +118,7 @@ fn every_kind_of_damage_is_named_and_set_aside() {
             (files[0].as_str(), place(&files[0]).as_str(), 100),
             (files[1].as_str(), "", 100),
             (rollup.as_str(), place(&rollup).as_str(), 0),
-            ("hot/0000000004.arrow", "quarantine/hot/0000000004.arrow", 100),
+            ("hot/0000000004.arrow", "quarantine/hot/0000000004.arrow", 50),
             (stray.as_str(), place(&stray).as_str(), 0),
         ]
     );
@@ -127,8 +127,8 @@ fn every_kind_of_damage_is_named_and_set_aside() {
     }
     assert_eq!(found(&folder), []);
     let manifest = Manifest::load(&folder).unwrap();
-    assert_eq!((manifest.files.len(), manifest.set_aside.len()), (1, 2));
-    assert_eq!(look(&folder, false).rows_set_aside, 200);
+    assert_eq!((manifest.files.len(), manifest.set_aside.len()), (1, 3));
+    assert_eq!((look(&folder, false).rows_set_aside, look(&folder, false).hot_rows), (250, 50));
     // A collector starts on it, and removes nothing of what was kept.
     recover(&folder).unwrap();
     assert!(folder.quarantine().join(&stray).exists());

@@ -66,6 +66,16 @@ pub(crate) enum UploadError {
     Random(#[source] std::io::Error),
 }
 
+impl UploadError {
+    /// Why, whatever was being done.
+    fn cause(&self) -> String {
+        match self {
+            Self::Bucket(error) => error.cause.to_string(),
+            error => error.to_string(),
+        }
+    }
+}
+
 /// What an uploader is made of.
 pub(crate) struct Settings {
     pub(crate) folder: DataFolder,
@@ -178,13 +188,14 @@ impl Uploader {
                 Some(Err(error)) => {
                     let is_fenced = matches!(error, UploadError::Fenced { .. });
                     account.failed(is_fenced);
-                    let text = error.to_string();
-                    if said.as_ref() != Some(&text) {
+                    // What is tried again is another object each time; the cause is the same.
+                    let cause = error.cause();
+                    if said.as_ref() != Some(&cause) {
                         tracing::error!(
-                            error = text,
+                            %error,
                             "files wait on the local disk until they can be uploaded"
                         );
-                        said = Some(text);
+                        said = Some(cause);
                     }
                     // What is in the bucket by now is looked at anew.
                     (self.mine, self.bucket) = (None, None);

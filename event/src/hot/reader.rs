@@ -8,6 +8,7 @@ use arrow::ipc::reader::StreamDecoder;
 use memmap2::Mmap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -24,10 +25,13 @@ pub struct HotReader {
     pub rows: u64,
     /// Bytes of all batches.
     pub bytes: u64,
+    /// Rows of damaged batches that were cut out of it.
+    pub lost: u64,
     /// How far each lane is stored with them.
     pub watermarks: Watermarks,
-    /// Bytes of the commit log that they are read from.
+    /// Bytes of the commit log that they are read from, and which file that is.
     log_bytes: u64,
+    log_file: u64,
 }
 
 impl HotReader {
@@ -54,21 +58,33 @@ impl HotReader {
     pub fn read_on(&self, folder: &DataFolder) -> Result<Option<Self>, HotError> {
         let log = std::fs::metadata(folder.hot_commits(self.number));
         match log {
-            // A torn tail was cut off by a new start of the writer: nothing of it counts.
-            Ok(log) if log.len() < self.log_bytes => Self::open(folder, self.number),
+            // A torn tail was cut off by a new start of the writer, or damage was cut out: nothing of it counts.
+            Ok(log) if log.len() < self.log_bytes || log.ino() != self.log_file => {
+                Self::open(folder, self.number)
+            }
             _ => self.clone().read(folder, true),
         }
     }
 
     fn empty(number: u64) -> Self {
         let watermarks = Watermarks::new();
-        Self { number, batches: Vec::new(), rows: 0, bytes: 0, watermarks, log_bytes: 0 }
+        Self {
+            number,
+            batches: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            lost: 0,
+            watermarks,
+            log_bytes: 0,
+            log_file: 0,
+        }
     }
 
     fn read(mut self, folder: &DataFolder, check: bool) -> Result<Option<Self>, HotError> {
-        let Some((commits, log_bytes)) = commits(folder, self.number, self.log_bytes)? else {
+        let Some((commits, log_bytes, log_file)) = commits(folder, self.number, self.log_bytes)? else {
             return Ok(None);
         };
+        self.log_file = log_file;
         if commits.is_empty() {
             return Ok(Some(self));
         }
@@ -79,7 +95,7 @@ impl HotReader {
         };
         for commit in &commits {
             let place = |at| usize::try_from(at).map_err(|_| damaged("it is too long"));
-            let (begin, end) = (place(self.bytes)?, place(commit.end)?);
+            let (begin, end) = (place(commit.begin.unwrap_or(self.bytes))?, place(commit.end)?);
             if end > all.len() || end < begin {
                 return Err(damaged("it is shorter than its commit log says"));
             }
@@ -92,6 +108,7 @@ impl HotReader {
                 self.batches.extend(decoder.decode(&mut piece)?);
             }
             (self.bytes, self.rows) = (commit.end, self.rows + commit.rows);
+            self.lost += commit.lost;
         }
         if let Some(last) = commits.into_iter().next_back() {
             self.watermarks = last.watermarks;
@@ -101,27 +118,30 @@ impl HotReader {
     }
 }
 
-/// The whole lines of a commit log after its first `from` bytes, and how many bytes the log has with them; none when
-/// there is no log.
-fn commits(folder: &DataFolder, number: u64, from: u64) -> Result<Option<(Vec<Commit>, u64)>, LayoutError> {
+/// The whole lines of a commit log after its first `from` bytes, how many bytes the log has with them, and which file it
+/// is; none when there is no log.
+fn commits(
+    folder: &DataFolder,
+    number: u64,
+    from: u64,
+) -> Result<Option<(Vec<Commit>, u64, u64)>, LayoutError> {
     let path = folder.hot_commits(number);
     let mut text = Vec::new();
     let read = File::open(&path).and_then(|mut file| {
         file.seek(SeekFrom::Start(from))?;
-        file.read_to_end(&mut text)
+        file.read_to_end(&mut text)?;
+        Ok(file.metadata()?.ino())
     });
-    match read {
+    let file = match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|source| LayoutError::Io { doing: "read", path: path.clone(), source })?,
     };
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let commits = whole_lines(&text).map(|line| {
-        let damaged =
-            |error: serde_json::Error| LayoutError::Damaged { path: path.clone(), reason: error.to_string() };
-        serde_json::from_slice(line).map_err(damaged)
+        Commit::of_line(line).map_err(|reason| LayoutError::Damaged { path: path.clone(), reason })
     });
     let bytes = from + u64::try_from(whole).expect("usize fits in u64");
-    commits.collect::<Result<_, _>>().map(|commits| Some((commits, bytes)))
+    commits.collect::<Result<_, _>>().map(|commits| Some((commits, bytes, file)))
 }
 
 /// The lines of a commit log that end.

@@ -132,3 +132,93 @@ fn a_tail_that_was_never_durable_is_cut_and_other_damage_is_not() {
     // The first batch was durable: what is wrong with it is no torn tail.
     assert_eq!(state(&flipped(100), &log), (false, None));
 }
+
+/// A file of four batches of 1, 2, 3 and 4 rows, with its bytes and its commit log.
+fn four_batches(folder: &DataFolder) -> (Vec<u8>, Vec<u8>) {
+    let mut writer = HotWriter::create(folder, 1).unwrap();
+    for n in 1..=4 {
+        let mark = Watermarks::from([("n/0".into(), Position { sequence: n, life_us: 0, ordinal: n })]);
+        writer.append(&batch(usize::try_from(n).unwrap()), &mark).unwrap();
+    }
+    writer.sync().unwrap();
+    (std::fs::read(folder.hot_file(1)).unwrap(), std::fs::read(folder.hot_commits(1)).unwrap())
+}
+
+#[test]
+fn a_bit_that_flips_anywhere_costs_one_batch_and_is_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(root.path()).unwrap();
+    let (data, log) = four_batches(&folder);
+    assert_eq!((damaged_rows(&folder, 1).unwrap(), cut_damage(&folder, 1, true).unwrap()), (None, None));
+    let ends: Vec<u64> = String::from_utf8(log.clone())
+        .unwrap()
+        .lines()
+        .map(|line| Commit::of_line(line.as_bytes()).unwrap().end)
+        .collect();
+    let mended = |data: &[u8], log: &[u8]| {
+        std::fs::write(folder.hot_file(1), data).unwrap();
+        std::fs::write(folder.hot_commits(1), log).unwrap();
+        assert!(HotReader::open(&folder, 1).is_err(), "not found");
+        let expected = damaged_rows(&folder, 1).unwrap();
+        let lost = cut_damage(&folder, 1, true).unwrap();
+        assert_eq!(lost, expected);
+        let reader = HotReader::open(&folder, 1).unwrap().unwrap();
+        let rows: Vec<usize> = reader.batches.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(reader.rows, rows.iter().sum::<usize>() as u64);
+        assert_eq!((Some(reader.lost), cut_damage(&folder, 1, true).unwrap()), (lost, None));
+        (rows, reader.lost, reader.watermarks["n/0"].sequence)
+    };
+    for at in (0..data.len()).step_by(997) {
+        let mut flipped = data.clone();
+        flipped[at] ^= 1 << (at % 8);
+        let hit = ends.iter().position(|end| (at as u64) < *end).unwrap();
+        let left: Vec<usize> = (1..=4).filter(|rows| *rows != hit + 1).collect();
+        assert_eq!(mended(&flipped, &log), (left, hit as u64 + 1, 4), "a bit of byte {at}");
+    }
+    // A line of the log: nothing else says that its batch is what was written.
+    let lines: Vec<usize> =
+        log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).collect();
+    for at in (0..log.len()).step_by(3).filter(|at| !lines.contains(at)) {
+        let mut flipped = log.clone();
+        flipped[at] ^= 2;
+        let hit = lines.iter().position(|end| at < *end).unwrap();
+        std::fs::write(folder.hot_file(1), &data).unwrap();
+        std::fs::write(folder.hot_commits(1), &flipped).unwrap();
+        if let Ok(Some(reader)) = HotReader::open(&folder, 1) {
+            // The name of the checksum: a line without one says what it said.
+            assert_eq!((reader.rows, reader.watermarks["n/0"].sequence), (10, 4), "byte {at}");
+            continue;
+        }
+        let left: Vec<usize> = (1..=4).filter(|rows| *rows != hit + 1).collect();
+        let through = if hit == 3 { 3 } else { 4 };
+        assert_eq!(mended(&data, &flipped), (left, hit as u64 + 1, through), "a bit of the log's byte {at}");
+    }
+    // Cut short, and gone.
+    assert_eq!(mended(&data[..data.len() - 9], &log), (vec![1, 2, 3], 4, 4));
+    assert_eq!(mended(&[], &log), (vec![], 10, 4));
+}
+
+#[test]
+fn a_log_of_a_version_that_summed_no_lines_is_read_and_mended() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(root.path()).unwrap();
+    let (mut data, log) = four_batches(&folder);
+    let mut old = Vec::new();
+    for line in whole_lines_of(&log) {
+        let mut line: serde_json::Value = serde_json::from_slice(line).unwrap();
+        line.as_object_mut().unwrap().retain(|key, _| !["begin", "sum"].contains(&key.as_str()));
+        old.extend(serde_json::to_vec(&line).unwrap());
+        old.push(b'\n');
+    }
+    std::fs::write(folder.hot_commits(1), &old).unwrap();
+    assert_eq!(HotReader::open(&folder, 1).unwrap().unwrap().rows, 10);
+    data[100] ^= 1;
+    std::fs::write(folder.hot_file(1), &data).unwrap();
+    assert_eq!(cut_damage(&folder, 1, false).unwrap(), Some(1));
+    let reader = HotReader::open(&folder, 1).unwrap().unwrap();
+    assert_eq!((reader.rows, reader.lost), (9, 0));
+}
+
+fn whole_lines_of(log: &[u8]) -> impl Iterator<Item = &[u8]> {
+    log.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}

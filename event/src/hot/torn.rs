@@ -25,10 +25,12 @@ pub fn cut_torn_tail(folder: &DataFolder, number: u64) -> Result<u64, HotError> 
     let data: &[u8] = data.as_deref().unwrap_or_default();
     let (mut good_bytes, mut begin, mut torn, mut durable) = (0, 0, false, 0);
     for line in whole_lines(&text) {
-        let commit: Option<Commit> = serde_json::from_slice(line).ok();
+        let commit = Commit::of_line(line).ok();
         durable = commit.as_ref().map_or(durable, |commit| durable.max(commit.durable));
         let end = commit.as_ref().and_then(|commit| usize::try_from(commit.end).ok());
-        let piece = end.and_then(|end| data.get(begin..end));
+        let said = commit.as_ref().and_then(|commit| commit.begin);
+        let from = said.map_or(Some(begin), |from| usize::try_from(from).ok());
+        let piece = end.zip(from).and_then(|(end, from)| data.get(from..end));
         let whole =
             piece.zip(commit.as_ref()).is_some_and(|(piece, commit)| checksum(piece) == commit.checksum);
         if whole && !torn {

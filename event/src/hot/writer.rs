@@ -97,9 +97,10 @@ impl HotWriter {
         let end = self.end + u64::try_from(self.encoded.len()).expect("usize fits in u64");
         let rows = u64::try_from(batch.num_rows()).expect("usize fits in u64");
         let (checksum, watermarks) = (checksum(&self.encoded), watermarks.clone());
-        let commit = Commit { end, rows, checksum, watermarks, durable: self.durable };
-        let mut line = serde_json::to_vec(&commit).map_err(|error| self.io("append to", error.into()))?;
-        line.push(b'\n');
+        let begin = Some(self.end);
+        let commit = Commit { begin, end, rows, checksum, watermarks, durable: self.durable, lost: 0 };
+        let mut line = Vec::new();
+        commit.write_line(&mut line).map_err(|error| self.io("append to", error))?;
         self.commits.write_all(&line).map_err(|error| self.io("append to the commit log of", error))?;
         self.end = end;
         self.log_end += u64::try_from(line.len()).expect("usize fits in u64");

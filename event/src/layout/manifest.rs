@@ -70,7 +70,7 @@ pub struct FileEntry {
     pub place: Place,
 }
 
-/// A damaged file that a person had set aside: its rows are missing in the table.
+/// A damaged file that was set aside, or what of one was: its rows are missing in the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetAside {
     /// What it was in the table.
@@ -81,6 +81,14 @@ pub struct SetAside {
     pub kept: String,
     /// When that was, microseconds since 1970 (UTC).
     pub at_us: i64,
+    /// Whether the collector did it by itself, and no person took note of it since: answers say until then that rows are
+    /// missing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_unseen: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// One Parquet file of groups ([`crate::rollup`]).

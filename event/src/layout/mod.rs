@@ -5,12 +5,15 @@ mod manifest;
 
 mod ledger;
 
+mod damage;
+
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use twox_hash::XxHash3_64;
 
+pub use damage::Damage;
 pub use ledger::{Ledger, LedgerRow};
 pub use manifest::{FileEntry, Manifest, Place, Removed, RollupEntry, SetAside};
 

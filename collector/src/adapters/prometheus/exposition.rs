@@ -32,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) configuration: Option<Configuration>,
     /// What was uploaded to a bucket, where there is one.
     pub(crate) uploads: Option<crate::upload::Counts>,
+    /// Merges and damage of the table's files, where there is a table.
+    pub(crate) upkeep: Option<crate::upkeep::Counts>,
     /// What went between hosts.
     pub(crate) hosts: Arc<Account>,
     /// Most addresses of upstreams on a page.
@@ -60,6 +62,9 @@ pub(crate) fn render(shared: &Shared, context: &Context, format: Format) -> Stri
     events(&mut page, &context.ledger);
     if let Some(counts) = &context.uploads {
         super::bucket::write(&mut page, counts);
+    }
+    if let Some(counts) = &context.upkeep {
+        super::upkeep::write(&mut page, counts);
     }
     spans(&mut page, &context.spans);
     super::hosts::write(&mut page, &context.hosts);

@@ -12,6 +12,7 @@ mod histogram;
 
 mod bucket;
 mod connections;
+mod upkeep;
 
 mod exposition;
 mod hosts;
