@@ -26,6 +26,8 @@ mod ids;
 
 mod growth;
 
+mod looks_up;
+
 pub mod functions;
 
 mod rolled;
@@ -47,6 +49,10 @@ mod unreadable;
 mod session;
 
 pub mod guard;
+
+mod threads;
+
+mod runner;
 
 pub mod query;
 

@@ -1,7 +1,6 @@
 //! One question from text to a bounded stream of batches: a turn, the guard, a snapshot, a plan, its execution. Whatever
 //! happens to it is written to `system.queries`.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,13 +8,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{ParamValues, ScalarValue};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement;
 use event::layout::DataFolder;
 use event::rollup::{Grouping, Resolution};
-use futures::{FutureExt, StreamExt};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 pub use crate::error::QueryError;
@@ -24,8 +22,10 @@ use crate::access::{Access, Caller};
 use crate::catalog::{Catalog, Quarantined, Snapshot};
 use crate::config::Plan;
 use crate::guard;
+use crate::runner::{Batches, Runners};
 use crate::session::Sessions;
 use crate::system::{History, QueryRecord, redact};
+use crate::threads::{STACK_BYTES, lower_priority};
 use crate::traffic;
 
 /// How soon a new file is compared with its checksum.
@@ -36,6 +36,7 @@ const VERIFY_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Engine {
     sessions: Arc<Sessions>,
     access: Access,
+    runners: Arc<Runners>,
     plan: Plan,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -99,6 +100,7 @@ impl Engine {
         Ok(Self {
             sessions: Arc::new(Sessions::new(&plan, folder, &access.roles)?),
             access,
+            runners: Runners::new(plan.threads, STACK_BYTES, lower_priority),
             turns: Arc::new(Semaphore::new(plan.config.concurrency_max.into())),
             waiting: AtomicUsize::new(0),
             ids: AtomicU64::new(1),
@@ -130,10 +132,10 @@ impl Engine {
         };
         match result {
             Ok(begun) => Ok(Answer {
-                schema: begun.stream.schema(),
+                schema: begun.ran.schema,
                 quarantined: missing(&begun.snapshot, &question.sql),
-                first: begun.first,
-                stream: begun.stream,
+                first: begun.ran.first,
+                batches: begun.ran.batches,
                 catalog: Arc::clone(&self.sessions.catalog),
                 snapshot: begun.snapshot,
                 rows: 0,
@@ -141,7 +143,6 @@ impl Engine {
                 deadline: started + timeout,
                 timeout,
                 entry,
-                _turn: begun.turn,
             }),
             Err(error) => {
                 entry.fail(&error);
@@ -162,13 +163,10 @@ impl Engine {
             // since the bucket was looked at.
             Err(error) if self.is_mended(&error, &snapshot).await? => {
                 let snapshot = self.snapshot().await?;
-                let (stream, first) = self.run(&statement, question, &snapshot, &turn).await?;
-                Ok(Begun { stream, first, snapshot, turn })
+                let ran = self.run(&statement, question, &snapshot, &turn).await?;
+                Ok(Begun { ran, snapshot })
             }
-            ran => {
-                let (stream, first) = ran?;
-                Ok(Begun { stream, first, snapshot, turn })
-            }
+            ran => Ok(Begun { ran: ran?, snapshot }),
         }
     }
 
@@ -191,7 +189,7 @@ impl Engine {
         question: &Question,
         snapshot: &Arc<Snapshot>,
         turn: &Arc<Turn>,
-    ) -> Result<(SendableRecordBatchStream, Option<RecordBatch>), QueryError> {
+    ) -> Result<Ran, QueryError> {
         let planned = {
             let (sessions, snapshot, turn) =
                 (Arc::clone(&self.sessions), Arc::clone(snapshot), Arc::clone(turn));
@@ -204,11 +202,10 @@ impl Engine {
             })
         };
         let (plan, context) = planned.await.map_err(|_| QueryError::Panicked)??;
-        let mut stream = execute_stream(plan, context)?;
-        // A panic of the engine is this query's failure and nobody else's.
-        let first = AssertUnwindSafe(stream.next()).catch_unwind().await;
-        let first = first.map_err(|_| QueryError::Panicked)?.transpose()?;
-        Ok((stream, first))
+        let schema = plan.schema();
+        let mut batches = self.runners.run(plan, context, Arc::clone(turn))?;
+        let first = batches.next().await.transpose()?;
+        Ok(Ran { schema, batches, first })
     }
 
     /// A turn of the caller's role, and one of all.
@@ -322,10 +319,14 @@ fn missing(snapshot: &Snapshot, sql: &str) -> Vec<Quarantined> {
 }
 
 struct Begun {
-    stream: SendableRecordBatchStream,
-    first: Option<RecordBatch>,
+    ran: Ran,
     snapshot: Arc<Snapshot>,
-    turn: Arc<Turn>,
+}
+
+struct Ran {
+    schema: SchemaRef,
+    batches: Batches,
+    first: Option<RecordBatch>,
 }
 
 /// The right to run, until dropped.
@@ -354,7 +355,7 @@ pub struct Answer {
     /// Files whose rows are missing in it; empty for a whole answer.
     pub quarantined: Vec<Quarantined>,
     first: Option<RecordBatch>,
-    stream: SendableRecordBatchStream,
+    batches: Batches,
     catalog: Arc<Catalog>,
     snapshot: Arc<Snapshot>,
     rows: u64,
@@ -362,7 +363,6 @@ pub struct Answer {
     deadline: Instant,
     timeout: Duration,
     entry: Entry,
-    _turn: Arc<Turn>,
 }
 
 impl Answer {
@@ -373,14 +373,10 @@ impl Answer {
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
         let batch = match self.first.take() {
             Some(batch) => Ok(Some(batch)),
-            None => {
-                let next = AssertUnwindSafe(self.stream.next()).catch_unwind();
-                match tokio::time::timeout_at(self.deadline.into(), next).await {
-                    Ok(Ok(batch)) => batch.transpose().map_err(QueryError::from),
-                    Ok(Err(_)) => Err(QueryError::Panicked),
-                    Err(_) => Err(QueryError::Timeout(self.timeout)),
-                }
-            }
+            None => match tokio::time::timeout_at(self.deadline.into(), self.batches.next()).await {
+                Ok(batch) => batch.transpose(),
+                Err(_) => Err(QueryError::Timeout(self.timeout)),
+            },
         };
         if let Err(error) = &batch
             && error.is_of_storage()

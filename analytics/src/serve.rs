@@ -13,16 +13,14 @@ use crate::door::Door;
 use crate::error::QueryError;
 use crate::http;
 use crate::query::Engine;
+use crate::threads::{STACK_BYTES, lower_priority};
 
+/// Threads that listen, read and write; queries have others.
+const DOOR_THREADS: usize = 2;
 /// How much longer than the longest query a connection may be silent.
 const IDLE: Duration = Duration::from_secs(5);
 /// Threads for snapshots, beside one for the planning of each query.
 const BLOCKING_SPARE: usize = 8;
-/// Stack of a thread: enough to walk and drop the deepest statement that the guard lets through. Only what is touched
-/// takes memory.
-const STACK_BYTES: usize = 64 << 20;
-/// How much nicer than the gateway the threads are.
-const NICE: i32 = 10;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Why the service does not start.
@@ -117,7 +115,7 @@ pub fn start_on(listener: TcpListener, plan: Plan, folder: &DataFolder) -> Resul
     listener.set_nonblocking(true).map_err(refused)?;
     let kept = listener.try_clone().map_err(refused)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(plan.threads)
+        .worker_threads(DOOR_THREADS)
         .max_blocking_threads(usize::from(plan.config.concurrency_max) + BLOCKING_SPARE)
         .thread_name("analytics")
         .thread_stack_size(STACK_BYTES)
@@ -156,13 +154,4 @@ pub fn start_on(listener: TcpListener, plan: Plan, folder: &DataFolder) -> Resul
     });
     let (stop, stopped, runtime) = (Some(stop), Some(stopped), Some(runtime));
     Ok(Running { addr, listener: kept, stop, stopped, runtime })
-}
-
-/// Queries give way to the gateway on the same cores.
-fn lower_priority() {
-    // SAFETY: takes numbers only; 0 names the calling thread on Linux.
-    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
-    if result != 0 {
-        tracing::warn!(error = %std::io::Error::last_os_error(), "the priority of a query thread stays");
-    }
 }

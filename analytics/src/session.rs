@@ -28,6 +28,7 @@ use crate::config::{AnalyticsConfig, Plan};
 use crate::error::QueryError;
 use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
+use crate::looks_up::LooksUp;
 use crate::rolled::AnswerFromRollups;
 use crate::system::{self, History};
 use crate::table::{Rows, bucket_url};
@@ -221,7 +222,8 @@ fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>, settings: &AnalyticsCon
         .with_config(config)
         .with_runtime_env(runtime)
         .with_analyzer_rules(rules)
-        .with_optimizer_rule(Arc::new(functions::ShareSketches::new()));
+        .with_optimizer_rule(Arc::new(functions::ShareSketches::new()))
+        .with_physical_optimizer_rule(Arc::new(LooksUp));
     if settings.use_rollups {
         builder = builder
             .with_optimizer_rule(Arc::new(AnswerFromRollups::new(settings.rollup_group_requests_min.into())));

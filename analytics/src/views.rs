@@ -93,11 +93,13 @@ fn slow_requests() -> String {
 fn traces() -> String {
     format!(
         "SELECT trace_id, time, duration_us, hops, errors, services, service, route, consumer FROM (\
-         SELECT r.trace_id, min(r.time) AS time, CAST(max(CAST(r.time AS BIGINT) + r.duration_us) \
-         - min(CAST(r.time AS BIGINT)) AS BIGINT) AS duration_us, count(*) AS hops, count(*) FILTER (WHERE {}) AS errors, \
+         SELECT r.trace_id, min(r.time) AS time, \
+         CAST(max(r.begin_us + r.duration_us) - min(r.begin_us) AS BIGINT) AS duration_us, count(*) AS hops, count(*) FILTER (WHERE {}) AS errors, \
          count(DISTINCT r.service) AS services, first_value(r.service ORDER BY r.time) AS service, \
          first_value(r.route ORDER BY r.time) AS route, first_value(r.consumer ORDER BY r.time) AS consumer \
-         FROM requests r WHERE r.trace_id IS NOT NULL GROUP BY r.trace_id)",
+         \
+         FROM (SELECT *, CAST(time AS BIGINT) AS begin_us FROM requests WHERE trace_id IS NOT NULL) r \
+         GROUP BY r.trace_id)",
         failed()
     )
 }
