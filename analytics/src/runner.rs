@@ -181,3 +181,58 @@ impl<T: Send + 'static> Over<T> {
         drop(turn);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{Schema, SchemaRef};
+    use datafusion::execution::SendableRecordBatchStream;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+    use std::sync::mpsc as blocking;
+
+    /// Keeps its thread until it is told to end.
+    #[derive(Debug)]
+    struct Stubborn {
+        schema: SchemaRef,
+        end: Mutex<Option<blocking::Receiver<()>>>,
+    }
+
+    impl PartitionStream for Stubborn {
+        fn schema(&self) -> &SchemaRef {
+            &self.schema
+        }
+
+        fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+            let end = self.end.lock().unwrap().take().unwrap();
+            let none = futures::stream::poll_fn(move |_| {
+                end.recv().unwrap();
+                std::task::Poll::Ready(None)
+            });
+            Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), none))
+        }
+    }
+
+    #[tokio::test]
+    async fn threads_and_turn_come_back_when_nothing_runs_any_more() {
+        let runners = Runners::new(1, 1 << 20, || ());
+        let (told, end) = blocking::channel();
+        let schema = Arc::new(Schema::empty());
+        let stubborn = Stubborn { schema: Arc::clone(&schema), end: Mutex::new(Some(end)) };
+        let plan =
+            StreamingTableExec::try_new(schema, vec![Arc::new(stubborn)], None, None, false, None).unwrap();
+        let turn = Arc::new(());
+        let mut batches = runners.run(Arc::new(plan), Arc::default(), Arc::clone(&turn)).unwrap();
+        let patience = Duration::from_millis(50);
+        assert!(tokio::time::timeout(patience, batches.next()).await.is_err(), "it does not answer");
+        drop(batches);
+        tokio::time::sleep(patience).await;
+        assert_eq!((Arc::strong_count(&turn), runners.idle().len()), (2, 0), "it still runs");
+        told.send(()).unwrap();
+        while Arc::strong_count(&turn) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(runners.idle().len(), 1);
+        drop(runners.take().unwrap());
+    }
+}

@@ -84,7 +84,7 @@ fn slow_requests() -> String {
      r.upstream_us / 1000.0 AS upstream_ms, r.gateway_us / 1000.0 AS gateway_ms, p.p99_ms, r.upstream_addr, \
      r.request_id, r.trace_id FROM requests r JOIN (SELECT service, route, \
      latency_percentile(duration_us, 0.99) / 1000.0 AS p99_ms FROM requests GROUP BY 1, 2) p \
-     ON r.service IS NOT DISTINCT FROM p.service AND r.route IS NOT DISTINCT FROM p.route \
+     ON (r.service IS NOT DISTINCT FROM p.service) AND (r.route IS NOT DISTINCT FROM p.route) \
      WHERE r.duration_us / 1000.0 > p.p99_ms"
         .into()
 }

@@ -191,7 +191,7 @@ fn connections_are_bounded_and_silent_ones_end() {
     assert_eq!(get(running.addr, "/healthz", &[]).status, 200);
 }
 
-/// A join that no pair of rows meets computes for seconds before it looks up, and cannot be stopped meanwhile.
+/// A join that no pair of rows meets computes for seconds.
 const STUBBORN: &str = "SELECT count(*) FROM requests a, requests b, requests c, (SELECT path FROM requests LIMIT 2) d \
                         WHERE strpos(a.path || b.path || c.path || d.path, 'nowhere') > 0";
 
@@ -206,17 +206,4 @@ fn a_query_that_cannot_be_stopped_is_answered_in_time_and_harms_nobody_else() {
     assert_eq!(sql(running.addr, "SELECT count(*) AS n FROM requests"), serde_json::json!([{"n": 300}]));
     let answer = receive(stubborn);
     assert_eq!((answer.status, &answer.json()["error"]["code"]), (504, &"timeout".into()));
-}
-
-#[test]
-fn a_turn_comes_back_when_nothing_runs_any_more() {
-    let root = tempfile::tempdir().unwrap();
-    let running = serve(&house(root.path()), |config| {
-        (config.threads, config.concurrency_max) = (1, 1);
-        (config.timeout_ms, config.queue_timeout_ms) = (100, 1);
-    });
-    assert_eq!(ask(running.addr, "/sql", &[], STUBBORN).status, 504);
-    // Its threads still compute.
-    assert_eq!(ask(running.addr, "/sql", &[], "SELECT 1").status, 429);
-    wait_for("its end", || ask(running.addr, "/sql", &[], "SELECT 1").status, |status| *status == 200);
 }

@@ -186,7 +186,7 @@ fn a_damaged_file_is_the_error_of_who_asks_for_its_rows_and_of_nobody_else() {
     let paths = [UpstreamStates::path(&folder), ConnectionStates::path(&folder), Ledger::path(&folder)];
     let whole = sql(
         running.addr,
-        "SELECT table_name, column_name, data_type FROM information_schema.columns ORDER BY 1, 2",
+        "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns ORDER BY 1, 2, 3",
     );
     for path in &paths {
         std::fs::write(path, b"no picture").unwrap();
@@ -217,7 +217,7 @@ fn a_damaged_file_is_the_error_of_who_asks_for_its_rows_and_of_nobody_else() {
     }
     let shown = sql(
         running.addr,
-        "SELECT table_name, column_name, data_type FROM information_schema.columns ORDER BY 1, 2",
+        "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns ORDER BY 1, 2, 3",
     );
     assert_eq!(shown, whole);
     assert_eq!(sql(running.addr, "SELECT count(*) > 0 AS some FROM requests")[0]["some"], true);
