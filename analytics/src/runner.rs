@@ -216,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn threads_and_turn_come_back_when_nothing_runs_any_more() {
         let runners = Runners::new(1, 1 << 20, || ());
-        let (told, end) = blocking::channel();
+        let (told, end) = blocking::sync_channel(1);
         let schema = Arc::new(Schema::empty());
         let stubborn = Stubborn { schema: Arc::clone(&schema), end: Mutex::new(Some(end)) };
         let plan =
