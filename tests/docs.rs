@@ -137,7 +137,8 @@ impl Reader {
         command
             .env("TOLLHOUSE_GATEWAY__LISTEN", "[{name: gateway, address: '127.0.0.1:0'}]")
             .env("TOLLHOUSE_COLLECTOR__METRICS__LISTEN", "127.0.0.1:0")
-            .env("TOLLHOUSE_ANALYTICS__LISTEN", "127.0.0.1:0");
+            .env("TOLLHOUSE_ANALYTICS__LISTEN", "127.0.0.1:0")
+            .env("TOLLHOUSE_ANALYTICS__POSTGRES__LISTEN", "127.0.0.1:0");
         self.house = Some(self.site.launch("docs", command));
     }
 

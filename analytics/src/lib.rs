@@ -64,9 +64,12 @@ mod door;
 
 mod http;
 
+mod postgres;
+
 mod serve;
 
 pub use access::{Caller, RoleConfig, TokenConfig};
 pub use config::{AnalyticsConfig, Plan, validate};
+pub use postgres::{PostgresConfig, PostgresTlsConfig};
 pub use reports::PlanConfig;
-pub use serve::{Running, StartError, start, start_on};
+pub use serve::{Listeners, Running, StartError, start, start_on};
