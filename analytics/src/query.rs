@@ -22,6 +22,7 @@ use crate::access::{Access, Caller};
 use crate::catalog::{Catalog, Quarantined, Snapshot};
 use crate::config::Plan;
 use crate::guard;
+use crate::postgres::dialect;
 use crate::runner::{Batches, Runners};
 use crate::session::Sessions;
 use crate::system::{History, QueryRecord, redact};
@@ -338,7 +339,11 @@ impl Catalog {
 
 /// Lets a question through, or not.
 fn allowed(question: &Question) -> Result<Statement, QueryError> {
-    let statement = guard::check(&question.sql)?;
+    let mut statement = guard::parse(&question.sql)?;
+    if question.protocol == Protocol::Postgresql {
+        dialect::translate(&mut statement);
+    }
+    guard::reads_only(&statement)?;
     if guard::explains(&statement) && !question.caller.scope.is_all() {
         return Err(QueryError::Forbidden("EXPLAIN would tell of the rows of others".into()));
     }
@@ -361,7 +366,7 @@ async fn describe(
     snapshot: Arc<Snapshot>,
     named: &[Option<ScalarValue>],
 ) -> Result<Described, QueryError> {
-    let context = sessions.open(snapshot, &statement, &question.caller).await?;
+    let context = sessions.open(snapshot, &statement, &question.caller, question.protocol).await?;
     let state = context.state();
     let plan = state.statement_to_plan(statement).await?;
     guard::plan_options().verify_plan(&plan)?;
@@ -391,7 +396,7 @@ async fn plan(
     question: &Question,
     snapshot: Arc<Snapshot>,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), QueryError> {
-    let context = sessions.open(snapshot, &statement, &question.caller).await?;
+    let context = sessions.open(snapshot, &statement, &question.caller, question.protocol).await?;
     let state = context.state();
     let plan = bind(state.statement_to_plan(statement).await?, &question.params)?;
     guard::plan_options().verify_plan(&plan)?;

@@ -373,7 +373,7 @@ impl Connection<'_> {
             let text = format!("rows are missing: files cannot be read: {}", files.join(", "));
             reply::notice(&mut self.wire.out, &Report::warning("01000", text));
         }
-        let columns = types::describe(&answer.schema);
+        let columns = types::describe(&answer.schema, sql);
         let deadline = deadline.map_or(answer.deadline(), |deadline| deadline.min(answer.deadline()));
         Ok(Running { answer, columns, rows: None, deadline })
     }
@@ -550,7 +550,7 @@ impl Connection<'_> {
         };
         let params = described.params.iter().enumerate().map(|(index, kind)| oid(index, kind)).collect();
         // Somebody else cannot have been faster: a connection does one thing at a time.
-        let _first = prepared.described.set((params, types::describe(&described.schema)));
+        let _first = prepared.described.set((params, types::describe(&described.schema, &prepared.sql)));
         Ok(())
     }
 

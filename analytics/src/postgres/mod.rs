@@ -37,6 +37,10 @@ mod params;
 
 mod encode;
 
+pub(crate) mod dialect;
+
+pub(crate) mod catalog;
+
 mod connection;
 
 use std::io;

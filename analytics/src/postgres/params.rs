@@ -146,7 +146,7 @@ fn list(item: &Arc<Field>, values: &[ScalarValue]) -> ScalarValue {
 }
 
 /// The elements of `{a,"b c",NULL}`; lists of lists are not understood.
-fn elements(text: &str) -> Option<Vec<Option<String>>> {
+pub(super) fn elements(text: &str) -> Option<Vec<Option<String>>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let mut elements = Vec::new();
     let mut rest = inner.chars().peekable();

@@ -3,8 +3,11 @@
 //! Unsigned integers take the next larger signed type; those of 64 bits are `numeric`. Ids are text of hexadecimal digits,
 //! as everywhere. What has no type of its own there (a list of structures, a map) is `json`.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Field, Schema};
 
+use super::dialect;
 use super::reply::Described;
 
 /// Number and size of a type; -1 for those without a fixed size.
@@ -128,11 +131,14 @@ pub(crate) fn of(kind: &DataType) -> PgType {
     }
 }
 
-/// The columns of an answer.
-pub(super) fn describe(schema: &Schema) -> Vec<Described> {
-    let column =
-        |field: &std::sync::Arc<Field>| Described { name: field.name().clone(), kind: of(field.data_type()) };
-    schema.fields().iter().map(column).collect()
+/// The columns of an answer to a statement.
+pub(super) fn describe(schema: &Schema, sql: &str) -> Vec<Described> {
+    let names = dialect::column_names(sql);
+    let column = |(index, field): (usize, &Arc<Field>)| Described {
+        name: names.get(index).cloned().flatten().unwrap_or_else(|| field.name().clone()),
+        kind: of(field.data_type()),
+    };
+    schema.fields().iter().enumerate().map(column).collect()
 }
 
 #[cfg(test)]

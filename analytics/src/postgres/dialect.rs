@@ -1,0 +1,578 @@
+//! What clients of PostgreSQL write and the engine does not: names, types and operators of its catalogue in the words of the
+//! engine. Runs before the guard, which judges what comes out.
+//!
+//! Clients look things up that there never are here (indexes, triggers, publications), by queries of a kind that the engine
+//! has no words for. A SELECT that joins such a table has no rows, whatever else it says: it is put in the place of it.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName,
+    ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement as Sql, TableAlias, TableFactor,
+    TableWithJoins, Value, VisitMut, VisitorMut,
+};
+
+use super::catalog;
+use super::params;
+use crate::guard;
+
+/// Puts a statement into the words of the engine.
+pub(crate) fn translate(statement: &mut Statement) {
+    match statement {
+        Statement::Statement(sql) => {
+            let _never: ControlFlow<()> = sql.visit(&mut Translator);
+        }
+        Statement::Explain(explain) => translate(&mut explain.statement),
+        _ => {}
+    }
+}
+
+struct Translator;
+
+fn last(name: &ObjectName) -> Option<&Ident> {
+    name.0.last().and_then(ObjectNamePart::as_ident)
+}
+
+fn lower(name: &ObjectName) -> String {
+    last(name).map(|ident| ident.value.to_lowercase()).unwrap_or_default()
+}
+
+fn named(parts: &[&str]) -> ObjectName {
+    ObjectName(parts.iter().map(|part| ObjectNamePart::Identifier(Ident::new(*part))).collect())
+}
+
+/// Whether a name stands in a schema: with its name before it.
+fn is_in(name: &ObjectName, schema: &str) -> bool {
+    let parts = name.0.len();
+    parts >= 2 && name.0[parts - 2].as_ident().is_some_and(|ident| ident.value.eq_ignore_ascii_case(schema))
+}
+
+impl VisitorMut for Translator {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let Some(known) = path(query) {
+            *query = known;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if is_empty(&query.body) {
+            query.order_by = None;
+            query.limit_clause = None;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if select.from.iter().any(has_no_rows) {
+            make_empty(select);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, args, alias, .. } = factor else { return ControlFlow::Continue(()) };
+        if args.is_some() {
+            if lower(name) == "pg_get_keywords" {
+                *args = None;
+                *name = named(&["pg_catalog", "pg_keywords"]);
+            } else if is_in(name, "pg_catalog") {
+                name.0.drain(..name.0.len() - 1);
+            }
+            return ControlFlow::Continue(());
+        }
+        let table = lower(name);
+        if is_in(name, "information_schema") && catalog::has_information(&table) {
+            alias.get_or_insert_with(|| TableAlias {
+                explicit: true,
+                name: Ident::new(table.clone()),
+                columns: Vec::new(),
+                at: None,
+            });
+            *name = named(&["pg_catalog", &catalog::information(&table)]);
+        } else if name.0.len() == 1 && table.starts_with("pg_") && catalog::has(&table) {
+            *name = named(&["pg_catalog", &table]);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Collate { expr: inner, .. } => *expr = take(inner),
+            Expr::Function(function) => self::function(function),
+            Expr::Identifier(ident)
+                if ident.quote_style.is_none()
+                    && ["current_schema", "current_role"].contains(&ident.value.to_lowercase().as_str()) =>
+            {
+                *expr = call(&ident.value.to_lowercase(), Vec::new());
+            }
+            Expr::BinaryOp { op, .. } => operator(op),
+            Expr::Cast { expr: inner, data_type, kind, .. } => {
+                if let Some(translated) = cast(inner, data_type, kind) {
+                    *expr = translated;
+                }
+            }
+            Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right }
+                if !matches!(right.as_ref(), Expr::Subquery(_)) =>
+            {
+                let has = call("array_has", vec![take(right), take(left)]);
+                *expr = Expr::UnaryOp {
+                    op: datafusion::sql::sqlparser::ast::UnaryOperator::Not,
+                    expr: Box::new(has),
+                };
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn take(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, Expr::Value(Value::Null.into()))
+}
+
+fn text(value: &str) -> Expr {
+    Expr::Value(Value::SingleQuotedString(value.to_owned()).into())
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+    Expr::Function(Function {
+        name: named(&[name]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: list(args.collect()),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+fn list(args: Vec<FunctionArg>) -> FunctionArguments {
+    FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() })
+}
+
+/// Functions stand in no schema, and have parentheses.
+fn function(function: &mut Function) {
+    if is_in(&function.name, "pg_catalog") {
+        function.name.0.drain(..function.name.0.len() - 1);
+    }
+    let name = lower(&function.name);
+    if matches!(function.args, FunctionArguments::None)
+        && ["current_user", "session_user", "user", "current_catalog", "current_role", "current_schema"]
+            .contains(&name.as_str())
+    {
+        function.args = list(Vec::new());
+    }
+    // One that is called like a keyword would not come through the planner as a function.
+    if name == "array_upper" {
+        function.name = named(&["array_length"]);
+    }
+}
+
+/// `OPERATOR(pg_catalog.~)` is `~`.
+fn operator(op: &mut BinaryOperator) {
+    let BinaryOperator::PGCustomBinaryOperator(parts) = op else { return };
+    let known = match parts.last().map(String::as_str) {
+        Some("~") => BinaryOperator::PGRegexMatch,
+        Some("~*") => BinaryOperator::PGRegexIMatch,
+        Some("!~") => BinaryOperator::PGRegexNotMatch,
+        Some("!~*") => BinaryOperator::PGRegexNotIMatch,
+        Some("~~") => BinaryOperator::PGLikeMatch,
+        Some("!~~") => BinaryOperator::PGNotLikeMatch,
+        Some("=") => BinaryOperator::Eq,
+        Some("<>" | "!=") => BinaryOperator::NotEq,
+        Some("<") => BinaryOperator::Lt,
+        Some(">") => BinaryOperator::Gt,
+        Some("<=") => BinaryOperator::LtEq,
+        Some(">=") => BinaryOperator::GtEq,
+        Some("||") => BinaryOperator::StringConcat,
+        Some("+") => BinaryOperator::Plus,
+        Some("-") => BinaryOperator::Minus,
+        _ => return,
+    };
+    *op = known;
+}
+
+/// The text of a literal.
+fn literal(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
+            _ => None,
+        },
+        Expr::Nested(inner) => literal(inner),
+        _ => None,
+    }
+}
+
+/// The name of a type that is not one of the engine's.
+fn type_name(kind: &DataType) -> Option<String> {
+    match kind {
+        DataType::Regclass => Some("regclass".to_owned()),
+        DataType::Custom(name, _) => Some(lower(name)),
+        DataType::JSON => Some("json".to_owned()),
+        DataType::JSONB => Some("jsonb".to_owned()),
+        DataType::Uuid => Some("uuid".to_owned()),
+        _ => None,
+    }
+}
+
+/// A type of PostgreSQL as one that the engine knows.
+fn engine_type(name: &str) -> Option<DataType> {
+    Some(match name {
+        "oid" | "xid" | "cid" | "xid8" | "int8" => DataType::BigInt(None),
+        "int4" => DataType::Int(None),
+        "int2" => DataType::SmallInt(None),
+        "bool" => DataType::Boolean,
+        "float8" => DataType::DoublePrecision,
+        "float4" => DataType::Real,
+        "timestamptz" => {
+            DataType::Timestamp(None, datafusion::sql::sqlparser::ast::TimezoneInfo::WithTimeZone)
+        }
+        "text" | "name" | "char" | "bpchar" | "varchar" | "cstring" | "json" | "jsonb" | "uuid" | "inet"
+        | "citext" | "aclitem" | "pg_node_tree" | "regrole" | "xml" | "sql_identifier" | "character_data" => {
+            DataType::Text
+        }
+        _ => return None,
+    })
+}
+
+/// A cast in the words of the engine; none where its type was put in its place.
+fn cast(inner: &mut Expr, kind: &mut DataType, how: &CastKind) -> Option<Expr> {
+    if let DataType::Array(element) = kind {
+        if let ArrayElemTypeDef::SquareBracket(item, _) | ArrayElemTypeDef::AngleBracket(item) = element
+            && let Some(name) = type_name(item)
+            && let Some(known) = engine_type(&name)
+        {
+            **item = known;
+        }
+        // The text of a list is none to the engine.
+        let elements = params::elements(literal(inner)?)?;
+        let elem = elements.iter().map(|element| match element {
+            Some(element) => text(element),
+            None => Expr::Value(Value::Null.into()),
+        });
+        *inner = Expr::Array(Array { elem: elem.collect(), named: true });
+        return None;
+    }
+    let name = type_name(kind)?;
+    let of_literal = literal(inner).map(str::to_owned);
+    match (name.as_str(), of_literal) {
+        ("regclass", Some(name)) => return Some(call("to_regclass_oid", vec![text(&name)])),
+        ("regtype", Some(name)) => return Some(call("to_regtype_oid", vec![text(&name)])),
+        ("regnamespace", Some(name)) => return Some(call("to_regnamespace_oid", vec![text(&name)])),
+        ("regproc" | "regprocedure", Some(name)) => {
+            let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+            return Some(text(name));
+        }
+        ("regclass", None) => return Some(call("regclass_name", vec![take(inner)])),
+        ("regtype", None) => {
+            return Some(call("format_type", vec![take(inner), Expr::Value(Value::Null.into())]));
+        }
+        ("regnamespace", None) => return Some(call("regnamespace_name", vec![take(inner)])),
+        ("regproc" | "regprocedure", None) => *kind = DataType::Text,
+        _ => *kind = engine_type(&name)?,
+    }
+    let _ = how;
+    None
+}
+
+/// A subquery for the schemas of the search path, which drivers write in words that the engine does not have: here there is
+/// one such schema.
+fn path(query: &Query) -> Option<Query> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let calls = |factor: &TableFactor, wanted: &str| match factor {
+        TableFactor::Table { name, args: Some(_), .. } => lower(name) == wanted,
+        _ => false,
+    };
+    let factors = || {
+        select.from.iter().flat_map(|table| {
+            std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
+        })
+    };
+    if !factors().any(|factor| calls(factor, "generate_series")) {
+        return None;
+    }
+    let said = query.to_string().to_lowercase();
+    let schemas = if factors().any(|factor| calls(factor, "string_to_array"))
+        && said.contains("current_setting('search_path')")
+    {
+        vec![SelectItem::UnnamedExpr(text("public"))]
+    } else if said.contains("current_schemas(false)") {
+        // With its place in the path, as the JDBC driver wants it.
+        let item = |expr: Expr, alias: &str| SelectItem::ExprWithAlias { expr, alias: Ident::new(alias) };
+        let one = Expr::Value(Value::Number("1".into(), false).into());
+        vec![item(one, "r"), item(text("public"), "nspname")]
+    } else {
+        return None;
+    };
+    let mut known = query.clone();
+    if let SetExpr::Select(select) = known.body.as_mut() {
+        select.projection = schemas;
+        select.from.clear();
+        select.selection = None;
+    }
+    Some(known)
+}
+
+/// Whether nothing comes out of joined tables because nothing is in one of them.
+fn has_no_rows(tables: &TableWithJoins) -> bool {
+    let keeps_left = tables.joins.iter().all(|join| {
+        !matches!(
+            join.join_operator,
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
+        )
+    });
+    let joined = tables.joins.iter().any(|join| {
+        let inner = matches!(
+            join.join_operator,
+            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_)
+        );
+        inner && factor_has_no_rows(&join.relation)
+    });
+    keeps_left && (joined || factor_has_no_rows(&tables.relation))
+}
+
+fn factor_has_no_rows(factor: &TableFactor) -> bool {
+    match factor {
+        TableFactor::Table { name, args: None, .. } => {
+            is_in(name, "pg_catalog") && catalog::is_always_empty(&lower(name))
+        }
+        TableFactor::Derived { subquery, .. } => is_empty(&subquery.body),
+        TableFactor::NestedJoin { table_with_joins, .. } => has_no_rows(table_with_joins),
+        _ => false,
+    }
+}
+
+/// Whether it was made empty here.
+fn is_empty(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Select(select) => {
+            select.from.is_empty()
+                && matches!(&select.selection, Some(Expr::Value(value)) if value.value == Value::Boolean(false))
+        }
+        SetExpr::Query(query) => is_empty(&query.body),
+        SetExpr::SetOperation { left, right, .. } => is_empty(left) && is_empty(right),
+        _ => false,
+    }
+}
+
+/// What a column is called, as PostgreSQL does.
+fn column_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(ident.value.clone()),
+        Expr::CompoundIdentifier(parts) => parts.last().map(|ident| ident.value.clone()),
+        Expr::Function(function) => last(&function.name).map(|ident| ident.value.clone()),
+        Expr::Nested(expr) | Expr::Collate { expr, .. } => column_name(expr),
+        Expr::Cast { expr, data_type, .. } => {
+            column_name(expr).or_else(|| Some(type_name(data_type).unwrap_or_else(|| data_type.to_string())))
+        }
+        Expr::CompoundFieldAccess { root, .. } => column_name(root),
+        Expr::Case { .. } => Some("case".to_owned()),
+        Expr::Extract { .. } => Some("extract".to_owned()),
+        Expr::Exists { .. } => Some("exists".to_owned()),
+        Expr::Array(_) => Some("array".to_owned()),
+        Expr::Interval(_) => Some("interval".to_owned()),
+        Expr::Trim { .. } => Some("btrim".to_owned()),
+        Expr::Substring { .. } => Some("substring".to_owned()),
+        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some("bool".to_owned()),
+        Expr::Subquery(query) => match query.body.as_ref() {
+            SetExpr::Select(select) => match select.projection.first()? {
+                SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+                SelectItem::UnnamedExpr(expr) => column_name(expr),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Keeps the columns of a SELECT, without rows. One whose columns are not told stays as it is; so does an aggregate of
+/// everything, which has a row.
+fn make_empty(select: &mut Select) {
+    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
+    let mut names: Vec<String> = Vec::new();
+    for item in &select.projection {
+        let (expr, name) = match item {
+            SelectItem::UnnamedExpr(expr) => (expr, column_name(expr)),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias.value.clone())),
+            SelectItem::Wildcard(_) if select.from.len() == 1 && select.from[0].joins.is_empty() => {
+                let Some(inner) = columns_of(&select.from[0].relation) else { return };
+                names.extend(inner);
+                continue;
+            }
+            _ => return,
+        };
+        if !grouped && aggregates(expr) {
+            return;
+        }
+        names.push(name.unwrap_or_else(|| "?column?".to_owned()));
+    }
+    let mut seen = std::collections::HashSet::new();
+    select.projection = names
+        .into_iter()
+        .map(|name| {
+            // Two columns of one name are an error to the engine.
+            let mut alias = name.clone();
+            let mut number = 1;
+            while !seen.insert(alias.clone()) {
+                number += 1;
+                alias = format!("{name}_{number}");
+            }
+            let null = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(Expr::Value(Value::Null.into())),
+                data_type: DataType::Text,
+                array: false,
+                format: None,
+            };
+            SelectItem::ExprWithAlias { expr: null, alias: Ident::with_quote('"', alias) }
+        })
+        .collect();
+    select.distinct = None;
+    select.from.clear();
+    select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
+    select.having = None;
+    select.named_window.clear();
+    select.selection = Some(Expr::Value(Value::Boolean(false).into()));
+}
+
+fn columns_of(factor: &TableFactor) -> Option<Vec<String>> {
+    let TableFactor::Derived { subquery, .. } = factor else { return None };
+    let mut body = subquery.body.as_ref();
+    loop {
+        match body {
+            SetExpr::Select(select) => {
+                let names = select.projection.iter().map(|item| match item {
+                    SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+                    _ => None,
+                });
+                return names.collect();
+            }
+            SetExpr::SetOperation { left, .. } => body = left,
+            SetExpr::Query(query) => body = &query.body,
+            _ => return None,
+        }
+    }
+}
+
+fn aggregates(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else { return false };
+    let name = lower(&function.name);
+    function.over.is_none()
+        && ["count", "sum", "min", "max", "avg", "string_agg", "array_agg", "bool_or", "bool_and"]
+            .contains(&name.as_str())
+}
+
+/// What PostgreSQL calls the columns of an answer where the statement does not; nothing where it does, or where columns are
+/// not told one by one.
+pub(super) fn column_names(sql: &str) -> Vec<Option<String>> {
+    let Ok(Statement::Statement(sql)) = guard::parse(sql) else { return Vec::new() };
+    let Sql::Query(query) = sql.as_ref() else { return Vec::new() };
+    let mut body = query.body.as_ref();
+    let select = loop {
+        match body {
+            SetExpr::Select(select) => break select,
+            SetExpr::SetOperation { left, .. } => body = left,
+            SetExpr::Query(query) => body = &query.body,
+            _ => return Vec::new(),
+        }
+    };
+    let names = select.projection.iter().map(|item| match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        | SelectItem::ExprWithAlias { .. } => Some(None),
+        SelectItem::UnnamedExpr(expr) => {
+            Some(Some(column_name(expr).unwrap_or_else(|| "?column?".to_owned()).to_lowercase()))
+        }
+        _ => None,
+    });
+    names.collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(sql: &str) -> String {
+        let mut statement = guard::parse(sql).unwrap();
+        translate(&mut statement);
+        guard::reads_only(&statement).unwrap();
+        statement.to_string()
+    }
+
+    #[test]
+    fn the_words_of_clients_become_those_of_the_engine() {
+        for (said, means) in [
+            ("SELECT 1", "SELECT 1"),
+            ("SELECT time::text FROM requests", "SELECT time::TEXT FROM requests"),
+            ("SELECT 'x' COLLATE pg_catalog.default", "SELECT 'x'"),
+            (
+                "SELECT relname FROM pg_class WHERE relname OPERATOR(pg_catalog.~) '^(a)$'",
+                "SELECT relname FROM pg_catalog.pg_class WHERE relname ~ '^(a)$'",
+            ),
+            ("SELECT 'pg_class'::regclass::oid", "SELECT to_regclass_oid('pg_class')::BIGINT"),
+            ("SELECT oid::regclass FROM t", "SELECT regclass_name(oid) FROM t"),
+            ("SELECT pg_catalog.version()", "SELECT version()"),
+            ("SELECT '{a,NULL}'::text[]", "SELECT ARRAY['a', NULL]::TEXT[]"),
+            ("SELECT a <> ALL ('{x}'::text[])", "SELECT NOT array_has(ARRAY['x']::TEXT[], a)"),
+            (
+                "SELECT c.column_name FROM information_schema.columns c",
+                "SELECT c.column_name FROM pg_catalog.information_schema_columns c",
+            ),
+            (
+                "SELECT columns.column_name FROM information_schema.columns",
+                "SELECT columns.column_name FROM pg_catalog.information_schema_columns AS columns",
+            ),
+        ] {
+            assert_eq!(translated(said), means);
+        }
+    }
+
+    #[test]
+    fn what_there_never_is_has_columns_and_no_rows() {
+        assert_eq!(
+            translated("SELECT a.x, f(y), NULL, NULL FROM pg_catalog.pg_policy a ORDER BY a.z"),
+            "SELECT CAST(NULL AS TEXT) AS \"x\", CAST(NULL AS TEXT) AS \"f\", CAST(NULL AS TEXT) AS \"?column?\", \
+             CAST(NULL AS TEXT) AS \"?column?_2\" WHERE false"
+        );
+        assert!(translated("SELECT x FROM pg_class c JOIN pg_index i ON true").ends_with("WHERE false"));
+        assert!(translated("SELECT * FROM (SELECT i.x FROM pg_index i) j").ends_with("WHERE false"));
+        for kept in [
+            "SELECT x FROM pg_catalog.pg_class LEFT JOIN pg_catalog.pg_index i ON true",
+            "SELECT count(*) FROM pg_catalog.pg_index",
+        ] {
+            assert_eq!(translated(kept), kept);
+        }
+    }
+
+    #[test]
+    fn columns_are_called_as_postgresql_does() {
+        let names = |sql: &str| -> Vec<String> {
+            column_names(sql).into_iter().map(|name| name.unwrap_or_else(|| "-".to_owned())).collect()
+        };
+        assert_eq!(
+            names(
+                "SELECT count(*), a, b AS c, 1, 'x'::text, a::text, pg_catalog.Version(), CASE 1 WHEN 1 THEN 2 END FROM t"
+            ),
+            ["count", "-", "-", "?column?", "text", "a", "version", "case"]
+        );
+        assert!(names("SELECT *, 1 FROM t").is_empty());
+        assert!(names("SHOW TABLES").is_empty());
+    }
+
+    #[test]
+    fn the_search_path_is_known() {
+        let grafana = "SELECT CASE WHEN trim(s[i]) = '\"$user\"' THEN user ELSE trim(s[i]) END FROM \
+             generate_series(array_lower(string_to_array(current_setting('search_path'),','),1), \
+             array_upper(string_to_array(current_setting('search_path'),','),1)) as i, \
+             string_to_array(current_setting('search_path'),',') s";
+        assert_eq!(translated(grafana), "SELECT 'public'");
+    }
+}
