@@ -23,6 +23,9 @@ pub(crate) fn translate(statement: &mut Statement) {
     match statement {
         Statement::Statement(sql) => {
             let _never: ControlFlow<()> = sql.visit(&mut Translator);
+            if let Sql::Query(query) = sql.as_mut() {
+                distinguish(&mut query.body);
+            }
         }
         Statement::Explain(explain) => translate(&mut explain.statement),
         _ => {}
@@ -471,6 +474,51 @@ fn aggregates(expr: &Expr) -> bool {
             .contains(&name.as_str())
 }
 
+/// Stands between the name of a column and what tells it from another of that name.
+const MARK: char = '\u{1}';
+
+/// Two columns of an answer may have one name, which they may not to the engine: the second has a mark.
+fn distinguish(body: &mut SetExpr) {
+    let select = match body {
+        SetExpr::Select(select) => select,
+        SetExpr::SetOperation { left, right, .. } => {
+            distinguish(left);
+            distinguish(right);
+            return;
+        }
+        SetExpr::Query(query) => return distinguish(&mut query.body),
+        _ => return,
+    };
+    let all = select
+        .projection
+        .iter()
+        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let mut seen = std::collections::HashSet::new();
+    for (index, item) in select.projection.iter_mut().enumerate() {
+        let (expr, name) = match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let plain = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                let name = if plain { column_name(expr) } else { None };
+                (expr, name.map_or_else(|| Err(()), Ok))
+            }
+            SelectItem::ExprWithAlias { expr, alias } => (expr, Ok(alias.value.clone())),
+            _ => continue,
+        };
+        // It may be one of all the others.
+        let again = all && matches!(name, Ok(_));
+        let name = name.unwrap_or_else(|()| expr.to_string());
+        if !seen.insert(name.clone()) || again {
+            let alias = Ident::with_quote('"', format!("{name}{MARK}{index}"));
+            *item = SelectItem::ExprWithAlias { expr: take(expr), alias };
+        }
+    }
+}
+
+/// The name of a column without a mark.
+pub(super) fn unmarked(name: &str) -> &str {
+    name.split(MARK).next().unwrap_or(name)
+}
+
 /// What PostgreSQL calls the columns of an answer where the statement does not; nothing where it does, or where columns are
 /// not told one by one.
 pub(super) fn column_names(sql: &str) -> Vec<Option<String>> {
@@ -550,6 +598,17 @@ mod tests {
         ] {
             assert_eq!(translated(kept), kept);
         }
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_told_apart_by_a_mark() {
+        let shown = |sql: &str| translated(sql).replace(MARK, "~");
+        assert_eq!(
+            shown("SELECT a, t.a, NULL, NULL FROM t"),
+            "SELECT a, t.a AS \"a~1\", NULL, NULL AS \"NULL~3\" FROM t"
+        );
+        assert_eq!(shown("SELECT c.oid, c.* FROM c"), "SELECT c.oid AS \"oid~0\", c.* FROM c");
+        assert_eq!(unmarked("oid\u{1}0"), "oid");
     }
 
     #[test]

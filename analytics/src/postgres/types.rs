@@ -135,7 +135,11 @@ pub(crate) fn of(kind: &DataType) -> PgType {
 pub(super) fn describe(schema: &Schema, sql: &str) -> Vec<Described> {
     let names = dialect::column_names(sql);
     let column = |(index, field): (usize, &Arc<Field>)| Described {
-        name: names.get(index).cloned().flatten().unwrap_or_else(|| field.name().clone()),
+        name: names
+            .get(index)
+            .cloned()
+            .flatten()
+            .unwrap_or_else(|| dialect::unmarked(field.name()).to_owned()),
         kind: of(field.data_type()),
     };
     schema.fields().iter().enumerate().map(column).collect()
