@@ -339,6 +339,9 @@ impl Catalog {
 
 /// Lets a question through, or not.
 fn allowed(question: &Question) -> Result<Statement, QueryError> {
+    if question.protocol == Protocol::Postgresql {
+        dialect::speaks(&question.sql)?;
+    }
     let mut statement = guard::parse(&question.sql)?;
     if question.protocol == Protocol::Postgresql {
         dialect::translate(&mut statement);

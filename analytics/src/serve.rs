@@ -134,6 +134,14 @@ pub fn start_on(listeners: Listeners, plan: Plan, folder: &DataFolder) -> Result
     let listener = bind(listeners.http, plan.listen)?;
     let kept = listener.try_clone().map_err(|source| StartError::Listen { addr: plan.listen, source })?;
     let postgres = plan.listen_postgres().map(|addr| bind(listeners.postgres, addr)).transpose()?;
+    let engine = Arc::new(Engine::new(plan.clone(), folder)?);
+    let stop = CancellationToken::new();
+    let door = postgres.as_ref().map(|listener| {
+        let again =
+            listener.try_clone().map_err(|source| StartError::Listen { addr: plan.listen, source })?;
+        Ok::<_, StartError>(Postgres::new(again, &plan, Arc::clone(&engine), stop.clone())?)
+    });
+    let door = door.transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(DOOR_THREADS)
         .max_blocking_threads(usize::from(plan.config.concurrency_max) + BLOCKING_SPARE)
@@ -143,14 +151,6 @@ pub fn start_on(listeners: Listeners, plan: Plan, folder: &DataFolder) -> Result
         .enable_all()
         .build()
         .map_err(StartError::Threads)?;
-    let engine = Arc::new(Engine::new(plan.clone(), folder)?);
-    let stop = CancellationToken::new();
-    let door = postgres.as_ref().map(|listener| {
-        let again =
-            listener.try_clone().map_err(|source| StartError::Listen { addr: plan.listen, source })?;
-        Ok::<_, StartError>(Postgres::new(again, &plan, Arc::clone(&engine), stop.clone())?)
-    });
-    let door = door.transpose()?;
     let verifier = Arc::clone(&engine);
     runtime.spawn(async move { verifier.verify_files().await });
     let follower = Arc::clone(&engine);

@@ -149,7 +149,7 @@ fn the_rows_of_others_are_not_there() {
         "SELECT * FROM pg_stat_user_tables",
         "SELECT reltuples FROM pg_class WHERE relname = $$requests$$",
         "SELECT * FROM information_schema.tables",
-        "SELECT sql FROM system.queries",
+        "SELECT \"user\", status, protocol FROM system.queries",
     ] {
         let (good, stdout, stderr) = ask(sql);
         assert!(good, "{sql}: {stderr}");

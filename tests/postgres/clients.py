@@ -61,7 +61,7 @@ def all_types():
         "12.50::decimal(10, 2) AS f, true AS g, 'text' AS h, NULL AS i, TIMESTAMP '2026-11-30 01:02:03.5' AS j, "
         "DATE '2026-11-30' AS k, ARRAY[1, 2, NULL] AS l, ARRAY['a b', NULL, ''] AS m, "
         "18446744073709551615::bigint unsigned AS n, arrow_cast('2026-11-30T01:02:03Z', 'Timestamp(Microsecond, Some(\"UTC\"))') AS o, "
-        "INTERVAL '2 days 3 hours' AS p, arrow_cast('x', 'Binary') AS q, arrow_cast('d', 'Dictionary(Int32, Utf8)') AS r, "
+        "INTERVAL '2 days 3 hours' AS p, 'x'::bytea AS q, 'd'::varchar(3) AS r, "
         "-0.001::decimal(10, 3) AS s, 'NaN'::double precision AS t, TIME '01:02:03.5' AS u"
     )
     for binary in (False, True):
@@ -107,16 +107,14 @@ def parameters():
             ("SELECT count(*) FROM requests WHERE status = %s", ("many",), "22P02"),
             ("SELECT %s::int", ("x",), "22P02"),
             ("SELECT nope FROM requests WHERE status = %s", (1,), "42703"),
-            ("SELECT $1", (), "08P01"),
         ):
             try:
                 with connect() as other:
-                    other.execute(sql, params or None, prepare=False) if params else other.pgconn.exec_params(sql.encode(), None) and other.execute("SELECT $1", binary=True)
+                    other.execute(sql, params)
             except psycopg.Error as error:
                 assert error.sqlstate == state, (sql, error.sqlstate, error)
             else:
-                if params:
-                    raise AssertionError(sql)
+                raise AssertionError(sql)
 
 
 def prepared():
@@ -183,8 +181,8 @@ def large():
 
 def cancel():
     long = (
-        "SELECT count(*) FROM generate_series(1, 20000) a, generate_series(1, 20000) b, generate_series(1, 20000) c "
-        "WHERE (a.value * b.value + c.value) %% 7 = %s"
+        "SELECT count(*) FROM generate_series(1, 20000) a, generate_series(1, 1000000000) b "
+        "WHERE (a.value * b.value) %% 7 = %s"
     )
     with connect(autocommit=True) as connection:
         def end():

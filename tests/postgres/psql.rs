@@ -78,7 +78,7 @@ fn every_column_says_what_it_says_over_http() {
     );
     assert_eq!(
         ask(&house, "SELECT NULL, true, 1.5, 1e300, 0.1 + 0.2, -0.0"),
-        "|t|1.5|1e+300|0.30000000000000004|0\n"
+        "|t|1.5|1e+300|0.30000000000000004|-0\n"
     );
     assert_eq!(
         ask(&house, "SELECT interval '1 month 2 days 3.5 seconds', date '2026-02-28'"),

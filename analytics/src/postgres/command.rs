@@ -259,6 +259,14 @@ pub(super) fn parse(text: &str) -> Option<Result<Command, Report>> {
     Some(Ok(command))
 }
 
+/// The first word of a statement that is none in quotes.
+pub(super) fn first_word(text: &str) -> Option<String> {
+    match words(text).into_iter().next()? {
+        Word::Plain(word) => Some(word),
+        Word::Quoted(_) | Word::Sign(_) => None,
+    }
+}
+
 fn reset_name(words: &[Word]) -> Option<String> {
     match words {
         [first, second] if first.is("TIME") && second.is("ZONE") => Some("timezone".to_owned()),

@@ -10,13 +10,14 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName,
-    ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement as Sql, TableAlias, TableFactor,
-    TableWithJoins, Value, VisitMut, VisitorMut,
+    ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement as Sql,
+    TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 
 use super::catalog;
+use super::command;
 use super::params;
-use crate::guard;
+use crate::guard::{self, Refused};
 
 /// Puts a statement into the words of the engine.
 pub(crate) fn translate(statement: &mut Statement) {
@@ -29,6 +30,19 @@ pub(crate) fn translate(statement: &mut Statement) {
         }
         Statement::Explain(explain) => translate(&mut explain.statement),
         _ => {}
+    }
+}
+
+/// Statements that are refused for what they would do, though the parser does not know all their forms.
+const NOT_SPOKEN: [&str; 11] =
+    ["alter", "call", "comment", "copy", "create", "declare", "do", "grant", "import", "load", "security"];
+
+/// Refuses a statement by its first word.
+pub(crate) fn speaks(sql: &str) -> Result<(), Refused> {
+    let verb = command::first_word(sql).unwrap_or_default();
+    match NOT_SPOKEN.contains(&verb.to_lowercase().as_str()) {
+        true => Err(Refused::Forbidden(verb.to_uppercase())),
+        false => Ok(()),
     }
 }
 
@@ -119,6 +133,21 @@ impl VisitorMut for Translator {
                     *expr = translated;
                 }
             }
+            Expr::AnyOp { right, .. } => {
+                if let Some(list) = literal(right).and_then(list_of) {
+                    **right = list;
+                } else if is_placeholder(right) {
+                    // Clients send a list as its text.
+                    **right = call("list_of_text", vec![take(right)]);
+                }
+            }
+            // The schemas of the path are known.
+            Expr::InSubquery { expr: inner, subquery, negated } => {
+                if let Some(known) = constant(subquery) {
+                    *expr =
+                        Expr::InList { expr: Box::new(take(inner)), list: vec![known], negated: *negated };
+                }
+            }
             Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right }
                 if !matches!(right.as_ref(), Expr::Subquery(_)) =>
             {
@@ -172,9 +201,15 @@ fn function(function: &mut Function) {
     {
         function.args = list(Vec::new());
     }
-    // One that is called like a keyword would not come through the planner as a function.
     if name == "array_upper" {
         function.name = named(&["array_length"]);
+    }
+    if name == "array"
+        && let FunctionArguments::Subquery(query) = &function.args
+        && is_empty(&query.body)
+    {
+        function.name = named(&["make_array"]);
+        function.args = list(Vec::new());
     }
 }
 
@@ -246,6 +281,40 @@ fn engine_type(name: &str) -> Option<DataType> {
     })
 }
 
+fn is_placeholder(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => matches!(value.value, Value::Placeholder(_)),
+        Expr::Nested(inner) => is_placeholder(inner),
+        _ => false,
+    }
+}
+
+/// The text of a list as one: of numbers, if it holds nothing else.
+fn list_of(text: &str) -> Option<Expr> {
+    let elements = params::elements(text)?;
+    let numbers =
+        !elements.is_empty() && elements.iter().flatten().all(|element| element.parse::<i64>().is_ok());
+    let elem = elements.into_iter().map(|element| match element {
+        Some(element) if numbers => Expr::Value(Value::Number(element, false).into()),
+        Some(element) => self::text(&element),
+        None => Expr::Value(Value::Null.into()),
+    });
+    Some(Expr::Array(Array { elem: elem.collect(), named: true }))
+}
+
+/// The value of a subquery that is one.
+fn constant(query: &Query) -> Option<Expr> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    match select.projection.as_slice() {
+        [SelectItem::UnnamedExpr(expr @ Expr::Value(_))]
+            if select.from.is_empty() && select.selection.is_none() =>
+        {
+            Some(expr.clone())
+        }
+        _ => None,
+    }
+}
+
 /// A cast in the words of the engine; none where its type was put in its place.
 fn cast(inner: &mut Expr, kind: &mut DataType, how: &CastKind) -> Option<Expr> {
     if let DataType::Array(element) = kind {
@@ -256,12 +325,7 @@ fn cast(inner: &mut Expr, kind: &mut DataType, how: &CastKind) -> Option<Expr> {
             **item = known;
         }
         // The text of a list is none to the engine.
-        let elements = params::elements(literal(inner)?)?;
-        let elem = elements.iter().map(|element| match element {
-            Some(element) => text(element),
-            None => Expr::Value(Value::Null.into()),
-        });
-        *inner = Expr::Array(Array { elem: elem.collect(), named: true });
+        *inner = list_of(literal(inner)?)?;
         return None;
     }
     let name = type_name(kind)?;
@@ -347,6 +411,15 @@ fn factor_has_no_rows(factor: &TableFactor) -> bool {
         TableFactor::Table { name, args: None, .. } => {
             is_in(name, "pg_catalog") && catalog::is_always_empty(&lower(name))
         }
+        // Options and rights of tables, of which there are none.
+        TableFactor::Table { name, args: Some(args), .. } if lower(name) == "unnest" => {
+            args.args.iter().any(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) => {
+                    column_name(arg).is_some_and(|name| name.ends_with("options") || name.ends_with("acl"))
+                }
+                _ => false,
+            })
+        }
         TableFactor::Derived { subquery, .. } => is_empty(&subquery.body),
         TableFactor::NestedJoin { table_with_joins, .. } => has_no_rows(table_with_joins),
         _ => false,
@@ -411,6 +484,11 @@ fn make_empty(select: &mut Select) {
                 names.extend(inner);
                 continue;
             }
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(of), _) => {
+                let Some(inner) = columns_of_empty(&select.from, &lower(of)) else { return };
+                names.extend(inner);
+                continue;
+            }
             _ => return,
         };
         if !grouped && aggregates(expr) {
@@ -427,7 +505,7 @@ fn make_empty(select: &mut Select) {
             let mut number = 1;
             while !seen.insert(alias.clone()) {
                 number += 1;
-                alias = format!("{name}_{number}");
+                alias = format!("{name}{MARK}{number}");
             }
             let null = Expr::Cast {
                 kind: CastKind::Cast,
@@ -466,6 +544,20 @@ fn columns_of(factor: &TableFactor) -> Option<Vec<String>> {
     }
 }
 
+/// The columns of a table that is always empty, by its name or alias among joined ones.
+fn columns_of_empty(from: &[TableWithJoins], wanted: &str) -> Option<Vec<String>> {
+    let joined = from.iter().flat_map(|table| {
+        std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
+    });
+    joined.into_iter().find_map(|factor| match factor {
+        TableFactor::Table { name, alias, args: None, .. } => {
+            let known = alias.as_ref().map_or_else(|| lower(name), |alias| alias.name.value.to_lowercase());
+            (known == wanted).then(|| catalog::columns_of_empty(&lower(name)))?
+        }
+        _ => None,
+    })
+}
+
 fn aggregates(expr: &Expr) -> bool {
     let Expr::Function(function) = expr else { return false };
     let name = lower(&function.name);
@@ -495,6 +587,7 @@ fn distinguish(body: &mut SetExpr) {
         .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     let mut seen = std::collections::HashSet::new();
     for (index, item) in select.projection.iter_mut().enumerate() {
+        let unnamed = matches!(item, SelectItem::UnnamedExpr(_));
         let (expr, name) = match item {
             SelectItem::UnnamedExpr(expr) => {
                 let plain = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
@@ -505,7 +598,7 @@ fn distinguish(body: &mut SetExpr) {
             _ => continue,
         };
         // It may be one of all the others.
-        let again = all && matches!(name, Ok(_));
+        let again = all && unnamed && name.is_ok();
         let name = name.unwrap_or_else(|()| expr.to_string());
         if !seen.insert(name.clone()) || again {
             let alias = Ident::with_quote('"', format!("{name}{MARK}{index}"));
@@ -548,6 +641,11 @@ pub(super) fn column_names(sql: &str) -> Vec<Option<String>> {
 mod tests {
     use super::*;
 
+    /// With `~` for marks.
+    fn shown(sql: &str) -> String {
+        translated(sql).replace(MARK, "~")
+    }
+
     fn translated(sql: &str) -> String {
         let mut statement = guard::parse(sql).unwrap();
         translate(&mut statement);
@@ -568,6 +666,8 @@ mod tests {
             ("SELECT 'pg_class'::regclass::oid", "SELECT to_regclass_oid('pg_class')::BIGINT"),
             ("SELECT oid::regclass FROM t", "SELECT regclass_name(oid) FROM t"),
             ("SELECT pg_catalog.version()", "SELECT version()"),
+            ("SELECT a = ANY('{1,2}')", "SELECT a = ANY(ARRAY[1, 2])"),
+            ("SELECT a = ANY($1)", "SELECT a = ANY(list_of_text($1))"),
             ("SELECT '{a,NULL}'::text[]", "SELECT ARRAY['a', NULL]::TEXT[]"),
             ("SELECT a <> ALL ('{x}'::text[])", "SELECT NOT array_has(ARRAY['x']::TEXT[], a)"),
             (
@@ -586,10 +686,13 @@ mod tests {
     #[test]
     fn what_there_never_is_has_columns_and_no_rows() {
         assert_eq!(
-            translated("SELECT a.x, f(y), NULL, NULL FROM pg_catalog.pg_policy a ORDER BY a.z"),
+            shown("SELECT a.x, f(y), NULL, NULL FROM pg_catalog.pg_policy a ORDER BY a.z"),
             "SELECT CAST(NULL AS TEXT) AS \"x\", CAST(NULL AS TEXT) AS \"f\", CAST(NULL AS TEXT) AS \"?column?\", \
-             CAST(NULL AS TEXT) AS \"?column?_2\" WHERE false"
+             CAST(NULL AS TEXT) AS \"?column?~2\" WHERE false"
         );
+        assert!(shown("SELECT i.*, c.relname FROM pg_class c JOIN pg_policies i ON true").starts_with(
+            "SELECT CAST(NULL AS TEXT) AS \"schemaname\", CAST(NULL AS TEXT) AS \"tablename\", "
+        ));
         assert!(translated("SELECT x FROM pg_class c JOIN pg_index i ON true").ends_with("WHERE false"));
         assert!(translated("SELECT * FROM (SELECT i.x FROM pg_index i) j").ends_with("WHERE false"));
         for kept in [
@@ -602,7 +705,6 @@ mod tests {
 
     #[test]
     fn two_columns_of_one_name_are_told_apart_by_a_mark() {
-        let shown = |sql: &str| translated(sql).replace(MARK, "~");
         assert_eq!(
             shown("SELECT a, t.a, NULL, NULL FROM t"),
             "SELECT a, t.a AS \"a~1\", NULL, NULL AS \"NULL~3\" FROM t"

@@ -7,7 +7,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray, ListArray,
     StringViewArray, UInt64Array,
 };
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int16Type,
     Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
@@ -95,7 +95,7 @@ fn column(field: &Field, values: &ArrayRef, wanted: PgType) -> Result<Column, Ar
     }
     // It was announced before its parameters were known.
     let kind = arrow_type(wanted.oid).unwrap_or(DataType::Utf8View);
-    let values = cast(values, &kind)?;
+    let values = cast_with_options(values, &kind, &CastOptions { safe: false, ..CastOptions::default() })?;
     plain(&Field::new(field.name(), kind, true), &values)
 }
 

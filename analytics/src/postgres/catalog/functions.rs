@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
 
 use super::tables::{self, OWNER_OID};
 use super::{Inventory, Relation, number, schema_oid};
+use crate::postgres::params;
 use crate::postgres::settings::{SERVER_VERSION, Settings};
 use crate::postgres::types;
 
@@ -85,6 +86,47 @@ impl ScalarUDFImpl for Call {
             return Ok(ColumnarValue::Array(arrow::array::new_empty_array(&self.returns)));
         }
         Ok(ColumnarValue::Array(ScalarValue::iter_to_array(rows)?))
+    }
+}
+
+/// A list as it is, or of texts from its text: clients send a list whose type nobody named as text.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ListOfText(Signature);
+
+impl ScalarUDFImpl for ListOfText {
+    fn name(&self) -> &str {
+        "list_of_text"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(match types.first() {
+            Some(kind) if kind.is_nested() => kind.clone(),
+            _ => list(),
+        })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let value = args.args.into_iter().next();
+        match value {
+            Some(ColumnarValue::Scalar(value)) if !value.data_type().is_nested() => {
+                let text = string(&[value], 0);
+                let elements = text.as_deref().map(params::elements);
+                Ok(ColumnarValue::Scalar(match elements {
+                    None => ScalarValue::try_from(&list())?,
+                    Some(Some(elements)) => {
+                        let values: Vec<ScalarValue> = elements.into_iter().map(maybe).collect();
+                        ScalarValue::List(ScalarValue::new_list_nullable(&values, &DataType::Utf8))
+                    }
+                    Some(None) => return datafusion::common::exec_err!("malformed array literal"),
+                }))
+            }
+            Some(value) if value.data_type().is_nested() => Ok(value),
+            _ => datafusion::common::exec_err!("a list is wanted"),
+        }
     }
 }
 
@@ -191,6 +233,7 @@ pub(super) fn all(inventory: &Arc<Inventory>) -> Vec<ScalarUDF> {
     all.extend(of_session(inventory));
     all.extend(of_things(inventory));
     all.extend(of_text());
+    all.push(ScalarUDF::from(ListOfText(Signature::any(1, Volatility::Immutable))));
     all
 }
 

@@ -175,6 +175,12 @@ pub(super) fn is_always_empty(table: &str) -> bool {
         || information.is_some_and(|table| INFORMATION_EMPTY.iter().any(|(name, _)| *name == table))
 }
 
+/// The columns of a table in which there never is anything.
+pub(super) fn columns_of_empty(table: &str) -> Option<Vec<String>> {
+    let (_, columns) = ALWAYS_EMPTY.iter().find(|(name, _)| *name == table)?;
+    Some(columns.split(',').filter_map(|column| Some(column.trim().split_once(' ')?.0.to_owned())).collect())
+}
+
 /// Whether the information schema has a table here; the rest of it is the engine's.
 pub(super) fn has_information(table: &str) -> bool {
     INFORMATION_FILLED.contains(&table) || INFORMATION_EMPTY.iter().any(|(name, _)| *name == table)
