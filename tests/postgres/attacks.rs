@@ -175,10 +175,10 @@ fn the_rows_of_others_are_not_there() {
         let (good, _, stderr) = ask(sql);
         assert!(!good && stderr.contains(code), "{sql}: {stderr}");
     }
-    // Prepared, and in parts.
-    let (good, stdout, stderr) = said(
-        psql(&house, "alice", ALICE).arg("-c").arg("SELECT consumer FROM requests WHERE status > 0 \\gdesc"),
-    );
+    // Prepared, without being run.
+    let described = site.folder().join("described.sql");
+    std::fs::write(&described, "SELECT consumer FROM requests WHERE status > 0 \\gdesc\n").unwrap();
+    let (good, stdout, stderr) = said(psql(&house, "alice", ALICE).arg("-f").arg(described));
     assert!(good && stdout == "consumer|text\n", "{stdout}{stderr}");
     let lists = |user: &str, secret: &str| {
         let (good, stdout, stderr) =

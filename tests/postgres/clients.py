@@ -150,8 +150,9 @@ def transactions():
         else:
             raise AssertionError("after an error")
         assert connection.execute("SELECT 3").fetchone() == (3,)
-        connection.read_only = None
         connection.commit()
+        connection.read_only = True
+        assert connection.execute("SELECT 4").fetchone() == (4,)
     for refused in ("CREATE TABLE x (a int)", "INSERT INTO requests VALUES (1)", "LISTEN x", "DELETE FROM requests"):
         with connect() as connection:
             try:

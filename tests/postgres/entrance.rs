@@ -57,8 +57,7 @@ fn only_who_knows_the_secret_of_its_name_is_let_in() {
     );
     assert_eq!(users, [json!({ "user": "alice" }), json!({ "user": "grafana" })]);
     assert!(!house.log().contains(ALL) && !house.log().contains("wrong-secret"), "{}", house.log());
-    // What opens connections is not to be guessed by time: a wrong password takes no other way than an unknown user.
-    assert!(house.log().contains("user=\"nobody\"") || house.log().contains("nobody"));
+    assert!(house.log().contains("nobody"), "who was not let in is in the log");
 }
 
 #[test]
@@ -126,7 +125,8 @@ fn configurations_that_would_show_everything_are_refused() {
         let (code, stderr) = postgres(value.clone()).refused("analytics");
         assert!(code != 0 && stderr.contains(words), "{value}: {stderr}");
     }
-    let house = postgres(json!({ "listen": null })).start("analytics");
+    let site = postgres(json!({ "listen": null }));
+    let house = site.start("analytics");
     assert_eq!(house.number("SELECT 1 AS n"), 1);
 }
 
@@ -160,7 +160,6 @@ fn so_many_are_let_in_and_who_says_nothing_is_not_waited_for() {
     });
 }
 
-/// Nothing of this can be decided by a clock on a busy machine, but the work can: both take the same steps.
 #[test]
 fn other_protocols_are_told_off() {
     let origin = Origin::start();

@@ -108,30 +108,24 @@ impl<'a> Lexer<'a> {
 
     /// Behind a comment in signs, which may hold others.
     fn comment(&mut self) {
+        let bytes = self.text.as_bytes();
         let mut depth = 0_usize;
-        let mut from = self.at;
-        loop {
-            let rest = &self.text[from..];
-            let (open, close) = (rest.find("/*"), rest.find("*/"));
-            match (open, close) {
-                (Some(open), Some(close)) if open < close => {
-                    depth += 1;
-                    from += open + 2;
-                }
-                (_, Some(close)) => {
-                    depth -= 1;
-                    from += close + 2;
-                    if depth == 0 {
-                        self.at = from;
-                        return;
-                    }
-                }
-                (_, None) => {
-                    self.at = self.text.len();
-                    return;
+        while let Some(pair) = bytes.get(self.at..self.at + 2) {
+            match pair {
+                b"/*" => depth += 1,
+                b"*/" => depth -= 1,
+                // Any byte of a character of several is none of these signs.
+                _ => {
+                    self.at += 1;
+                    continue;
                 }
             }
+            self.at += 2;
+            if depth == 0 {
+                return;
+            }
         }
+        self.at = self.text.len();
     }
 
     /// Behind a text between `$tag$` and `$tag$`, if one begins here.
@@ -355,10 +349,19 @@ mod tests {
             "SELECT 1 -- ;",
             "SELECT '; unfinished",
             "SELECT /* ; unfinished",
+            "SELECT /* é ; /* ; */ */ 1",
             "SELECT $1, '\\'",
             "SELECT é",
         ] {
             assert_eq!(statements(one), [one], "{one}");
+        }
+    }
+
+    #[test]
+    fn the_work_grows_with_the_text_and_not_faster() {
+        // Looked at again from each place on, any of these would take minutes.
+        for part in ["/*", "$a", "$$", "e'", "'\\", "\"", "--", "$a$"] {
+            assert!(split(&part.repeat(200_000)).len() <= 1, "{part}");
         }
     }
 

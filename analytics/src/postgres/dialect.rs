@@ -4,6 +4,7 @@
 //! Clients look things up that there never are here (indexes, triggers, publications), by queries of a kind that the engine
 //! has no words for. A SELECT that joins such a table has no rows, whatever else it says: it is put in the place of it.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
@@ -11,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName,
     ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement as Sql,
-    TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    TableAlias, TableFactor, TableWithJoins, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::catalog;
@@ -23,9 +24,12 @@ use crate::guard::{self, Refused};
 pub(crate) fn translate(statement: &mut Statement) {
     match statement {
         Statement::Statement(sql) => {
-            let _never: ControlFlow<()> = sql.visit(&mut Translator);
+            let before = placeholders(sql);
+            let _never: ControlFlow<()> = VisitMut::visit(sql.as_mut(), &mut Translator);
+            let lost: Vec<String> = before.difference(&placeholders(sql)).cloned().collect();
             if let Sql::Query(query) = sql.as_mut() {
                 distinguish(&mut query.body);
+                keep(&mut query.body, lost);
             }
         }
         Statement::Explain(explain) => translate(&mut explain.statement),
@@ -43,6 +47,51 @@ pub(crate) fn speaks(sql: &str) -> Result<(), Refused> {
     match NOT_SPOKEN.contains(&verb.to_lowercase().as_str()) {
         true => Err(Refused::Forbidden(verb.to_uppercase())),
         false => Ok(()),
+    }
+}
+
+/// The parameters of a statement.
+fn placeholders(sql: &Sql) -> BTreeSet<String> {
+    struct Places(BTreeSet<String>);
+    impl Visitor for Places {
+        type Break = ();
+
+        fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<()> {
+            if let Value::Placeholder(name) = &value.value {
+                self.0.insert(name.clone());
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut places = Places(BTreeSet::new());
+    let _never: ControlFlow<()> = Visit::visit(sql, &mut places);
+    places.0
+}
+
+/// Keeps parameters whose places are gone: a client gives as many values as it has written.
+fn keep(body: &mut SetExpr, lost: Vec<String>) {
+    let select = match body {
+        SetExpr::Select(select) => select,
+        SetExpr::SetOperation { left, .. } => return keep(left, lost),
+        SetExpr::Query(query) => return keep(&mut query.body, lost),
+        _ => return,
+    };
+    for name in lost {
+        let place = Expr::Value(Value::Placeholder(name).into());
+        let anything = Expr::BinaryOp {
+            left: Box::new(Expr::IsNull(Box::new(place.clone()))),
+            op: BinaryOperator::Or,
+            right: Box::new(Expr::IsNotNull(Box::new(place))),
+        };
+        let anything = Expr::Nested(Box::new(anything));
+        select.selection = Some(match select.selection.take() {
+            None => anything,
+            Some(condition) => Expr::BinaryOp {
+                left: Box::new(Expr::Nested(Box::new(condition))),
+                op: BinaryOperator::And,
+                right: Box::new(anything),
+            },
+        });
     }
 }
 
@@ -85,7 +134,7 @@ impl VisitorMut for Translator {
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        if select.from.iter().any(has_no_rows) {
+        if select.from.iter().any(has_no_rows) || select.selection.as_ref().is_some_and(wants_rights) {
             make_empty(select);
         }
         ControlFlow::Continue(())
@@ -121,6 +170,7 @@ impl VisitorMut for Translator {
         match expr {
             Expr::Collate { expr: inner, .. } => *expr = take(inner),
             Expr::Function(function) => self::function(function),
+            Expr::Subquery(query) => one_value(query),
             Expr::Identifier(ident)
                 if ident.quote_style.is_none()
                     && ["current_schema", "current_role"].contains(&ident.value.to_lowercase().as_str()) =>
@@ -388,6 +438,35 @@ fn path(query: &Query) -> Option<Query> {
     Some(known)
 }
 
+/// Whether a condition wants rights that were granted on a column, of which there are none.
+fn wants_rights(condition: &Expr) -> bool {
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => wants_rights(left) || wants_rights(right),
+        Expr::Nested(inner) => wants_rights(inner),
+        Expr::IsNotNull(inner) => column_name(inner).is_some_and(|name| name == "attacl"),
+        _ => false,
+    }
+}
+
+/// A subquery of one value over the catalogue, which may name columns of the query around it: the engine must be told that
+/// there is no second row.
+fn one_value(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let catalogue = select.from.iter().any(|table| {
+        matches!(&table.relation, TableFactor::Table { name, args: None, .. } if is_in(name, "pg_catalog"))
+    });
+    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
+    if !catalogue || grouped || query.limit_clause.is_some() {
+        return;
+    }
+    if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
+        select.projection.as_mut_slice()
+        && !aggregates(expr)
+    {
+        *expr = call("first_value", vec![take(expr)]);
+    }
+}
+
 /// Whether nothing comes out of joined tables because nothing is in one of them.
 fn has_no_rows(tables: &TableWithJoins) -> bool {
     let keeps_left = tables.joins.iter().all(|join| {
@@ -562,8 +641,19 @@ fn aggregates(expr: &Expr) -> bool {
     let Expr::Function(function) = expr else { return false };
     let name = lower(&function.name);
     function.over.is_none()
-        && ["count", "sum", "min", "max", "avg", "string_agg", "array_agg", "bool_or", "bool_and"]
-            .contains(&name.as_str())
+        && [
+            "first_value",
+            "count",
+            "sum",
+            "min",
+            "max",
+            "avg",
+            "string_agg",
+            "array_agg",
+            "bool_or",
+            "bool_and",
+        ]
+        .contains(&name.as_str())
 }
 
 /// Stands between the name of a column and what tells it from another of that name.
@@ -726,6 +816,14 @@ mod tests {
         );
         assert!(names("SELECT *, 1 FROM t").is_empty());
         assert!(names("SHOW TABLES").is_empty());
+    }
+
+    #[test]
+    fn parameters_stay_where_their_places_go() {
+        assert!(
+            translated("SELECT x FROM pg_index WHERE x = $1")
+                .ends_with("WHERE (false) AND ($1 IS NULL OR $1 IS NOT NULL)")
+        );
     }
 
     #[test]

@@ -179,6 +179,7 @@ fn list() -> DataType {
 const NULL_TEXTS: &[&str] = &[
     "pg_get_constraintdef",
     "pg_get_expr",
+    "pg_get_function_sqlbody",
     "pg_get_functiondef",
     "pg_get_indexdef",
     "pg_get_partkeydef",

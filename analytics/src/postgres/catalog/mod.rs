@@ -31,6 +31,7 @@ const ALWAYS_EMPTY: &[(&str, &str)] = &[
         "pg_collation",
         "oid i, collname t, collnamespace i, collowner i, collprovider t, collencoding i, collcollate t, collctype t",
     ),
+    ("pg_db_role_setting", "setdatabase i, setrole i, setconfig t"),
     (
         "pg_constraint",
         "oid i, conname t, connamespace i, contype t, condeferrable b, condeferred b, convalidated b, conrelid i, \
