@@ -59,7 +59,7 @@ pub struct AnalyticsConfig {
     pub plans: BTreeMap<String, PlanConfig>,
     /// Whether a service that other hosts reach may do without tokens.
     pub allow_anonymous: bool,
-    /// The same for clients of PostgreSQL.
+    /// SQL for clients of PostgreSQL: psql, psycopg, JDBC, DBeaver, Grafana.
     pub postgres: PostgresConfig,
 }
 
