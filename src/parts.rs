@@ -171,10 +171,11 @@ fn start_analytics(
     folder: &DataFolder,
     inherited: &mut Inherited,
 ) -> Result<analytics::Running, Failure> {
-    let started = match inherited.sql(plan.listen()) {
-        Some(listener) => analytics::start_on(listener, plan, folder),
-        None => analytics::start(plan, folder),
+    let listeners = analytics::Listeners {
+        http: inherited.sql(plan.listen()),
+        postgres: plan.listen_postgres().and_then(|wanted| inherited.postgres(wanted)),
     };
+    let started = analytics::start_on(listeners, plan, folder);
     started.map_err(|error| Failure::start("cannot start the analytics", &error))
 }
 
@@ -216,6 +217,11 @@ pub fn goods(parts: &Parts, config: &Config) -> std::io::Result<Option<Goods>> {
     }
     if let (Some(analytics), Ok(address)) = (&parts.analytics, config.analytics.listen.parse()) {
         goods.add_sql(analytics.listener()?, address);
+        if let (Some(listener), Some(address)) =
+            (analytics.postgres_listener()?, config.analytics.postgres.listen)
+        {
+            goods.add_postgres(listener, address);
+        }
     }
     Ok(Some(goods))
 }
@@ -295,6 +301,9 @@ pub fn announce(parts: &Parts) -> std::io::Result<()> {
     }
     if let Some(running) = &parts.analytics {
         writeln!(out, "sql http://{}/sql", running.addr)?;
+        if let Some(addr) = running.postgres_addr {
+            writeln!(out, "postgres postgresql://{addr}/tollhouse")?;
+        }
     }
     writeln!(out, "ready")?;
     out.flush()

@@ -16,6 +16,7 @@ use support::client;
 use support::eventually;
 use support::origin::Origin;
 use support::site::{ALICE_KEY, Site, Tollhouse};
+use support::tool::{output, python};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tollhouse");
 
@@ -86,7 +87,7 @@ impl Reader {
     /// The text with the addresses of this machine.
     fn filled(&self, text: &str) -> String {
         let service = self.origin.addr.to_string();
-        [("8000", "gateway"), ("8100", "metrics"), ("8200", "sql")]
+        [("8000", "gateway"), ("8100", "metrics"), ("8200", "sql"), ("8432", "postgres")]
             .iter()
             .fold(text.to_owned(), |text, (port, name)| {
                 text.replace(&format!("127.0.0.1:{port}"), &self.address(name))
@@ -137,7 +138,8 @@ impl Reader {
         command
             .env("TOLLHOUSE_GATEWAY__LISTEN", "[{name: gateway, address: '127.0.0.1:0'}]")
             .env("TOLLHOUSE_COLLECTOR__METRICS__LISTEN", "127.0.0.1:0")
-            .env("TOLLHOUSE_ANALYTICS__LISTEN", "127.0.0.1:0");
+            .env("TOLLHOUSE_ANALYTICS__LISTEN", "127.0.0.1:0")
+            .env("TOLLHOUSE_ANALYTICS__POSTGRES__LISTEN", "127.0.0.1:0");
         self.house = Some(self.site.launch("docs", command));
     }
 
@@ -178,6 +180,12 @@ impl Reader {
                     let rows = self.house.as_ref().unwrap().try_sql(&block.text);
                     let rows = rows.unwrap_or_else(|error| panic!("{page} line {}: {error}", block.line));
                     assert!(!rows.is_empty(), "{page} line {}: no rows\n{}", block.line, block.text);
+                    done += 1;
+                }
+                "python" => {
+                    let program = self.filled(&block.text);
+                    let said = output(Command::new(python()).arg("-c").arg(program));
+                    assert!(!said.trim().is_empty(), "{page} line {}: says nothing", block.line);
                     done += 1;
                 }
                 "text" => {}

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{self, RoleConfig, TokenConfig};
+use crate::postgres::PostgresConfig;
 use crate::reports::{self, PlanConfig};
 
 /// SQL over the recorded requests.
@@ -58,6 +59,8 @@ pub struct AnalyticsConfig {
     pub plans: BTreeMap<String, PlanConfig>,
     /// Whether a service that other hosts reach may do without tokens.
     pub allow_anonymous: bool,
+    /// SQL for clients of PostgreSQL: psql, psycopg, JDBC, DBeaver, Grafana.
+    pub postgres: PostgresConfig,
 }
 
 impl Default for AnalyticsConfig {
@@ -83,6 +86,7 @@ impl Default for AnalyticsConfig {
             roles: BTreeMap::new(),
             plans: BTreeMap::new(),
             allow_anonymous: false,
+            postgres: PostgresConfig::default(),
         }
     }
 }
@@ -106,6 +110,11 @@ impl Plan {
     /// Where `/sql` is to answer.
     pub fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// Where clients of PostgreSQL are to be answered, if they are.
+    pub fn listen_postgres(&self) -> Option<SocketAddr> {
+        self.config.postgres.listen
     }
 }
 
@@ -158,6 +167,8 @@ pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
     }
     problems.extend(access::problems(&config.tokens, &config.roles));
     problems.extend(reports::problems(&config.plans));
+    let open = config.tokens.is_empty() && !config.allow_anonymous;
+    problems.extend(config.postgres.problems("analytics.postgres", open));
     match listen {
         Ok(listen) if problems.is_empty() => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -118,17 +118,21 @@ impl QueryError {
         }
     }
 
-    /// `{"error": {"message", "code", "line", "column"}}`; line and column count from 1, null when unknown.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        let position = match self {
+    /// Line and column in the statement, both from 1, when known.
+    pub(crate) fn place(&self) -> Option<(u64, u64)> {
+        match self {
             Self::Engine(error) => position(error),
             Self::Refused(Refused::Syntax { error, end }) => {
                 position(error).or_else(|| error.to_string().contains("found: EOF").then_some(*end))
             }
             _ => None,
-        };
-        let (line, column) = position.unzip();
+        }
+    }
+
+    /// `{"error": {"message", "code", "line", "column"}}`; line and column count from 1, null when unknown.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let (line, column) = self.place().unzip();
         json!({"error": {"message": self.to_string(), "code": self.status().1, "line": line, "column": column}})
     }
 }

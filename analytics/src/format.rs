@@ -186,7 +186,8 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-fn json_text(field: &Field, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+/// A column of lists, structs or maps as JSON text.
+pub(crate) fn json_text(field: &Field, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     const HEAD: &str = "{\"v\":";
     let schema = Arc::new(Schema::new(vec![field.clone().with_name("v").with_nullable(true)]));
     let mut writer: Writer<Vec<u8>, LineDelimited> =

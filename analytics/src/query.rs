@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::TaskContext;
@@ -22,6 +22,7 @@ use crate::access::{Access, Caller};
 use crate::catalog::{Catalog, Quarantined, Snapshot};
 use crate::config::Plan;
 use crate::guard;
+use crate::postgres::dialect;
 use crate::runner::{Batches, Runners};
 use crate::session::Sessions;
 use crate::system::{History, QueryRecord, redact};
@@ -151,11 +152,53 @@ impl Engine {
         }
     }
 
+    /// Whether a question would be let through, without any look at tables. One that is not stands in the history.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self, question: &Question) -> Result<(), QueryError> {
+        let checked = allowed(question).map(|_| ());
+        checked.inspect_err(|error| self.note(question, error))
+    }
+
+    /// What a question's answer would be made of, and its parameters; `named` are the types of those that the client has
+    /// said, as nulls of them.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn describe(
+        &self,
+        question: Question,
+        named: Vec<Option<ScalarValue>>,
+    ) -> Result<Described, QueryError> {
+        let timeout = question.caller.role.timeout;
+        let described = async {
+            let statement = allowed(&question)?;
+            let turn = self.turn(&question.caller).await?;
+            let snapshot = self.snapshot().await?;
+            let (sessions, question) = (Arc::clone(&self.sessions), question.clone());
+            let runtime = tokio::runtime::Handle::current();
+            let described = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                runtime.block_on(describe(&sessions, statement, &question, snapshot, &named))
+            });
+            described.await.map_err(|_| QueryError::Panicked)?
+        };
+        let described = match tokio::time::timeout(timeout, described).await {
+            Ok(described) => described,
+            Err(_) => Err(QueryError::Timeout(timeout)),
+        };
+        described.inspect_err(|error| self.note(&question, error))
+    }
+
+    /// Keeps a question in the history that was refused before it was asked.
+    fn note(&self, question: &Question, error: &QueryError) {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        Entry::new(&self.sessions.history, id, question).fail(error);
+    }
+
     async fn begin(&self, question: &Question) -> Result<Begun, QueryError> {
-        let statement = guard::check(&question.sql)?;
-        if guard::explains(&statement) && !question.caller.scope.is_all() {
-            return Err(QueryError::Forbidden("EXPLAIN would tell of the rows of others".into()));
-        }
+        let statement = allowed(question)?;
         let turn = self.turn(&question.caller).await?;
         let snapshot = self.snapshot().await?;
         match self.run(&statement, question, &snapshot, &turn).await {
@@ -294,13 +337,69 @@ impl Catalog {
     }
 }
 
+/// Lets a question through, or not.
+fn allowed(question: &Question) -> Result<Statement, QueryError> {
+    if question.protocol == Protocol::Postgresql {
+        dialect::speaks(&question.sql)?;
+    }
+    let mut statement = guard::parse(&question.sql)?;
+    if question.protocol == Protocol::Postgresql {
+        dialect::translate(&mut statement);
+    }
+    guard::reads_only(&statement)?;
+    if guard::explains(&statement) && !question.caller.scope.is_all() {
+        return Err(QueryError::Forbidden("EXPLAIN would tell of the rows of others".into()));
+    }
+    Ok(statement)
+}
+
+/// What a question is made of.
+#[derive(Debug)]
+pub(crate) struct Described {
+    /// Columns of the answer.
+    pub(crate) schema: SchemaRef,
+    /// Types that the places of the parameters want; none where any would do.
+    pub(crate) params: Vec<Option<DataType>>,
+}
+
+async fn describe(
+    sessions: &Sessions,
+    statement: Statement,
+    question: &Question,
+    snapshot: Arc<Snapshot>,
+    named: &[Option<ScalarValue>],
+) -> Result<Described, QueryError> {
+    let context = sessions.open(snapshot, &statement, &question.caller, question.protocol).await?;
+    let state = context.state();
+    let plan = state.statement_to_plan(statement).await?;
+    guard::plan_options().verify_plan(&plan)?;
+    let wanted = plan.get_parameter_types()?;
+    let count = wanted.len().max(named.len());
+    let kinds: Vec<Option<DataType>> =
+        (1..=count).map(|number| wanted.get(&format!("${number}")).cloned().flatten()).collect();
+    // Columns may be made of parameters: they are what they are with nulls of the right types.
+    let nulls = kinds.iter().enumerate().map(|(index, kind)| {
+        let kind = match named.get(index).cloned().flatten() {
+            Some(ScalarValue::Null) | None => kind.clone().unwrap_or(DataType::Utf8View),
+            Some(null) => null.data_type(),
+        };
+        ScalarValue::try_from(&kind)
+    });
+    let nulls = nulls.collect::<datafusion::common::Result<Vec<_>>>()?;
+    let plan = if wanted.is_empty() { plan } else { plan.with_param_values(ParamValues::from(nulls))? };
+    let options = state.config_options();
+    let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
+    let schema = Arc::new(plan.schema().as_arrow().clone());
+    Ok(Described { schema, params: kinds })
+}
+
 async fn plan(
     sessions: &Sessions,
     statement: Statement,
     question: &Question,
     snapshot: Arc<Snapshot>,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), QueryError> {
-    let context = sessions.open(snapshot, &statement, &question.caller).await?;
+    let context = sessions.open(snapshot, &statement, &question.caller, question.protocol).await?;
     let state = context.state();
     let plan = bind(state.statement_to_plan(statement).await?, &question.params)?;
     guard::plan_options().verify_plan(&plan)?;
@@ -345,7 +444,22 @@ fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalPlan, QueryE
     if wanted != params.len() {
         return Err(QueryError::BadRequest(format!("parameters wanted: {wanted}, given: {}", params.len())));
     }
-    Ok(plan.with_param_values(ParamValues::from(params.to_vec()))?)
+    let types = plan.get_parameter_types()?;
+    let fitting = params.iter().enumerate().map(|(index, value)| {
+        let kind = types.get(&format!("${}", index + 1)).cloned().flatten();
+        kind.map_or_else(|| Ok(value.clone()), |kind| fit(value, &kind))
+    });
+    let fitting = fitting.collect::<datafusion::common::Result<Vec<_>>>()?;
+    Ok(plan.with_param_values(ParamValues::from(fitting))?)
+}
+
+/// A text whose type nobody has named is a number, a truth or a time where one is wanted.
+fn fit(value: &ScalarValue, wanted: &DataType) -> datafusion::common::Result<ScalarValue> {
+    let takes = wanted.is_numeric() || wanted.is_temporal() || *wanted == DataType::Boolean;
+    match value {
+        ScalarValue::Utf8View(Some(_)) if takes => value.cast_to(wanted),
+        _ => Ok(value.clone()),
+    }
 }
 
 /// The batches of a running query.

@@ -7,11 +7,13 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use event::layout::DataFolder;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Plan;
 use crate::door::Door;
 use crate::error::QueryError;
 use crate::http;
+use crate::postgres::{Postgres, TlsError};
 use crate::query::Engine;
 use crate::threads::{STACK_BYTES, lower_priority};
 
@@ -40,6 +42,9 @@ pub enum StartError {
     /// The engine refused its settings or folder.
     #[error("cannot start the engine: {0}")]
     Engine(#[from] QueryError),
+    /// The PostgreSQL listener cannot speak TLS.
+    #[error("cannot speak TLS on the PostgreSQL listener: {0}")]
+    Tls(#[from] TlsError),
 }
 
 /// The running service. Dropping it stops it at once.
@@ -47,9 +52,12 @@ pub enum StartError {
 pub struct Running {
     /// The bound address.
     pub addr: SocketAddr,
-    /// Another descriptor of the listener, for a process that takes over.
+    /// That of the PostgreSQL listener, if there is one.
+    pub postgres_addr: Option<SocketAddr>,
+    /// Another descriptor of each listener, for a process that takes over.
     listener: TcpListener,
-    stop: Option<oneshot::Sender<()>>,
+    postgres: Option<TcpListener>,
+    stop: CancellationToken,
     stopped: Option<oneshot::Receiver<()>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -61,6 +69,14 @@ impl Running {
     /// When the system gives no further descriptor.
     pub fn listener(&self) -> std::io::Result<TcpListener> {
         self.listener.try_clone()
+    }
+
+    /// The PostgreSQL listener, likewise.
+    ///
+    /// # Errors
+    /// When the system gives no further descriptor.
+    pub fn postgres_listener(&self) -> std::io::Result<Option<TcpListener>> {
+        self.postgres.as_ref().map(TcpListener::try_clone).transpose()
     }
 
     /// Ready when the service has ended though nobody told it to.
@@ -77,9 +93,8 @@ impl Running {
 
     /// Takes no new connection, lets running queries end for a few seconds, then stops.
     pub async fn shutdown(mut self) {
-        if let (Some(stop), Some(stopped)) = (self.stop.take(), self.stopped.take())
-            && stop.send(()).is_ok()
-        {
+        self.stop.cancel();
+        if let Some(stopped) = self.stopped.take() {
             // An answer still under way after the drain is cut, which its client sees.
             let _cut = tokio::time::timeout(DRAIN, stopped).await;
         }
@@ -94,26 +109,39 @@ impl Drop for Running {
     }
 }
 
+/// Listeners that another process had, in the place of those that would be bound.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// Of HTTP.
+    pub http: Option<TcpListener>,
+    /// Of PostgreSQL.
+    pub postgres: Option<TcpListener>,
+}
+
 /// Starts the service: binds, and answers on threads of its own.
 ///
 /// # Errors
 /// [`StartError`].
 pub fn start(plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
-    let addr = plan.listen;
-    let refused = |source| StartError::Listen { addr, source };
-    let listener = TcpListener::bind(addr).map_err(refused)?;
-    start_on(listener, plan, folder)
+    start_on(Listeners::default(), plan, folder)
 }
 
-/// The same on a listener that another process had.
+/// The same on listeners that another process had.
 ///
 /// # Errors
 /// [`StartError`].
-pub fn start_on(listener: TcpListener, plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
-    let addr = plan.listen;
-    let refused = |source| StartError::Listen { addr, source };
-    listener.set_nonblocking(true).map_err(refused)?;
-    let kept = listener.try_clone().map_err(refused)?;
+pub fn start_on(listeners: Listeners, plan: Plan, folder: &DataFolder) -> Result<Running, StartError> {
+    let listener = bind(listeners.http, plan.listen)?;
+    let kept = listener.try_clone().map_err(|source| StartError::Listen { addr: plan.listen, source })?;
+    let postgres = plan.listen_postgres().map(|addr| bind(listeners.postgres, addr)).transpose()?;
+    let engine = Arc::new(Engine::new(plan.clone(), folder)?);
+    let stop = CancellationToken::new();
+    let door = postgres.as_ref().map(|listener| {
+        let again =
+            listener.try_clone().map_err(|source| StartError::Listen { addr: plan.listen, source })?;
+        Ok::<_, StartError>(Postgres::new(again, &plan, Arc::clone(&engine), stop.clone())?)
+    });
+    let door = door.transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(DOOR_THREADS)
         .max_blocking_threads(usize::from(plan.config.concurrency_max) + BLOCKING_SPARE)
@@ -123,35 +151,65 @@ pub fn start_on(listener: TcpListener, plan: Plan, folder: &DataFolder) -> Resul
         .enable_all()
         .build()
         .map_err(StartError::Threads)?;
-    let connections_max = plan.config.connections_max;
-    let idle = Duration::from_millis(plan.config.timeout_ms) + IDLE;
-    let engine = Arc::new(Engine::new(plan, folder)?);
     let verifier = Arc::clone(&engine);
     runtime.spawn(async move { verifier.verify_files().await });
     let follower = Arc::clone(&engine);
     runtime.spawn(async move { follower.follow_bucket().await });
-    let app = http::router(engine).into_make_service_with_connect_info::<SocketAddr>();
+    let refused = |source| StartError::Listen { addr: plan.listen, source };
     let listener = {
         let _inside = runtime.enter();
         tokio::net::TcpListener::from_std(listener).map_err(refused)?
     };
     let addr = listener.local_addr().map_err(refused)?;
-    let door = Door::new(listener, connections_max, idle).tap_io(|visitor| visitor.send_at_once());
-    let (stop, stopping) = oneshot::channel::<()>();
+    let postgres_addr = postgres.as_ref().map(TcpListener::local_addr).transpose().map_err(refused)?;
     let (ended, stopped) = oneshot::channel();
+    let stopping = stop.clone();
     runtime.spawn(async move {
-        let served = axum::serve(door, app).with_graceful_shutdown(async {
-            // A dropped sender never comes with a running runtime; waiting is right in both cases.
-            if stopping.await.is_err() {
-                std::future::pending::<()>().await;
+        let http = serve_http(listener, &plan, engine, stopping.clone());
+        let postgres = async {
+            match door {
+                Some(door) => door.serve().await,
+                None => {
+                    stopping.cancelled().await;
+                    Ok(())
+                }
             }
+        };
+        // Where one ends though nobody told it to, the service has.
+        let (http, postgres) = (async { stop_with(http.await, "HTTP", &stopping) }, async {
+            stop_with(postgres.await, "PostgreSQL", &stopping);
         });
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the analytics endpoint stopped");
-        }
+        tokio::join!(http, postgres);
         // Nobody waits after a drop.
         let _nobody = ended.send(());
     });
-    let (stop, stopped, runtime) = (Some(stop), Some(stopped), Some(runtime));
-    Ok(Running { addr, listener: kept, stop, stopped, runtime })
+    let (stopped, runtime) = (Some(stopped), Some(runtime));
+    Ok(Running { addr, postgres_addr, listener: kept, postgres, stop, stopped, runtime })
+}
+
+fn bind(inherited: Option<TcpListener>, addr: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = inherited.map_or_else(|| TcpListener::bind(addr), Ok);
+    let ready = bound.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    ready.map_err(|source| StartError::Listen { addr, source })
+}
+
+async fn serve_http(
+    listener: tokio::net::TcpListener,
+    plan: &Plan,
+    engine: Arc<Engine>,
+    stopping: CancellationToken,
+) -> std::io::Result<()> {
+    let idle = Duration::from_millis(plan.config.timeout_ms) + IDLE;
+    let door = Door::new(listener, plan.config.connections_max, idle);
+    let app = http::router(engine).into_make_service_with_connect_info::<SocketAddr>();
+    let door = door.tap_io(|visitor| visitor.send_at_once());
+    axum::serve(door, app).with_graceful_shutdown(stopping.cancelled_owned()).await
+}
+
+/// One of the doors has closed: so do the others.
+fn stop_with(served: std::io::Result<()>, door: &str, stopping: &CancellationToken) {
+    if let Err(error) = served {
+        tracing::error!(%error, door, "an endpoint of the analytics stopped");
+    }
+    stopping.cancel();
 }

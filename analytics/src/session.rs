@@ -29,6 +29,8 @@ use crate::error::QueryError;
 use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
 use crate::looks_up::LooksUp;
+use crate::postgres::catalog as pg_catalog;
+use crate::query::Protocol;
 use crate::rolled::AnswerFromRollups;
 use crate::system::{self, History};
 use crate::table::{Rows, bucket_url};
@@ -108,6 +110,7 @@ impl Sessions {
         snapshot: Arc<Snapshot>,
         statement: &Statement,
         caller: &Caller,
+        protocol: Protocol,
     ) -> Result<SessionContext, QueryError> {
         let schema = || Arc::new(MemorySchemaProvider::new());
         let (public, system, config) = (schema(), schema(), schema());
@@ -165,6 +168,9 @@ impl Sessions {
             if wants(SCHEMA, name) {
                 public.register_table(name.into(), self.traffic(&snapshot, resolution, caller).await?)?;
             }
+        }
+        if protocol == Protocol::Postgresql {
+            pg_catalog::install(&context, &caller.name, named.everything).await?;
         }
         Ok(context)
     }
@@ -251,7 +257,7 @@ fn named(context: &SessionContext, statement: &Statement) -> Result<Named> {
     let mut named = Named { everything: false, tables: HashSet::new() };
     for reference in context.state().resolve_table_references(statement)? {
         let schema = reference.schema().unwrap_or(SCHEMA).to_owned();
-        named.everything |= schema == "information_schema";
+        named.everything |= schema == "information_schema" || schema == pg_catalog::SCHEMA;
         named.tables.insert((schema, reference.table().to_owned()));
     }
     if let Statement::Statement(sql) = statement {

@@ -29,10 +29,12 @@ pub(super) fn conflicts(config: &Config, role: Role) -> Vec<Problem> {
         let receive = config.collector.receive.listen;
         wanted.extend(receive.map(|addr| ("collector.receive.listen".to_owned(), addr)));
     }
-    if role.runs(Role::Analytics)
-        && let Ok(addr) = config.analytics.listen.parse()
-    {
-        wanted.push(("analytics.listen".to_owned(), addr));
+    if role.runs(Role::Analytics) {
+        if let Ok(addr) = config.analytics.listen.parse() {
+            wanted.push(("analytics.listen".to_owned(), addr));
+        }
+        let postgres = config.analytics.postgres.listen;
+        wanted.extend(postgres.map(|addr| ("analytics.postgres.listen".to_owned(), addr)));
     }
     let mut problems = Vec::new();
     for (index, (path, addr)) in wanted.iter().enumerate() {

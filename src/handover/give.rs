@@ -70,6 +70,11 @@ impl Goods {
         self.add_listener(Kind::Sql, listener, address);
     }
 
+    /// The one for clients of PostgreSQL, likewise.
+    pub fn add_postgres(&mut self, listener: TcpListener, address: SocketAddr) {
+        self.add_listener(Kind::Postgres, listener, address);
+    }
+
     fn add_listener(&mut self, kind: Kind, listener: TcpListener, address: SocketAddr) {
         self.others.push((Good { kind, name: String::new(), address: Some(address) }, listener.into()));
     }

@@ -102,6 +102,8 @@ enum Kind {
     Metrics,
     /// The listener of the analytics.
     Sql,
+    /// The listener of the analytics for clients of PostgreSQL.
+    Postgres,
     /// The lock that says who serves.
     SpoolLock,
     /// The lock that says who collects.

@@ -46,6 +46,7 @@ pub struct Inherited {
     pub collector_lock: Option<File>,
     metrics: Option<(SocketAddr, TcpListener)>,
     sql: Option<(SocketAddr, TcpListener)>,
+    postgres: Option<(SocketAddr, TcpListener)>,
 }
 
 impl Inherited {
@@ -59,6 +60,11 @@ impl Inherited {
         at(self.sql.take(), wanted)
     }
 
+    /// The one for clients of PostgreSQL, likewise.
+    pub fn postgres(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
+        at(self.postgres.take(), wanted)
+    }
+
     fn sort(goods: Vec<Good>, files: Vec<OwnedFd>) -> Self {
         let mut all = Self::default();
         for (good, file) in goods.into_iter().zip(files) {
@@ -68,10 +74,11 @@ impl Inherited {
                 }
                 (Kind::Metrics, Some(address)) => all.metrics = Some((address, file.into())),
                 (Kind::Sql, Some(address)) => all.sql = Some((address, file.into())),
+                (Kind::Postgres, Some(address)) => all.postgres = Some((address, file.into())),
                 (Kind::SpoolLock, _) => all.spool_lock = Some(file.into()),
                 (Kind::CollectorLock, _) => all.collector_lock = Some(file.into()),
                 // Without its address a listener is of no use.
-                (Kind::Gateway | Kind::Metrics | Kind::Sql, None) => {}
+                (Kind::Gateway | Kind::Metrics | Kind::Sql | Kind::Postgres, None) => {}
             }
         }
         all

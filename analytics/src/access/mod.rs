@@ -108,6 +108,11 @@ impl Access {
         self.nobody.clone()
     }
 
+    /// All who have a token, each with it.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&Secret, &Arc<Caller>)> {
+        self.callers.iter().map(|(secret, caller)| (secret, caller))
+    }
+
     /// Who has a token. Takes as long for one that is nearly right as for any other.
     pub(crate) fn by_token(&self, token: &[u8]) -> Option<Arc<Caller>> {
         let mut found = None;

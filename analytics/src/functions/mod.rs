@@ -6,9 +6,12 @@
 //! - `sketch_percentile(sketch, p)`: scalar; a quantile of such a sketch.
 //! - `distinct_sketch(x)`: aggregate; a sketch of the different texts x, as binary.
 //! - `distinct_merge(sketch)`: aggregate; that of the texts of several such sketches.
+//! - `time_bucket(width, time[, origin])`: scalar; the start of the interval of that width that a time is in.
 //! - `distinct_count(sketch)`: scalar; how many there were, with a standard error of 1.6 %.
 
 mod aggregate;
+
+mod bucket;
 
 mod distinct;
 
@@ -35,5 +38,9 @@ pub fn aggregates() -> Vec<AggregateUDF> {
 /// The scalar functions to register in a session.
 #[must_use]
 pub fn scalars() -> Vec<ScalarUDF> {
-    vec![ScalarUDF::from(scalar::SketchPercentile::new()), ScalarUDF::from(distinct::DistinctCount::new())]
+    vec![
+        ScalarUDF::from(scalar::SketchPercentile::new()),
+        ScalarUDF::from(distinct::DistinctCount::new()),
+        ScalarUDF::from(bucket::TimeBucket::new()),
+    ]
 }

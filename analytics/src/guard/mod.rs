@@ -57,6 +57,13 @@ pub enum Refused {
 /// # Errors
 /// [`Refused`] with the reason.
 pub fn check(text: &str) -> Result<Statement, Refused> {
+    let statement = parse(text)?;
+    reads_only(&statement)?;
+    Ok(statement)
+}
+
+/// Parses a text of one statement, which is not let through yet ([`reads_only`]).
+pub(crate) fn parse(text: &str) -> Result<Statement, Refused> {
     budget::operators(text)?;
     let syntax = |error| Refused::Syntax { error: Box::new(error), end: end(text) };
     let mut parser = DFParserBuilder::new(text)
@@ -69,7 +76,6 @@ pub fn check(text: &str) -> Result<Statement, Refused> {
     match statements.pop_front() {
         Some(mut statement) if count == 1 => {
             expand(&mut statement)?;
-            reads_only(&statement)?;
             Ok(statement)
         }
         _ => Err(Refused::Count(count)),
@@ -102,7 +108,8 @@ fn forbidden(what: &str) -> Refused {
     Refused::Forbidden(what.to_owned())
 }
 
-fn reads_only(statement: &Statement) -> Result<(), Refused> {
+/// Lets a statement through when it only reads.
+pub(crate) fn reads_only(statement: &Statement) -> Result<(), Refused> {
     match statement {
         Statement::Statement(sql) => sql_reads_only(sql),
         Statement::Explain(explain) => match explain.statement.as_ref() {
