@@ -2,8 +2,6 @@
 //! The width is an interval or its text (`'300.000s'`, which Grafana writes); without an origin intervals of days and less
 //! begin at Monday, 2000-01-03, those of months at 2000-01-01.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, AsArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
