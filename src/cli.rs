@@ -227,6 +227,7 @@ const QUERY_EXAMPLES: &str = "Examples:
   tollhouse query \"SELECT service, count(*) FROM requests GROUP BY service\"
   tollhouse query --format csv --output out.csv \"SELECT * FROM consumers\"
   echo 'SELECT count(*) FROM requests' | tollhouse query -
+  tollhouse query                                    a shell: history, completion, \\d, \\watch, \\chart
 
 Exit codes: 0 answered, 1 the query was refused or failed, 2 wrong usage, 3 no server answers.";
 
@@ -240,8 +241,8 @@ Exit code 0 when what the clients counted and what Tollhouse recorded agree to t
 /// A question and how to show its answer.
 #[derive(Clone, Debug, Args)]
 pub struct QueryArgs {
-    /// The SQL statement, or `-` to read it from standard input.
-    pub sql: String,
+    /// The SQL statement, or `-` to read it from standard input. Without one a shell opens on a terminal.
+    pub sql: Option<String>,
     /// How to print the answer.
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     pub format: Format,

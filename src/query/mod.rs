@@ -1,6 +1,13 @@
-//! `tollhouse query`: sends SQL to a running Tollhouse and streams the answer to the terminal or a file.
+//! `tollhouse query`: sends SQL to a running Tollhouse and streams the answer to the terminal or a file; without a statement
+//! a shell.
+
+mod chart;
 
 mod client;
+
+mod complete;
+
+mod shell;
 
 mod table;
 
@@ -16,7 +23,6 @@ const SQL_BYTES_MAX: u64 = 16 << 20;
 
 /// Asks and prints.
 pub fn query(args: &QueryArgs) -> Result<ExitCode, Failure> {
-    let sql = statement(&args.sql)?;
     let binary = matches!(args.format, Format::Parquet | Format::Arrow);
     if binary && args.output.is_none() && io::stdout().is_terminal() {
         return Err(Failure::Usage(
@@ -27,6 +33,11 @@ pub fn query(args: &QueryArgs) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::part("cannot start a runtime", error))?;
+    if args.sql.is_none() && args.output.is_none() && io::stdin().is_terminal() && io::stdout().is_terminal()
+    {
+        return shell::run(args, runtime);
+    }
+    let sql = statement(args.sql.as_deref().unwrap_or("-"))?;
     match &args.output {
         None => match runtime.block_on(answer(args, &sql, &mut io::stdout().lock())) {
             // Whoever reads has read enough (`| head`).
@@ -54,6 +65,12 @@ pub fn query(args: &QueryArgs) -> Result<ExitCode, Failure> {
 fn readable(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+/// A file that only its owner reads.
+fn private(path: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
 fn statement(given: &str) -> Result<String, Failure> {
