@@ -181,8 +181,10 @@ fn the_rows_of_others_are_not_there() {
     let (good, stdout, stderr) = said(psql(&house, "alice", ALICE).arg("-f").arg(described));
     assert!(good && stdout == "consumer|text\n", "{stdout}{stderr}");
     let lists = |user: &str, secret: &str| {
-        let (good, stdout, stderr) =
-            said(psql(&house, user, secret).args(["-c", "\\d *.*", "-c", "\\dn", "-c", "\\du", "-c", "\\l"]));
+        let (good, stdout, stderr) = said(
+            psql(&house, user, secret)
+                .args(["-c", "\\d *.*", "-c", "\\dt *.*", "-c", "\\dn", "-c", "\\du", "-c", "\\l"]),
+        );
         assert!(good, "{stderr}");
         stdout
     };

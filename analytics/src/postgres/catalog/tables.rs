@@ -84,7 +84,7 @@ fn classes(inventory: &Inventory) -> Sheet {
          reltablespace i, relpages i, reltuples f, relallvisible i, reltoastrelid i, relhasindex b, relisshared b, \
          relpersistence t, relkind t, relnatts i, relchecks i, relhasoids b, relhasrules b, relhastriggers b, \
          relhassubclass b, relrowsecurity b, relforcerowsecurity b, relispopulated b, relreplident t, \
-         relispartition b, relrewrite i, relfrozenxid i, relminmxid i, xmin i, relacl T, reloptions L, \
+         relispartition b, relrewrite i, relfrozenxid i, relminmxid i, xmin i, relacl L, reloptions L, \
          relpartbound T",
     );
     for relation in &inventory.relations {
@@ -110,7 +110,7 @@ fn attributes(inventory: &Inventory) -> Sheet {
         "attrelid i, attname t, atttypid i, attstattarget i, attlen i, attnum i, attndims i, attcacheoff i, \
          atttypmod i, attbyval b, attalign t, attstorage t, attcompression t, attnotnull b, atthasdef b, \
          atthasmissing b, attidentity t, attgenerated t, attisdropped b, attislocal b, attinhcount i, \
-         attcollation i, attacl T, attoptions L, attfdwoptions L, attmissingval T",
+         attcollation i, attacl L, attoptions L, attfdwoptions L, attmissingval T",
     );
     for relation in &inventory.relations {
         for (index, field) in relation.columns.fields().iter().enumerate() {
@@ -153,7 +153,7 @@ fn kinds() -> Sheet {
         "oid i, typname t, typnamespace i, typowner i, typlen i, typbyval b, typtype t, typcategory t, \
          typispreferred b, typisdefined b, typdelim t, typrelid i, typsubscript t, typelem i, typarray i, typinput t, \
          typoutput t, typreceive t, typsend t, typmodin t, typmodout t, typanalyze t, typalign t, typstorage t, \
-         typnotnull b, typbasetype i, typtypmod i, typndims i, typcollation i, typdefaultbin T, typdefault T, typacl T",
+         typnotnull b, typbasetype i, typtypmod i, typndims i, typcollation i, typdefaultbin T, typdefault T, typacl L",
     );
     let mut kind = |oid: i64, name: &str, bytes: i64, category: &str, element: i64, list: i64| {
         // Drivers look whether a type is read by `array_in`.
