@@ -1,0 +1,92 @@
+//! `tollhouse query` without a statement: a person at a terminal.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use support::eventually;
+use support::origin::Origin;
+use support::site::Site;
+use support::terminal::Terminal;
+
+#[test]
+fn a_person_asks_in_the_shell() {
+    let origin = Origin::start();
+    let site = Site::new(origin.addr);
+    let house = site.run();
+    for _ in 0..3 {
+        house.get("/open/echo", &[]);
+    }
+    house.rows(3);
+    let state = site.folder().join("state of the shell");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
+    command.args(["query", "--url", &format!("http://{}", house.addr("sql"))]);
+    command.env("XDG_STATE_HOME", &state).env("TERM", "xterm").env_remove("NO_COLOR");
+    let mut terminal = Terminal::open(100, 40);
+    terminal.start(command);
+    let mut seen = 0;
+    let mut says = |terminal: &Terminal, what: &str| {
+        let drawn = eventually(what, || match terminal.drawn() {
+            drawn if drawn[seen..].contains(what) => Ok(drawn),
+            drawn => Err(drawn[seen..].to_owned()),
+        });
+        seen = drawn.len();
+    };
+    says(&terminal, "tollhouse> ");
+    // A statement of two lines, with a word that is completed.
+    terminal.write("SEL\t service, count(*) AS n\r");
+    terminal.write("FROM requests GROUP BY 1;\r");
+    says(&terminal, "(1 row)");
+    terminal.write("\\d requests\r");
+    says(&terminal, "upstream_span_id");
+    terminal.write("\\chart\r");
+    says(&terminal, "████");
+    terminal.write("\\timing\r");
+    says(&terminal, "timing is on");
+    terminal.write("\\f json\r");
+    terminal.write("SELECT 41 + 1 AS answer;\r");
+    says(&terminal, "{\"answer\":42}");
+    says(&terminal, " ms");
+    terminal.write("SELECT * FROM nowhere;\r");
+    says(&terminal, "nowhere' not found");
+    terminal.write("\\nonsense\r");
+    says(&terminal, "is no command");
+    // Ctrl-C ends what runs, here and on the server, and not the shell.
+    let endless = "SELECT count(*) FROM generate_series(1, 9000000000000000) WHERE value % 7 = 8";
+    terminal.write(&format!("{endless};\r"));
+    let running =
+        "SELECT count(*) AS n FROM system.queries WHERE status = 'running' AND sql LIKE '%generate_series%'";
+    let runs = |count: u64| {
+        eventually("the question to run, or to end", || match house.number(running) - 1 {
+            found if found == count => Ok(()),
+            found => Err(format!("{found}")),
+        });
+    };
+    runs(1);
+    terminal.write("\u{3}");
+    says(&terminal, "ended by Ctrl-C");
+    runs(0);
+    terminal.write("SELECT 6 * 7 AS again;\r\\watch 0.1\r");
+    says(&terminal, "(every 0.1 s)");
+    says(&terminal, "(every 0.1 s)");
+    terminal.write("\u{3}");
+    terminal.write("\\q\r");
+    let (status, drawn) = terminal.end();
+    assert!(status.success(), "{drawn}");
+    let history = state.join("tollhouse/query_history");
+    assert!(std::fs::read_to_string(&history).unwrap().contains("FROM requests"), "{drawn}");
+    assert_eq!(history.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_shell_without_a_server_says_so() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
+    command.args(["query", "--url", "http://127.0.0.1:1"]);
+    let mut terminal = Terminal::open(100, 40);
+    terminal.start(command);
+    let (status, drawn) = terminal.end();
+    assert_eq!(status.code(), Some(3), "{drawn}");
+    assert!(drawn.contains("no Tollhouse answers at"), "{drawn}");
+}
