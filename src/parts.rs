@@ -174,6 +174,7 @@ fn start_analytics(
     let listeners = analytics::Listeners {
         http: inherited.sql(plan.listen()),
         postgres: plan.listen_postgres().and_then(|wanted| inherited.postgres(wanted)),
+        flight: plan.listen_flight().and_then(|wanted| inherited.flight(wanted)),
     };
     let started = analytics::start_on(listeners, plan, folder);
     started.map_err(|error| Failure::start("cannot start the analytics", &error))
@@ -221,6 +222,11 @@ pub fn goods(parts: &Parts, config: &Config) -> std::io::Result<Option<Goods>> {
             (analytics.postgres_listener()?, config.analytics.postgres.listen)
         {
             goods.add_postgres(listener, address);
+        }
+        if let (Some(listener), Some(address)) =
+            (analytics.flight_listener()?, config.analytics.flight.listen)
+        {
+            goods.add_flight(listener, address);
         }
     }
     Ok(Some(goods))
@@ -303,6 +309,9 @@ pub fn announce(parts: &Parts) -> std::io::Result<()> {
         writeln!(out, "sql http://{}/sql", running.addr)?;
         if let Some(addr) = running.postgres_addr {
             writeln!(out, "postgres postgresql://{addr}/tollhouse")?;
+        }
+        if let Some(addr) = running.flight_addr {
+            writeln!(out, "flight grpc://{addr}")?;
         }
     }
     writeln!(out, "ready")?;

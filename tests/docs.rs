@@ -87,7 +87,7 @@ impl Reader {
     /// The text with the addresses of this machine.
     fn filled(&self, text: &str) -> String {
         let service = self.origin.addr.to_string();
-        [("8000", "gateway"), ("8100", "metrics"), ("8200", "sql"), ("8432", "postgres")]
+        [("8000", "gateway"), ("8100", "metrics"), ("8200", "sql"), ("8432", "postgres"), ("8815", "flight")]
             .iter()
             .fold(text.to_owned(), |text, (port, name)| {
                 text.replace(&format!("127.0.0.1:{port}"), &self.address(name))
@@ -139,7 +139,8 @@ impl Reader {
             .env("TOLLHOUSE_GATEWAY__LISTEN", "[{name: gateway, address: '127.0.0.1:0'}]")
             .env("TOLLHOUSE_COLLECTOR__METRICS__LISTEN", "127.0.0.1:0")
             .env("TOLLHOUSE_ANALYTICS__LISTEN", "127.0.0.1:0")
-            .env("TOLLHOUSE_ANALYTICS__POSTGRES__LISTEN", "127.0.0.1:0");
+            .env("TOLLHOUSE_ANALYTICS__POSTGRES__LISTEN", "127.0.0.1:0")
+            .env("TOLLHOUSE_ANALYTICS__FLIGHT__LISTEN", "127.0.0.1:0");
         self.house = Some(self.site.launch("docs", command));
     }
 

@@ -94,6 +94,7 @@ fn launch(site: &Site, flag: &str, file: &Path, data: &str) -> Tollhouse {
     command.env("TOLLHOUSE_GATEWAY__LISTEN__0__ADDRESS", "127.0.0.1:0");
     command.env("TOLLHOUSE_ANALYTICS__LISTEN", "127.0.0.1:0");
     command.env("TOLLHOUSE_ANALYTICS__POSTGRES__LISTEN", "127.0.0.1:0");
+    command.env("TOLLHOUSE_ANALYTICS__FLIGHT__LISTEN", "127.0.0.1:0");
     command.env("TOLLHOUSE_COLLECTOR__METRICS__LISTEN", "127.0.0.1:0").env("ALICE_KEY", "s3cret-key");
     site.launch("run", command)
 }

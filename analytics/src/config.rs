@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{self, RoleConfig, TokenConfig};
+use crate::flight::FlightConfig;
 use crate::postgres::PostgresConfig;
 use crate::reports::{self, PlanConfig};
 
@@ -61,6 +62,8 @@ pub struct AnalyticsConfig {
     pub allow_anonymous: bool,
     /// SQL for clients of PostgreSQL: psql, psycopg, JDBC, DBeaver, Grafana.
     pub postgres: PostgresConfig,
+    /// The same for clients of Arrow Flight SQL.
+    pub flight: FlightConfig,
 }
 
 impl Default for AnalyticsConfig {
@@ -87,6 +90,7 @@ impl Default for AnalyticsConfig {
             plans: BTreeMap::new(),
             allow_anonymous: false,
             postgres: PostgresConfig::default(),
+            flight: FlightConfig::default(),
         }
     }
 }
@@ -115,6 +119,11 @@ impl Plan {
     /// Where clients of PostgreSQL are to be answered, if they are.
     pub fn listen_postgres(&self) -> Option<SocketAddr> {
         self.config.postgres.listen
+    }
+
+    /// Where clients of Flight SQL are to be answered, if they are.
+    pub fn listen_flight(&self) -> Option<SocketAddr> {
+        self.config.flight.listen
     }
 }
 
@@ -169,6 +178,7 @@ pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
     problems.extend(reports::problems(&config.plans));
     let open = config.tokens.is_empty() && !config.allow_anonymous;
     problems.extend(config.postgres.problems("analytics.postgres", open));
+    problems.extend(config.flight.problems("analytics.flight", open));
     match listen {
         Ok(listen) if problems.is_empty() => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -3,10 +3,11 @@
 //! Data comes from files that the collector writes: sealed Parquet files named by the manifest, and hot Arrow
 //! files of the last seconds. Where there is a bucket, what other collectors have
 //! uploaded to it is part of the table. Answers go out over HTTP (`/sql`). The modules stand in the order of a question's
-//! journey: a configuration, who may ask, a [`catalog`] snapshot, the sources, where ids are looked up, and the table over it, ids in text, texts that grow,
-//! functions, questions that roll-ups answer, table functions, views and tables of traffic, a session, the guard that refuses everything but reading, the engine that bounds
-//! and runs a query, a format, the door for connections, what is asked and answered over HTTP
-//! and by clients of PostgreSQL, and the service around it all.
+//! journey: a configuration, who may ask, a [`catalog`] snapshot, the sources, where ids are looked up, and the table over
+//! it, ids in text, texts that grow, functions, questions that roll-ups answer, table functions, views and tables of
+//! traffic, a session, the guard that refuses everything but reading, the engine that bounds and runs a query, threads for each query,
+//! a format, the door for connections, what is asked and answered over HTTP, by clients of PostgreSQL and by those of Arrow Flight SQL,
+//! and the service around it all.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod config;
@@ -67,10 +68,13 @@ mod http;
 
 mod postgres;
 
+mod flight;
+
 mod serve;
 
 pub use access::{Caller, RoleConfig, TokenConfig};
 pub use config::{AnalyticsConfig, Plan, validate};
+pub use flight::{FlightConfig, FlightError, FlightTlsConfig};
 pub use postgres::{PostgresConfig, PostgresTlsConfig};
 pub use reports::PlanConfig;
 pub use serve::{Listeners, Running, StartError, start, start_on};

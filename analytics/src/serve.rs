@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Plan;
 use crate::door::Door;
 use crate::error::QueryError;
+use crate::flight::{Flight, FlightError};
 use crate::http;
 use crate::postgres::{Postgres, TlsError};
 use crate::query::Engine;
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The PostgreSQL listener cannot speak TLS.
     #[error("cannot speak TLS on the PostgreSQL listener: {0}")]
     Tls(#[from] TlsError),
+    /// The Flight SQL listener cannot speak TLS.
+    #[error("cannot speak TLS on the Flight SQL listener: {0}")]
+    Flight(#[from] FlightError),
 }
 
 /// The running service. Dropping it stops it at once.
@@ -54,9 +58,12 @@ pub struct Running {
     pub addr: SocketAddr,
     /// That of the PostgreSQL listener, if there is one.
     pub postgres_addr: Option<SocketAddr>,
+    /// That of the Flight SQL listener, if there is one.
+    pub flight_addr: Option<SocketAddr>,
     /// Another descriptor of each listener, for a process that takes over.
     listener: TcpListener,
     postgres: Option<TcpListener>,
+    flight: Option<TcpListener>,
     stop: CancellationToken,
     stopped: Option<oneshot::Receiver<()>>,
     runtime: Option<tokio::runtime::Runtime>,
@@ -77,6 +84,14 @@ impl Running {
     /// When the system gives no further descriptor.
     pub fn postgres_listener(&self) -> std::io::Result<Option<TcpListener>> {
         self.postgres.as_ref().map(TcpListener::try_clone).transpose()
+    }
+
+    /// The Flight SQL listener, likewise.
+    ///
+    /// # Errors
+    /// When the system gives no further descriptor.
+    pub fn flight_listener(&self) -> std::io::Result<Option<TcpListener>> {
+        self.flight.as_ref().map(TcpListener::try_clone).transpose()
     }
 
     /// Ready when the service has ended though nobody told it to.
@@ -116,6 +131,8 @@ pub struct Listeners {
     pub http: Option<TcpListener>,
     /// Of PostgreSQL.
     pub postgres: Option<TcpListener>,
+    /// Of Flight SQL.
+    pub flight: Option<TcpListener>,
 }
 
 /// Starts the service: binds, and answers on threads of its own.
@@ -134,6 +151,7 @@ pub fn start_on(listeners: Listeners, plan: Plan, folder: &DataFolder) -> Result
     let listener = bind(listeners.http, plan.listen)?;
     let kept = listener.try_clone().map_err(|source| StartError::Listen { addr: plan.listen, source })?;
     let postgres = plan.listen_postgres().map(|addr| bind(listeners.postgres, addr)).transpose()?;
+    let flight = plan.listen_flight().map(|addr| bind(listeners.flight, addr)).transpose()?;
     let engine = Arc::new(Engine::new(plan.clone(), folder)?);
     let stop = CancellationToken::new();
     let door = postgres.as_ref().map(|listener| {
@@ -142,6 +160,12 @@ pub fn start_on(listeners: Listeners, plan: Plan, folder: &DataFolder) -> Result
         Ok::<_, StartError>(Postgres::new(again, &plan, Arc::clone(&engine), stop.clone())?)
     });
     let door = door.transpose()?;
+    let flights = flight.as_ref().map(|listener| {
+        let again =
+            listener.try_clone().map_err(|source| StartError::Listen { addr: plan.listen, source })?;
+        Ok::<_, StartError>(Flight::new(again, &plan, Arc::clone(&engine), stop.clone())?)
+    });
+    let flights = flights.transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(DOOR_THREADS)
         .max_blocking_threads(usize::from(plan.config.concurrency_max) + BLOCKING_SPARE)
@@ -162,6 +186,7 @@ pub fn start_on(listeners: Listeners, plan: Plan, folder: &DataFolder) -> Result
     };
     let addr = listener.local_addr().map_err(refused)?;
     let postgres_addr = postgres.as_ref().map(TcpListener::local_addr).transpose().map_err(refused)?;
+    let flight_addr = flight.as_ref().map(TcpListener::local_addr).transpose().map_err(refused)?;
     let (ended, stopped) = oneshot::channel();
     let stopping = stop.clone();
     runtime.spawn(async move {
@@ -175,16 +200,22 @@ pub fn start_on(listeners: Listeners, plan: Plan, folder: &DataFolder) -> Result
                 }
             }
         };
+        let flight = async {
+            match flights {
+                Some(flights) => flights.serve().await,
+                None => Ok(stopping.cancelled().await),
+            }
+        };
         // Where one ends though nobody told it to, the service has.
-        let (http, postgres) = (async { stop_with(http.await, "HTTP", &stopping) }, async {
-            stop_with(postgres.await, "PostgreSQL", &stopping);
-        });
-        tokio::join!(http, postgres);
+        let http = async { stop_with(http.await, "HTTP", &stopping) };
+        let postgres = async { stop_with(postgres.await, "PostgreSQL", &stopping) };
+        let flight = async { stop_with(flight.await, "Flight SQL", &stopping) };
+        tokio::join!(http, postgres, flight);
         // Nobody waits after a drop.
         let _nobody = ended.send(());
     });
     let (stopped, runtime) = (Some(stopped), Some(runtime));
-    Ok(Running { addr, postgres_addr, listener: kept, postgres, stop, stopped, runtime })
+    Ok(Running { addr, postgres_addr, flight_addr, listener: kept, postgres, flight, stop, stopped, runtime })
 }
 
 fn bind(inherited: Option<TcpListener>, addr: SocketAddr) -> Result<TcpListener, StartError> {

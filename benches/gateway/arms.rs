@@ -245,7 +245,7 @@ fn tollhouse(
     let script = script.map_err(|error| error.to_string())?;
     let text = format!(
         "gateway:\n  threads: 1\n  recording: {on}\n  listen: [{{name: bench, address: '127.0.0.1:{port}'}}]\n\
-         collector:\n  metrics: {{listen: '127.0.0.1:0'}}\nanalytics:\n  listen: '127.0.0.1:{sql}'\n  postgres: {{listen: null}}\nservices:\n  \
+         collector:\n  metrics: {{listen: '127.0.0.1:0'}}\nanalytics:\n  listen: '127.0.0.1:{sql}'\n  postgres: {{listen: null}}\n  flight: {{listen: null}}\nservices:\n  \
          - name: origin\n    url: http://127.0.0.1:{}\n    routes: {}\n",
         origin.port,
         routes.yaml()

@@ -75,7 +75,7 @@ impl House {
             "gateway:\n  threads: 1\n  listen: [{{name: bench, address: '{addr}'}}]\n  \
              limits: {{connections_per_client_max: 0}}\n  \
              timeouts: {{header_timeout_ms: {TIMEOUT_MS}, body_idle_timeout_ms: {TIMEOUT_MS}}}\n\
-             collector:\n  metrics: {{listen: '127.0.0.1:0'}}\nanalytics:\n  listen: '127.0.0.1:0'\n  postgres: {{listen: null}}\nservices:\n  \
+             collector:\n  metrics: {{listen: '127.0.0.1:0'}}\nanalytics:\n  listen: '127.0.0.1:0'\n  postgres: {{listen: null}}\n  flight: {{listen: null}}\nservices:\n  \
              - name: origin\n    url: http://{good}\n    routes: [{{name: all, paths: [/], strip_path: false}}]\n  \
              - name: slow\n    url: http://{slow}\n    routes: [{{name: big, paths: [/big], strip_path: false}}]\n"
         );

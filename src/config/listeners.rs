@@ -35,6 +35,8 @@ pub(super) fn conflicts(config: &Config, role: Role) -> Vec<Problem> {
         }
         let postgres = config.analytics.postgres.listen;
         wanted.extend(postgres.map(|addr| ("analytics.postgres.listen".to_owned(), addr)));
+        let flight = config.analytics.flight.listen;
+        wanted.extend(flight.map(|addr| ("analytics.flight.listen".to_owned(), addr)));
     }
     let mut problems = Vec::new();
     for (index, (path, addr)) in wanted.iter().enumerate() {

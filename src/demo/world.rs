@@ -71,7 +71,10 @@ pub fn yaml(listen: &Listen, targets: &[SocketAddr; SERVICES.len()]) -> String {
     // Writing to a String cannot fail.
     let _ = write!(text, "gateway:\n  listen:\n    - name: http\n      address: {gateway}\n");
     let _ = write!(text, "collector:\n  metrics:\n    listen: {metrics}\n");
-    let _ = write!(text, "analytics:\n  listen: {sql}\n  postgres:\n    listen: null\n\n");
+    let _ = write!(
+        text,
+        "analytics:\n  listen: {sql}\n  postgres:\n    listen: null\n  flight:\n    listen: null\n\n"
+    );
     text.push_str("# Every service wants an API key.\nplugins:\n  - name: key-auth\n    config: { hide_credentials: true }\n\n");
     text.push_str("services:\n");
     for (service, target) in SERVICES.iter().zip(targets) {

@@ -75,6 +75,11 @@ impl Goods {
         self.add_listener(Kind::Postgres, listener, address);
     }
 
+    /// The one for clients of Flight SQL, likewise.
+    pub fn add_flight(&mut self, listener: TcpListener, address: SocketAddr) {
+        self.add_listener(Kind::Flight, listener, address);
+    }
+
     fn add_listener(&mut self, kind: Kind, listener: TcpListener, address: SocketAddr) {
         self.others.push((Good { kind, name: String::new(), address: Some(address) }, listener.into()));
     }

@@ -104,6 +104,8 @@ enum Kind {
     Sql,
     /// The listener of the analytics for clients of PostgreSQL.
     Postgres,
+    /// The listener of the analytics for clients of Flight SQL.
+    Flight,
     /// The lock that says who serves.
     SpoolLock,
     /// The lock that says who collects.

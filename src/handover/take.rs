@@ -47,6 +47,7 @@ pub struct Inherited {
     metrics: Option<(SocketAddr, TcpListener)>,
     sql: Option<(SocketAddr, TcpListener)>,
     postgres: Option<(SocketAddr, TcpListener)>,
+    flight: Option<(SocketAddr, TcpListener)>,
 }
 
 impl Inherited {
@@ -65,6 +66,11 @@ impl Inherited {
         at(self.postgres.take(), wanted)
     }
 
+    /// The one for clients of Flight SQL, likewise.
+    pub fn flight(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
+        at(self.flight.take(), wanted)
+    }
+
     fn sort(goods: Vec<Good>, files: Vec<OwnedFd>) -> Self {
         let mut all = Self::default();
         for (good, file) in goods.into_iter().zip(files) {
@@ -75,10 +81,11 @@ impl Inherited {
                 (Kind::Metrics, Some(address)) => all.metrics = Some((address, file.into())),
                 (Kind::Sql, Some(address)) => all.sql = Some((address, file.into())),
                 (Kind::Postgres, Some(address)) => all.postgres = Some((address, file.into())),
+                (Kind::Flight, Some(address)) => all.flight = Some((address, file.into())),
                 (Kind::SpoolLock, _) => all.spool_lock = Some(file.into()),
                 (Kind::CollectorLock, _) => all.collector_lock = Some(file.into()),
                 // Without its address a listener is of no use.
-                (Kind::Gateway | Kind::Metrics | Kind::Sql | Kind::Postgres, None) => {}
+                (Kind::Gateway | Kind::Metrics | Kind::Sql | Kind::Postgres | Kind::Flight, None) => {}
             }
         }
         all

@@ -92,7 +92,8 @@ fn the_configuration_in_the_documentation_fills_a_bucket() {
         .env("TOLLHOUSE_COLLECTOR__SEAL__INTERVAL_S", "1")
         .env("TOLLHOUSE_OBJECT_STORE__SYNC_INTERVAL_S", "1")
         .env("TOLLHOUSE_ANALYTICS__LISTEN", "127.0.0.1:0")
-        .env("TOLLHOUSE_ANALYTICS__POSTGRES__LISTEN", "127.0.0.1:0");
+        .env("TOLLHOUSE_ANALYTICS__POSTGRES__LISTEN", "127.0.0.1:0")
+        .env("TOLLHOUSE_ANALYTICS__FLIGHT__LISTEN", "127.0.0.1:0");
     let house = plain.launch("run", command);
     assert_eq!(house.get("/open/echo", &[]).status, 200);
     house.rows(1);

@@ -47,7 +47,8 @@ impl Site {
                 { "username": "bob", "keyauth_credentials": [{ "key": BOB_KEY }] },
             ],
             "collector": { "metrics": { "listen": "127.0.0.1:0" } },
-            "analytics": { "listen": "127.0.0.1:0", "postgres": { "listen": "127.0.0.1:0" } },
+            "analytics": { "listen": "127.0.0.1:0", "postgres": { "listen": "127.0.0.1:0" },
+                "flight": { "listen": "127.0.0.1:0" } },
         });
         Self { folder: TempDir::new().unwrap(), config }
     }
