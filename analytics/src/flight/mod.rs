@@ -9,6 +9,8 @@ mod config;
 
 mod entrance;
 
+mod marks;
+
 mod ticket;
 
 mod types;

@@ -218,7 +218,7 @@ impl FlightSqlService for Service {
         request: Request<FlightDescriptor>,
     ) -> Reply<FlightInfo> {
         let question = self.question(&request)?;
-        self.announce(&question, Asked::new(query.query), request.into_inner()).await
+        self.announce(&question, Asked::new(&query.query), request.into_inner()).await
     }
 
     async fn get_flight_info_prepared_statement(
@@ -260,9 +260,10 @@ impl FlightSqlService for Service {
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let question = self.question(&request)?;
-        let described = self.describe(&question, &query.query, Vec::new()).await?;
+        let asked = Asked::new(&query.query);
+        let described = self.describe(&question, &asked.sql, Vec::new()).await?;
         Ok(ActionCreatePreparedStatementResult {
-            prepared_statement_handle: Asked::new(query.query).bytes(),
+            prepared_statement_handle: asked.bytes(),
             dataset_schema: ipc(&types::schema(&described.schema))?,
             parameter_schema: ipc(&parameters(&described.params))?,
         })

@@ -16,6 +16,8 @@ use prost::Message;
 use ring::rand::{SecureRandom, SystemRandom};
 use tonic::Status;
 
+use super::marks::numbered;
+
 /// A question.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Asked {
@@ -30,9 +32,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// A statement without parameters.
-    pub(super) fn new(sql: String) -> Self {
-        Self { id: Bytes::new(), sql, params: Vec::new() }
+    /// A statement without parameters, those that it wants numbered.
+    pub(super) fn new(sql: &str) -> Self {
+        Self { id: Bytes::new(), sql: numbered(sql).into_owned(), params: Vec::new() }
     }
 
     /// What a ticket or a handle holds.
