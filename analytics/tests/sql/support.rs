@@ -113,6 +113,7 @@ pub fn house(root: &Path) -> DataFolder {
 pub fn serve(folder: &DataFolder, change: impl FnOnce(&mut AnalyticsConfig)) -> Running {
     let mut config = AnalyticsConfig { listen: "127.0.0.1:0".into(), threads: 2, ..Default::default() };
     config.postgres.listen = None;
+    config.flight.listen = None;
     change(&mut config);
     analytics::start(analytics::validate(&config).unwrap(), folder).unwrap()
 }
