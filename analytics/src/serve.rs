@@ -203,7 +203,10 @@ pub fn start_on(listeners: Listeners, plan: Plan, folder: &DataFolder) -> Result
         let flight = async {
             match flights {
                 Some(flights) => flights.serve().await,
-                None => Ok(stopping.cancelled().await),
+                None => {
+                    stopping.cancelled().await;
+                    Ok(())
+                }
             }
         };
         // Where one ends though nobody told it to, the service has.
