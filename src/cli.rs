@@ -227,7 +227,7 @@ const QUERY_EXAMPLES: &str = "Examples:
   tollhouse query \"SELECT service, count(*) FROM requests GROUP BY service\"
   tollhouse query --format csv --output out.csv \"SELECT * FROM consumers\"
   echo 'SELECT count(*) FROM requests' | tollhouse query -
-  tollhouse query                                    a shell: history, completion, \\d, \\watch, \\chart
+  tollhouse query                                    a shell: \\d, \\timing, \\watch, \\chart
 
 Exit codes: 0 answered, 1 the query was refused or failed, 2 wrong usage, 3 no server answers.";
 

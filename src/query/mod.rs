@@ -5,11 +5,11 @@ mod chart;
 
 mod client;
 
-mod complete;
-
 mod shell;
 
 mod table;
+
+mod whole;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -65,12 +65,6 @@ pub fn query(args: &QueryArgs) -> Result<ExitCode, Failure> {
 fn readable(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-/// A file that only its owner reads.
-fn private(path: &std::path::Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
 fn statement(given: &str) -> Result<String, Failure> {

@@ -1,30 +1,21 @@
 //! The interactive shell: statements that end with `;`, commands that begin with `\`, as psql and DuckDB have them.
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use rustyline::error::ReadlineError;
-use rustyline::history::FileHistory;
-use rustyline::{CompletionType, Config, EditMode, Editor};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::complete::Words;
+use super::whole::is_whole;
 use super::{Stop, answer, chart};
 use crate::cli::{Format, QueryArgs};
 use crate::failure::Failure;
 
-/// Statements that are remembered.
-const HISTORY_MAX: usize = 1_000;
+/// Longest statement that is typed; the server has its own bound.
+const TYPED_BYTES_MAX: usize = 1 << 20;
 /// How often `\watch` asks, unless it is told.
 const WATCH: Duration = Duration::from_secs(2);
-/// Most rows that names are completed from.
-const NAMES: &str = "SELECT DISTINCT name FROM (SELECT table_name AS name FROM information_schema.tables \
-                     UNION ALL SELECT column_name FROM information_schema.columns \
-                     UNION ALL SELECT routine_name FROM information_schema.routines) LIMIT 5000";
-
 const HELP: &str = "\\?                 this
 \\d                 tables and views
 \\d NAME            columns of one
@@ -48,73 +39,43 @@ struct Shell {
 /// Asks until the person leaves.
 pub(super) fn run(args: &QueryArgs, runtime: Runtime) -> Result<ExitCode, Failure> {
     let mut shell = Shell { args: args.clone(), runtime, timing: false, last: None };
-    let config = Config::builder().max_history_size(HISTORY_MAX).map(|config| {
-        config
-            .history_ignore_space(true)
-            .completion_type(CompletionType::List)
-            .edit_mode(EditMode::Emacs)
-            .build()
-    });
-    let failed = |error: ReadlineError| Failure::part("cannot use this terminal", error);
-    let mut editor: Editor<Words, FileHistory> =
-        Editor::with_config(config.map_err(failed)?).map_err(failed)?;
-    editor.set_helper(Some(Words::new(shell.names()?)));
-    let history = history_file();
-    if let Some(path) = &history
-        && path.exists()
-        && let Err(error) = editor.load_history(path)
-    {
-        eprintln!("what was asked before is not remembered: {}: {error}", path.display());
-    }
+    // That nobody answers is said before the first prompt.
+    shell.rows("SELECT 1 AS one")?;
     println!("Tollhouse at {}. \\? helps, \\q leaves.", shell.args.url);
-    loop {
-        match editor.readline("tollhouse> ") {
-            Ok(line) => {
-                let line = line.trim();
-                if line.is_empty() {
-                    continue;
-                }
-                editor.add_history_entry(line).map_err(failed)?;
-                match shell.obey(line) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => break,
-                    Err(stop) => eprintln!("{}", Failure::from(stop)),
-                }
-            }
-            Err(ReadlineError::Interrupted) => {}
-            Err(ReadlineError::Eof) => break,
-            Err(error) => return Err(failed(error)),
+    while let Some(typed) = typed().map_err(|error| Failure::part("cannot read this terminal", error))? {
+        match shell.obey(typed.trim()) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            Err(stop) => eprintln!("{}", Failure::from(stop)),
         }
-    }
-    if let Some(path) = history {
-        keep(&mut editor, &path);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where statements are remembered: `$XDG_STATE_HOME/tollhouse`, by default below `~/.local/state`.
-fn history_file() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")))?;
-    Some(state.join("tollhouse/query_history"))
-}
-
-/// Remembers statements for the next time. They may hold names of people: the file is its owner's only.
-fn keep(editor: &mut Editor<Words, FileHistory>, path: &std::path::Path) {
-    let folder = path.parent().unwrap_or(path);
-    let kept = std::fs::create_dir_all(folder)
-        .map_err(ReadlineError::from)
-        .and_then(|()| editor.save_history(path))
-        .and_then(|()| Ok(super::private(path)?));
-    if let Err(error) = kept {
-        eprintln!("what was asked is not remembered: {}: {error}", path.display());
+/// What is typed until it is whole; none at the end of the input.
+fn typed() -> io::Result<Option<String>> {
+    let mut typed = String::new();
+    loop {
+        print!("{}", if typed.is_empty() { "tollhouse> " } else { "        -> " });
+        io::stdout().flush()?;
+        let room = TYPED_BYTES_MAX.saturating_sub(typed.len()) as u64;
+        if io::stdin().lock().take(room).read_line(&mut typed)? == 0 {
+            println!();
+            return Ok(None);
+        }
+        if is_whole(&typed) {
+            return Ok(Some(typed));
+        }
     }
 }
 
 impl Shell {
     /// Does what a line says; false to leave.
     fn obey(&mut self, line: &str) -> Result<bool, Stop> {
+        if line.is_empty() {
+            return Ok(true);
+        }
         let Some(command) = line.strip_prefix('\\') else {
             let sql = line.trim_end_matches([';', ' ', '\n']);
             self.last = Some(sql.to_owned());
@@ -199,12 +160,6 @@ impl Shell {
         let args = QueryArgs { format: Format::Json, ..self.args.clone() };
         self.until_interrupted(answer(&args, sql, &mut json))?;
         serde_json::from_slice(&json).map_err(|error| Stop::Query(format!("the answer broke off: {error}")))
-    }
-
-    /// What can be completed. That nobody answers is said before the first prompt.
-    fn names(&self) -> Result<Vec<String>, Failure> {
-        let rows = self.rows(NAMES)?;
-        Ok(rows.iter().filter_map(|row| row["name"].as_str().map(str::to_owned)).collect())
     }
 }
 
