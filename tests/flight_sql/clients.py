@@ -74,7 +74,7 @@ def all_columns():
     expected, table = http(statement), ask(statement)
     assert table.num_rows == len(expected) > 0
     assert not any("view" in str(field.type) or "dictionary" in str(field.type) for field in table.schema), table.schema
-    for row, wanted in zip(table.to_pylist(), expected):
+    for row, wanted in zip(table.to_pylist(maps_as_pydicts="strict"), expected):
         assert list(row) == list(wanted)
         for name, value in row.items():
             same(name, value, wanted[name])
@@ -87,30 +87,28 @@ def all_types():
         "DATE '2026-11-30' AS k, ARRAY[1, 2, NULL] AS l, ARRAY['a b', NULL, ''] AS m, "
         "18446744073709551615::bigint unsigned AS n, "
         "arrow_cast('2026-11-30T01:02:03Z', 'Timestamp(Microsecond, Some(\"UTC\"))') AS o, 'x'::bytea AS p, "
-        "-0.001::decimal(10, 3) AS q, TIME '01:02:03.5' AS r, arrow_cast('s', 'Dictionary(Int32, Utf8)') AS s, "
-        "named_struct('x', 1, 'y', 'z') AS t, INTERVAL '2 days 3 hours' AS u, "
-        "arrow_cast(ARRAY['v'], 'List(Utf8View)') AS v"
+        "-0.001::decimal(10, 3) AS q, TIME '01:02:03.5' AS r, "
+        "named_struct('x', 1, 'y', 'z') AS t, INTERVAL '2 days 3 hours' AS u"
     ).to_pylist()[0]
     expected = [
         1, 2, 3, 1.5, 2.25, decimal.Decimal("12.50"), True, "text", None,
         datetime.datetime(2026, 11, 30, 1, 2, 3, 500000), datetime.date(2026, 11, 30), [1, 2, None],
         ["a b", None, ""], 2**64 - 1, datetime.datetime(2026, 11, 30, 1, 2, 3, tzinfo=UTC), b"x",
-        decimal.Decimal("-0.001"), datetime.time(1, 2, 3, 500000), "s", {"x": 1, "y": "z"},
+        decimal.Decimal("-0.001"), datetime.time(1, 2, 3, 500000), {"x": 1, "y": "z"},
     ]
     values = list(row.values())
     assert values[: len(expected)] == expected, values
     interval = values[len(expected)]
     assert (interval.months, interval.days, interval.nanoseconds) == (0, 2, 3 * 3600 * 10**9), interval
-    assert values[-1] == ["v"]
 
 
 def empty_and_large():
     empty = ask("SELECT path, status FROM requests WHERE false")
     assert empty.num_rows == 0 and empty.column_names == ["path", "status"]
-    large = ask("SELECT value, repeat_free FROM (SELECT value, concat('text ', value) AS repeat_free FROM generate_series(1, 300000))")
+    large = ask("SELECT value, concat('text ', value) AS said FROM generate_series(1, 300000) ORDER BY value")
     assert large.num_rows == 300_000
     assert large.column("value").to_pylist() == list(range(1, 300_001))
-    assert large.column("repeat_free")[299_999].as_py() == "text 300000"
+    assert large.column("said")[299_999].as_py() == "text 300000"
     assert ask("EXPLAIN SELECT 1").column_names == ["plan_type", "plan"]
 
 
@@ -129,7 +127,7 @@ def parameters():
         for number in (1, 41):
             cursor.execute(statement, (number,))
             assert cursor.fetchall() == [(number + 1,)]
-        refused(Exception, "parameters wanted", cursor.execute, statement, (1, 2))
+        refused(Exception, "parameters wanted", lambda: (cursor.execute(statement, (1, 2)), cursor.fetchall()))
         schema = cursor.adbc_prepare("SELECT * FROM requests WHERE status = $1 AND consumer = $2")
         assert [str(field.type) for field in schema] == ["uint16", "string"], schema
         refused(Exception, "one row of parameters", cursor.executemany, "SELECT $1", [(1,), (2,)])
@@ -161,7 +159,7 @@ def refusals():
         ("COPY requests TO '/tmp/x.csv'", "refused"),
         ("SELECT 1; SELECT 2", "refused"),
         ("SELECT nowhere FROM requests", "column `nowhere` does not exist (plan, line 1, column 8)"),
-        ("SELECT FROM WHERE", "syntax"),
+        ("SELEC 1", "syntax"),
         ("SELECT * FROM '/etc/passwd'", "plan"),
         ("SELECT 1 -- " + "x" * 300_000, "longer than"),
     ):
@@ -291,7 +289,7 @@ def calls():
             try:
                 stream("DoGet", ticket("SELECT $1 AS a", *damaged))
             except grpc.RpcError as error:
-                assert error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), error
+                assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
         assert len(stream("DoGet", ticket("SELECT 1 AS n"))) == 2, "it goes on"
 
 

@@ -74,6 +74,6 @@ fn configurations_that_would_show_everything_are_refused() {
         let (code, stderr) = flight(value.clone()).refused("analytics");
         assert!(code != 0 && stderr.contains(words), "{value}: {stderr}");
     }
-    let house = flight(json!({ "listen": null })).start("analytics");
+    let house = flight(json!({ "listen": null })).run();
     assert_eq!(house.number("SELECT 1 AS n"), 1);
 }

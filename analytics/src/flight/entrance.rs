@@ -4,12 +4,19 @@
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use crate::access::Caller;
 use crate::query::Engine;
+
+/// Base64 with or without its padding: drivers written in Go leave it out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The metadata.
 pub(super) const AUTHORIZATION: &str = "authorization";
@@ -54,7 +61,7 @@ pub(super) fn enter(engine: &Engine, metadata: &MetadataMap) -> Result<Entered, 
 
 /// User and password of a basic authorization.
 fn basic(encoded: &str) -> Option<(String, String)> {
-    let pair = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;
+    let pair = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
     let (user, password) = pair.split_once(':')?;
     Some((user.to_owned(), password.to_owned()))
 }

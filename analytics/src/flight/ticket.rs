@@ -109,6 +109,14 @@ fn judge(data: &FlightData) -> Result<(), Status> {
             if batch.compression().is_some() {
                 return Err(refused("they are compressed"));
             }
+            let inside = |offset: i64, length: i64| {
+                let (offset, length) = (usize::try_from(offset).ok()?, usize::try_from(length).ok()?);
+                (offset.checked_add(length)? <= data.data_body.len()).then_some(())
+            };
+            let mut buffers = batch.buffers().into_iter().flatten();
+            if !buffers.all(|buffer| inside(buffer.offset(), buffer.length()).is_some()) {
+                return Err(refused("a part of them is missing"));
+            }
             Ok(())
         }
         MessageHeader::DictionaryBatch => Err(refused("they are encoded by a dictionary")),

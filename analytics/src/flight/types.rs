@@ -1,4 +1,4 @@
-//! Columns as drivers take them: views become plain texts and bytes, codes the values that they stand for, and ids text of
+//! Columns as drivers take them: views and nulls of no type become plain texts and bytes, codes the values that they stand for, and ids text of
 //! hexadecimal digits, as at the other doors.
 
 use std::sync::Arc;
@@ -21,7 +21,8 @@ pub(super) fn sent_as(kind: &DataType) -> DataType {
 fn plain(kind: &DataType) -> DataType {
     let field = |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(plain(field.data_type())));
     match kind {
-        DataType::Utf8View => DataType::Utf8,
+        // Nulls of no type are nothing that JDBC could get.
+        DataType::Utf8View | DataType::Null => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
         DataType::Dictionary(_, values) => plain(values),
         DataType::RunEndEncoded(_, values) => plain(values.data_type()),
