@@ -60,6 +60,8 @@ pub struct AnalyticsConfig {
     pub plans: BTreeMap<String, PlanConfig>,
     /// Whether a service that other hosts reach may do without tokens.
     pub allow_anonymous: bool,
+    /// Answers over HTTP that are had page by page.
+    pub pages: PagesConfig,
     /// SQL for clients of PostgreSQL: psql, psycopg, JDBC, DBeaver, Grafana.
     pub postgres: PostgresConfig,
     /// The same for clients of Arrow Flight SQL.
@@ -89,9 +91,30 @@ impl Default for AnalyticsConfig {
             roles: BTreeMap::new(),
             plans: BTreeMap::new(),
             allow_anonymous: false,
+            pages: PagesConfig::default(),
             postgres: PostgresConfig::default(),
             flight: FlightConfig::default(),
         }
+    }
+}
+
+/// Answers over HTTP that are had page by page (`page_rows`). An open one keeps its turn between two pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PagesConfig {
+    /// Answers that may be open at one time; a further one is refused with 429.
+    pub open_max: u16,
+    /// How long an open answer waits for the next page to be asked for, in milliseconds.
+    pub idle_ms: u32,
+    /// Most rows of a page.
+    pub rows_max: u32,
+    /// Longest page, in bytes.
+    pub bytes_max: u32,
+}
+
+impl Default for PagesConfig {
+    fn default() -> Self {
+        Self { open_max: 4, idle_ms: 10_000, rows_max: 100_000, bytes_max: 64 << 20 }
     }
 }
 
@@ -144,7 +167,11 @@ pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
             "write it as 127.0.0.1:8200",
         );
     }
-    let least: [(&str, u64, u64); 10] = [
+    let least: [(&str, u64, u64); 14] = [
+        ("pages.open_max", config.pages.open_max.into(), 1),
+        ("pages.idle_ms", config.pages.idle_ms.into(), 10),
+        ("pages.rows_max", config.pages.rows_max.into(), 1),
+        ("pages.bytes_max", config.pages.bytes_max.into(), 1 << 10),
         ("connections_max", config.connections_max.into(), 1),
         ("memory_bytes_max", config.memory_bytes_max, 16 << 20),
         ("text_bytes_max", config.text_bytes_max, 1 << 20),

@@ -39,6 +39,9 @@ pub enum QueryError {
     /// Longer than `timeout_ms`.
     #[error("the query took longer than {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// Somebody who may has ended it.
+    #[error("the query was cancelled")]
+    Cancelled,
     /// The engine panicked.
     #[error("the query failed inside of the engine")]
     Panicked,
@@ -79,6 +82,7 @@ impl QueryError {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_long"),
             Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
+            Self::Cancelled => (cancelled(), "cancelled"),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::TooManyRows(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_rows"),
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
@@ -135,6 +139,11 @@ impl QueryError {
         let (line, column) = self.place().unzip();
         json!({"error": {"message": self.to_string(), "code": self.status().1, "line": line, "column": column}})
     }
+}
+
+/// As `system.queries` says it: 499, which nginx gave this meaning.
+fn cancelled() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 /// Whether intermediate results did not fit on disk; the engine has no error of its own for it, but names its option.

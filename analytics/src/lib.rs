@@ -56,6 +56,8 @@ mod threads;
 
 mod runner;
 
+mod live;
+
 pub mod query;
 
 mod error;
@@ -73,7 +75,7 @@ mod flight;
 mod serve;
 
 pub use access::{Caller, RoleConfig, TokenConfig};
-pub use config::{AnalyticsConfig, Plan, validate};
+pub use config::{AnalyticsConfig, PagesConfig, Plan, validate};
 pub use flight::{FlightConfig, FlightError, FlightTlsConfig};
 pub use postgres::{PostgresConfig, PostgresTlsConfig};
 pub use reports::PlanConfig;

@@ -15,13 +15,15 @@ use datafusion::sql::parser::Statement;
 use event::layout::DataFolder;
 use event::rollup::{Grouping, Resolution};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 pub use crate::error::QueryError;
 
 use crate::access::{Access, Caller};
 use crate::catalog::{Catalog, Quarantined, Snapshot};
-use crate::config::Plan;
+use crate::config::{PagesConfig, Plan};
 use crate::guard;
+use crate::live::{Live, Lives};
 use crate::postgres::dialect;
 use crate::runner::{Batches, Runners};
 use crate::session::Sessions;
@@ -42,6 +44,7 @@ pub struct Engine {
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
     ids: AtomicU64,
+    lives: Arc<Lives>,
 }
 
 /// What is asked, and by whom.
@@ -105,6 +108,7 @@ impl Engine {
             turns: Arc::new(Semaphore::new(plan.config.concurrency_max.into())),
             waiting: AtomicUsize::new(0),
             ids: AtomicU64::new(1),
+            lives: Arc::default(),
             plan,
         })
     }
@@ -123,13 +127,27 @@ impl Engine {
     /// # Errors
     /// [`QueryError`].
     pub async fn ask(&self, question: Question) -> Result<Answer, QueryError> {
+        self.ask_as(self.next_id(), question).await
+    }
+
+    /// The id of a question that is going to be asked.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The same as [`Self::ask`], by an id of [`Self::next_id`].
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn ask_as(&self, id: u64, question: Question) -> Result<Answer, QueryError> {
         let started = Instant::now();
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let mut entry = Entry::new(&self.sessions.history, id, &question);
+        let mut entry = Entry::new(&self.sessions.history, &self.lives, id, &question);
+        let live = Arc::clone(&entry.live);
         let (timeout, rows_max) = (question.caller.role.timeout, question.caller.role.rows_max);
-        let result = match tokio::time::timeout(timeout, self.begin(&question)).await {
-            Ok(result) => result,
-            Err(_) => Err(QueryError::Timeout(timeout)),
+        let begun = tokio::time::timeout(timeout, self.begin(&question));
+        let result = tokio::select! {
+            begun = begun => begun.unwrap_or(Err(QueryError::Timeout(timeout))),
+            () = live.cancel.cancelled() => Err(QueryError::Cancelled),
         };
         match result {
             Ok(begun) => Ok(Answer {
@@ -193,8 +211,14 @@ impl Engine {
 
     /// Keeps a question in the history that was refused before it was asked.
     fn note(&self, question: &Question, error: &QueryError) {
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Entry::new(&self.sessions.history, id, question).fail(error);
+        Entry::new(&self.sessions.history, &self.lives, self.next_id(), question).fail(error);
+    }
+
+    /// A query that a caller may know of: its own, or of anybody for who sees the schema `system`.
+    pub(crate) fn query(&self, id: u64, caller: &Caller) -> Option<(QueryRecord, Option<Arc<Live>>)> {
+        let record = self.sessions.history.get(id)?;
+        let shown = record.user == caller.name || caller.sees_system();
+        shown.then(|| (record, self.lives.get(id)))
     }
 
     async fn begin(&self, question: &Question) -> Result<Begun, QueryError> {
@@ -321,6 +345,11 @@ impl Engine {
     /// Who may ask.
     pub(crate) fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// How answers are kept open between two pages.
+    pub(crate) fn pages(&self) -> PagesConfig {
+        self.plan.config.pages.clone()
     }
 
     pub(crate) fn query_bytes_max(&self) -> u64 {
@@ -487,9 +516,12 @@ impl Answer {
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
         let batch = match self.first.take() {
             Some(batch) => Ok(Some(batch)),
-            None => match tokio::time::timeout_at(self.deadline.into(), self.batches.next()).await {
-                Ok(batch) => batch.transpose(),
-                Err(_) => Err(QueryError::Timeout(self.timeout)),
+            None => tokio::select! {
+                next = tokio::time::timeout_at(self.deadline.into(), self.batches.next()) => match next {
+                    Ok(batch) => batch.transpose(),
+                    Err(_) => Err(QueryError::Timeout(self.timeout)),
+                },
+                () = self.entry.live.cancel.cancelled() => Err(QueryError::Cancelled),
             },
         };
         if let Err(error) = &batch
@@ -502,6 +534,7 @@ impl Answer {
         let batch =
             if self.rows > self.rows_max { Err(QueryError::TooManyRows(self.rows_max)) } else { batch };
         self.entry.record.rows = self.rows;
+        self.entry.live.note(self.rows, self.entry.record.bytes);
         if let Err(error) = &batch {
             self.entry.fail(error);
         }
@@ -524,6 +557,17 @@ impl Answer {
     /// Notes bytes that were sent.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.entry.record.bytes += bytes;
+        self.entry.live.note(self.rows, self.entry.record.bytes);
+    }
+
+    /// Its id in `system.queries`.
+    pub(crate) fn id(&self) -> u64 {
+        self.entry.record.id
+    }
+
+    /// What is told when somebody ends it.
+    pub(crate) fn cancellation(&self) -> CancellationToken {
+        self.entry.live.cancel.clone()
     }
 
     /// Notes that the answer was delivered whole.
@@ -540,12 +584,14 @@ impl Answer {
 /// The line of a query in `system.queries`. Dropped without an end, the query was cancelled.
 struct Entry {
     history: Arc<History>,
+    lives: Arc<Lives>,
+    live: Arc<Live>,
     record: QueryRecord,
     clock: Instant,
 }
 
 impl Entry {
-    fn new(history: &Arc<History>, id: u64, question: &Question) -> Self {
+    fn new(history: &Arc<History>, lives: &Arc<Lives>, id: u64, question: &Question) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record = QueryRecord {
             id,
@@ -562,10 +608,14 @@ impl Entry {
             error: None,
         };
         history.put(record.clone());
-        Self { history: Arc::clone(history), record, clock: Instant::now() }
+        let live = lives.begin(id);
+        Self { history: Arc::clone(history), lives: Arc::clone(lives), live, record, clock: Instant::now() }
     }
 
     fn fail(&mut self, error: &QueryError) {
+        if matches!(error, QueryError::Cancelled) {
+            return self.end("cancelled", 499, None);
+        }
         // The message may quote the statement, so it is shown as redacted as that.
         self.end("failed", error.status().0.as_u16(), Some(redact(&error.to_string())));
     }
@@ -584,5 +634,6 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.end("cancelled", 499, None);
+        self.lives.end(self.record.id);
     }
 }

@@ -60,6 +60,12 @@ impl History {
         records.push_back(record);
     }
 
+    /// One that is remembered.
+    pub(crate) fn get(&self, id: u64) -> Option<QueryRecord> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.iter().rev().find(|record| record.id == id).cloned()
+    }
+
     /// All of them, or those of one caller.
     fn of(&self, user: Option<&str>) -> Vec<QueryRecord> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);

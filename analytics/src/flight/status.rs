@@ -12,6 +12,7 @@ const TEXT_CHARS_MAX: usize = 1_000;
 pub(super) fn status(error: &QueryError) -> Status {
     let (status, short) = error.status();
     let code = match status {
+        _ if matches!(error, QueryError::Cancelled) => Code::Cancelled,
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,
         StatusCode::FORBIDDEN => Code::PermissionDenied,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,

@@ -1,10 +1,16 @@
-//! The HTTP door: `/sql`, `/graph`, `/healthz`, `/readyz`.
+//! The HTTP door: `/sql`, `/queries`, `/graph`, `/openapi.json`, `/healthz`, `/readyz`.
 //!
 //! Until the first batch an error is a JSON body with its status. After that the status is sent: an error ends NDJSON
 //! with a line `{"error": ...}`, and in every format the connection is cut, so that no client takes half an answer
 //! for a whole one.
 
 mod graph;
+
+mod openapi;
+
+mod pages;
+
+mod queries;
 
 mod question;
 
@@ -16,7 +22,7 @@ use ::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, StatusCode};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::extract::{ConnectInfo, FromRef, Query, Request, State};
 use axum::response::Response;
 use axum::routing::get;
 use tokio::sync::mpsc;
@@ -24,6 +30,7 @@ use tokio::sync::mpsc;
 use crate::error::QueryError;
 use crate::format::{Encoder, Format};
 use crate::query::{Answer, Engine, Protocol, Question};
+use pages::Pages;
 use question::{Asked, Parameters, caller, question};
 
 /// Encoded pieces that wait for a slow client.
@@ -33,17 +40,43 @@ const PIECE_BYTES_MAX: usize = 256 << 10;
 /// How long a client may take for the last piece.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Said where nothing is.
-const ANSWERS: &str = "here are /sql (POST a statement, or GET with q=), /graph, /healthz and /readyz\n";
+const ANSWERS: &str = "here are /sql (POST a statement, or GET with q=), /queries/{id}, /queries/{id}/next, /graph, \
+                       /openapi.json, /healthz and /readyz\n";
+/// The id of a query in `system.queries`, on each answer to one.
+const QUERY_ID: &str = "x-tollhouse-query-id";
+
+/// What the routes have in common.
+#[derive(Clone)]
+struct Shared {
+    engine: Arc<Engine>,
+    pages: Arc<Pages>,
+}
+
+impl FromRef<Shared> for Arc<Engine> {
+    fn from_ref(shared: &Shared) -> Self {
+        Self::clone(&shared.engine)
+    }
+}
+
+impl FromRef<Shared> for Arc<Pages> {
+    fn from_ref(shared: &Shared) -> Self {
+        Self::clone(&shared.pages)
+    }
+}
 
 /// The routes.
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
+    let pages = Arc::new(Pages::new(engine.pages()));
     Router::new()
         .route("/sql", get(by_get).post(by_post))
+        .route("/queries/{id}", get(queries::show).delete(queries::cancel))
+        .route("/queries/{id}/next", get(pages::next))
         .route("/graph", get(graph::draw))
+        .route("/openapi.json", get(openapi::document))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .fallback(|| async { (StatusCode::NOT_FOUND, ANSWERS) })
-        .with_state(engine)
+        .with_state(Shared { engine, pages })
 }
 
 async fn ready(State(engine): State<Arc<Engine>>) -> Response {
@@ -54,43 +87,63 @@ async fn ready(State(engine): State<Arc<Engine>>) -> Response {
 }
 
 async fn by_get(
-    State(engine): State<Arc<Engine>>,
+    State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Query(asked): Query<Parameters>,
     headers: HeaderMap,
 ) -> Response {
-    let question = match asked.q {
-        Some(query) if query.len() as u64 > engine.query_bytes_max() => {
-            Err(QueryError::TooLong(engine.query_bytes_max()))
+    let question = match asked.q.clone() {
+        Some(query) if query.len() as u64 > shared.engine.query_bytes_max() => {
+            Err(QueryError::TooLong(shared.engine.query_bytes_max()))
         }
         Some(query) => Ok(Asked::new(query)),
         None => Err(QueryError::BadRequest("the parameter `q` is missing".into())),
     };
-    respond(engine, question, asked.format.as_deref(), &headers, peer).await
+    respond(shared, question, Form::of(&asked), &headers, peer).await
 }
 
 async fn by_post(
-    State(engine): State<Arc<Engine>>,
+    State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Query(asked): Query<Parameters>,
     headers: HeaderMap,
     request: Request,
 ) -> Response {
-    let max = engine.query_bytes_max();
+    let max = shared.engine.query_bytes_max();
     let body = axum::body::to_bytes(request.into_body(), max as usize).await;
     let question = body.map_err(|_| QueryError::TooLong(max)).and_then(|body| question(&headers, &body));
-    respond(engine, question, asked.format.as_deref(), &headers, peer).await
+    respond(shared, question, Form::of(&asked), &headers, peer).await
+}
+
+/// How an answer is wanted.
+struct Form<'a> {
+    format: Option<&'a str>,
+    page_rows: Option<u32>,
+}
+
+impl<'a> Form<'a> {
+    fn of(asked: &'a Parameters) -> Self {
+        Self { format: asked.format.as_deref(), page_rows: asked.page_rows }
+    }
+}
+
+/// The same with the id of the query.
+fn name_query(mut response: Response, id: u64) -> Response {
+    response.headers_mut().insert(QUERY_ID, HeaderValue::from(id));
+    response
 }
 
 async fn respond(
-    engine: Arc<Engine>,
+    shared: Shared,
     question: Result<Asked, QueryError>,
-    format: Option<&str>,
+    form: Form<'_>,
     headers: &HeaderMap,
     peer: SocketAddr,
 ) -> Response {
+    let Shared { engine, pages } = shared;
+    let id = engine.next_id();
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
-    let format = match format {
+    let format = match form.format {
         Some(name) => {
             Format::by_name(name).ok_or_else(|| QueryError::BadRequest(format!("format `{name}` is unknown")))
         }
@@ -99,21 +152,22 @@ async fn respond(
     let begun = async {
         let caller = caller(&engine, headers)?;
         let (asked, format) = (question?, format?);
+        let place = form.page_rows.map(|rows| pages.place(rows)).transpose()?;
         let question = Question {
             params: asked.params()?,
             sql: asked.query,
-            caller,
+            caller: Arc::clone(&caller),
             protocol: Protocol::Http,
             client: peer.to_string(),
         };
-        let mut answer = engine.ask(question).await?;
+        let mut answer = engine.ask_as(id, question).await?;
+        if let (Some(place), Some(rows)) = (place, form.page_rows) {
+            return Ok(pages.first(answer, format, rows, caller.name.clone(), place).await);
+        }
         let encoder = Encoder::new(format, &answer.schema).inspect_err(|error| answer.fail(error))?;
-        Ok::<_, QueryError>((answer, encoder, format))
+        Ok::<_, QueryError>(stream(answer, encoder, format))
     };
-    match begun.await {
-        Ok((answer, encoder, format)) => stream(answer, encoder, format),
-        Err(error) => failure(&error),
-    }
+    name_query(begun.await.unwrap_or_else(|error| failure(&error)), id)
 }
 
 fn stream(answer: Answer, encoder: Encoder, format: Format) -> Response {
@@ -143,9 +197,10 @@ type Pieces = mpsc::Sender<Result<Bytes, QueryError>>;
 /// Runs the query as fast as its client reads. A client that went away ends it.
 async fn produce(mut answer: Answer, encoder: Encoder, format: Format, pieces: Pieces) {
     let gone = pieces.clone();
-    let deadline = answer.deadline();
+    let (deadline, cancellation) = (answer.deadline(), answer.cancellation());
     let result = tokio::select! {
         () = gone.closed() => return,
+        () = cancellation.cancelled() => Ok(Err(QueryError::Cancelled)),
         result = tokio::time::timeout_at(deadline.into(), deliver(&mut answer, encoder, &pieces)) => result,
     };
     let error = match result {

@@ -18,6 +18,8 @@ use crate::query::Engine;
 pub(super) struct Parameters {
     pub(super) q: Option<String>,
     pub(super) format: Option<String>,
+    /// Rows of a page; without it the answer is one.
+    pub(super) page_rows: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

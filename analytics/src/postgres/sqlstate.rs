@@ -82,7 +82,7 @@ fn code(error: &QueryError) -> &'static str {
         QueryError::Encode(_) | QueryError::Panicked => "XX000",
         QueryError::BadRequest(_) => "08P01",
         QueryError::TooLong(_) => "54000",
-        QueryError::Timeout(_) => "57014",
+        QueryError::Timeout(_) | QueryError::Cancelled => "57014",
         QueryError::TooManyRows(_) => "54000",
         QueryError::Unauthenticated(_) => "28000",
         QueryError::Busy => "53300",

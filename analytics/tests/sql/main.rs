@@ -13,7 +13,11 @@ mod guard;
 
 mod ids;
 
+mod pages;
+
 mod percentiles;
+
+mod queries;
 
 mod reports;
 
