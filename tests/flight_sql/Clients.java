@@ -64,7 +64,7 @@ public class Clients {
             ResultSet everything = statement.executeQuery("SELECT * FROM requests");
             int count = 0;
             while (everything.next()) {
-                for (int at = 1; at <= everything.getMetaData().getColumnCount(); at++) everything.getObject(at);
+                for (int at = 1; at <= everything.getMetaData().getColumnCount(); at++) everything.getString(at);
                 count++;
             }
             check(count == 8, count);

@@ -130,7 +130,7 @@ def parameters():
         refused(Exception, "parameters wanted", lambda: (cursor.execute(statement, (1, 2)), cursor.fetchall()))
         schema = cursor.adbc_prepare("SELECT * FROM requests WHERE status = $1 AND consumer = $2")
         assert [str(field.type) for field in schema] == ["uint16", "string"], schema
-        refused(Exception, "one row of parameters", cursor.executemany, "SELECT $1", [(1,), (2,)])
+        refused(Exception, "nothing can be written here", cursor.executemany, "SELECT $1", [(1,), (2,)])
 
 
 def catalogue():
