@@ -99,7 +99,6 @@ public class Clients {
         check(column(data.getTableTypes(), "TABLE_TYPE").equals(List.of("TABLE", "VIEW")), "kinds");
         check(column(data.getPrimaryKeys("tollhouse", "public", "requests"), "COLUMN_NAME").isEmpty(), "keys");
         check(column(data.getImportedKeys("tollhouse", "public", "requests"), "FKTABLE_NAME").isEmpty(), "keys");
-        check(column(data.getTypeInfo(), "TYPE_NAME").contains("bigint"), "types");
     }
 
     static void refusals(Connection connection) throws SQLException {

@@ -71,7 +71,8 @@ fn open_answers_are_bounded_and_close_by_themselves() {
             "{page_rows}"
         );
     }
-    let long = serve(&house(root.path()), |config| config.pages.bytes_max = 2_000);
+    let other = tempfile::tempdir().unwrap();
+    let long = serve(&house(other.path()), |config| config.pages.bytes_max = 2_000);
     let answer = ask(long.addr, "/sql?page_rows=300", &[], "SELECT * FROM requests");
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("analytics.pages.bytes_max"), "{}", answer.text());
