@@ -178,9 +178,13 @@ impl Reader {
                     fs::write(self.folder().join("tollhouse.yaml"), self.filled(&block.text)).unwrap();
                 }
                 "sql" => {
-                    let rows = self.house.as_ref().unwrap().try_sql(&block.text);
-                    let rows = rows.unwrap_or_else(|error| panic!("{page} line {}: {error}", block.line));
-                    assert!(!rows.is_empty(), "{page} line {}: no rows\n{}", block.line, block.text);
+                    let rows = || self.house.as_ref().unwrap().try_sql(&block.text);
+                    // What the gateway leaves from time to time is there a moment after its start.
+                    eventually(&format!("{page} line {}", block.line), || match rows() {
+                        Ok(rows) if rows.is_empty() => Err(format!("no rows\n{}", block.text)),
+                        Ok(_) => Ok(()),
+                        Err(error) => panic!("{page} line {}: {error}", block.line),
+                    });
                     done += 1;
                 }
                 "python" => {

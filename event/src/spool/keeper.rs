@@ -303,38 +303,47 @@ pub(super) fn recover(lane: &Path) -> io::Result<()> {
     let Listing { segments, free } = segment::list(lane)?;
     // Only who has a segment in memory takes it into use again.
     for (_, path) in free {
-        std::fs::remove_file(path)?;
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done?,
+        }
     }
     let newest = segments.last().map(|(number, _)| *number);
     for (number, path) in segments {
-        let segment = match Segment::open(&path) {
-            Ok(segment) => segment,
-            // The power failed before anything in it was durable.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData && segment::is_blank(&path)? => {
-                std::fs::remove_file(&path)?;
-                continue;
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                std::fs::rename(&path, path.with_extension("bad"))?;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        if !segment.is_active() {
-            // The newest stays as the mark of numbers given out; it is ended, so readers pass it.
-            if Some(number) == newest {
-                segment.activate(0);
-                segment.end(FIRST_RECORD, 0);
-            } else {
-                std::fs::remove_file(&path)?;
-                continue;
-            }
+        match put_in_order(&path, Some(number) == newest) {
+            // The collector has given it back meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done?,
         }
-        let end = end_at_tail(&segment);
-        // A life that was short leaves little, and is to take no more room than that. Where the disk cannot give it back,
-        // or has no room to write down that it did, the file counts with all it has.
-        drop(segment.give_back_behind(end));
     }
+    Ok(())
+}
+
+/// Ends one of those segments, or removes it. The newest stays as the mark of numbers given out; it is ended, so readers pass
+/// it.
+fn put_in_order(path: &Path, is_newest: bool) -> io::Result<()> {
+    let segment = match Segment::open(path) {
+        Ok(segment) => segment,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            // Blank where the power failed before anything in it was durable.
+            return match segment::is_blank(path)? {
+                true => std::fs::remove_file(path),
+                false => std::fs::rename(path, path.with_extension("bad")),
+            };
+        }
+        Err(error) => return Err(error),
+    };
+    if !segment.is_active() {
+        if !is_newest {
+            return std::fs::remove_file(path);
+        }
+        segment.activate(0);
+        segment.end(FIRST_RECORD, 0);
+    }
+    let end = end_at_tail(&segment);
+    // A life that was short leaves little, and is to take no more room than that. Where the disk cannot give it back, or
+    // has no room to write down that it did, the file counts with all it has.
+    drop(segment.give_back_behind(end));
     Ok(())
 }
 
