@@ -25,11 +25,10 @@ fn a_person_asks_in_the_shell() {
     terminal.start(command);
     let mut seen = 0;
     let mut says = |terminal: &Terminal, what: &str| {
-        let drawn = eventually(what, || match terminal.drawn() {
-            drawn if drawn[seen..].contains(what) => Ok(drawn),
-            drawn => Err(drawn[seen..].to_owned()),
+        seen += eventually(what, || {
+            let drawn = terminal.drawn();
+            drawn[seen..].find(what).map(|at| at + what.len()).ok_or_else(|| drawn[seen..].to_owned())
         });
-        seen = drawn.len();
     };
     says(&terminal, "tollhouse> ");
     // A statement of two lines.

@@ -18,6 +18,8 @@ use crate::table::Rows;
 
 const MINUTE_US: i64 = 60_000_000;
 const HOUR_US: i64 = 60 * MINUTE_US;
+/// Most expressions, those within others counted, that a question is followed down with.
+const NODES_MAX: usize = 10_000;
 
 /// An aggregate over `requests` that knows of rows only what groups know.
 pub(super) struct Shape {
@@ -112,6 +114,12 @@ fn down(mut asked: Vec<Expr>, mut plan: &LogicalPlan) -> Result<Option<Below>> {
     loop {
         match plan {
             LogicalPlan::Projection(projection) => {
+                // A text that is doubled by each of thirty projections must not be written out.
+                let longest = projection.expr.iter().map(size).max().unwrap_or_default();
+                let columns: usize = asked.iter().map(columns).sum();
+                if asked.iter().map(size).sum::<usize>() + columns.saturating_mul(longest) > NODES_MAX {
+                    return Ok(None);
+                }
                 asked = replaced(asked, plan, |place| projection.expr[place].clone().unalias())?;
                 plan = &projection.input;
             }
@@ -137,6 +145,26 @@ fn down(mut asked: Vec<Expr>, mut plan: &LogicalPlan) -> Result<Option<Below>> {
             _ => return Ok(None),
         }
     }
+}
+
+/// Of how many expressions one is made.
+fn size(expr: &Expr) -> usize {
+    count(expr, |_| true)
+}
+
+/// How often it names a column.
+fn columns(expr: &Expr) -> usize {
+    count(expr, |expr| matches!(expr, Expr::Column(_)))
+}
+
+fn count(expr: &Expr, counts: impl Fn(&Expr) -> bool) -> usize {
+    let mut found = 0;
+    let counted = expr.apply(|expr| {
+        found += usize::from(counts(expr));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    // Nothing in it fails; were it so, nothing would be rolled up.
+    counted.map_or(usize::MAX / 4, |_| found)
 }
 
 /// Expressions with the columns of a plan's answer replaced.
