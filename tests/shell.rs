@@ -55,7 +55,7 @@ fn a_person_asks_in_the_shell() {
     let running =
         "SELECT count(*) AS n FROM system.queries WHERE status = 'running' AND sql LIKE '%generate_series%'";
     let runs = |count: u64| {
-        eventually("the question to run, or to end", || match house.number(running) - 1 {
+        eventually("the question to run, or to end", || match house.number(running) {
             found if found == count => Ok(()),
             found => Err(format!("{found}")),
         });
