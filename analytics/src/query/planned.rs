@@ -1,0 +1,98 @@
+//! A question as a plan, and what its answer will be made of.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::sql::parser::Statement;
+
+use super::Question;
+use crate::catalog::Snapshot;
+use crate::error::QueryError;
+use crate::guard;
+use crate::session::Sessions;
+
+/// What a question is made of.
+#[derive(Debug)]
+pub(crate) struct Described {
+    /// Columns of the answer.
+    pub(crate) schema: SchemaRef,
+    /// Types that the places of the parameters want; none where any would do.
+    pub(crate) params: Vec<Option<DataType>>,
+}
+
+/// What a question's answer is made of. `named` are nulls of the types that the client has said.
+pub(super) async fn describe(
+    sessions: &Sessions,
+    statement: Statement,
+    question: &Question,
+    snapshot: Arc<Snapshot>,
+    named: &[Option<ScalarValue>],
+) -> Result<Described, QueryError> {
+    let context = sessions.open(snapshot, &statement, &question.caller, question.protocol).await?;
+    let state = context.state();
+    let plan = state.statement_to_plan(statement).await?;
+    guard::plan_options().verify_plan(&plan)?;
+    let wanted = plan.get_parameter_types()?;
+    let count = wanted.len().max(named.len());
+    let kinds: Vec<Option<DataType>> =
+        (1..=count).map(|number| wanted.get(&format!("${number}")).cloned().flatten()).collect();
+    // Columns may be made of parameters: they are what they are with nulls of the right types.
+    let nulls = kinds.iter().enumerate().map(|(index, kind)| {
+        let kind = match named.get(index).cloned().flatten() {
+            Some(ScalarValue::Null) | None => kind.clone().unwrap_or(DataType::Utf8View),
+            Some(null) => null.data_type(),
+        };
+        ScalarValue::try_from(&kind)
+    });
+    let nulls = nulls.collect::<datafusion::common::Result<Vec<_>>>()?;
+    let plan = if wanted.is_empty() { plan } else { plan.with_param_values(ParamValues::from(nulls))? };
+    let options = state.config_options();
+    let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
+    let schema = Arc::new(plan.schema().as_arrow().clone());
+    Ok(Described { schema, params: kinds })
+}
+
+/// A question as the engine runs it.
+pub(super) async fn plan(
+    sessions: &Sessions,
+    statement: Statement,
+    question: &Question,
+    snapshot: Arc<Snapshot>,
+) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), QueryError> {
+    let context = sessions.open(snapshot, &statement, &question.caller, question.protocol).await?;
+    let state = context.state();
+    let plan = bind(state.statement_to_plan(statement).await?, &question.params)?;
+    guard::plan_options().verify_plan(&plan)?;
+    Ok((state.create_physical_plan(&plan).await?, context.task_ctx()))
+}
+
+/// Puts parameters in the place of `$1`, `$2` ...; a parameter takes the type that its place needs.
+fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalPlan, QueryError> {
+    let wanted = plan.get_parameter_names()?.len();
+    if wanted == 0 && params.is_empty() {
+        return Ok(plan);
+    }
+    if wanted != params.len() {
+        return Err(QueryError::BadRequest(format!("parameters wanted: {wanted}, given: {}", params.len())));
+    }
+    let types = plan.get_parameter_types()?;
+    let fitting = params.iter().enumerate().map(|(index, value)| {
+        let kind = types.get(&format!("${}", index + 1)).cloned().flatten();
+        kind.map_or_else(|| Ok(value.clone()), |kind| fit(value, &kind))
+    });
+    let fitting = fitting.collect::<datafusion::common::Result<Vec<_>>>()?;
+    Ok(plan.with_param_values(ParamValues::from(fitting))?)
+}
+
+/// A text whose type nobody has named is a number, a truth or a time where one is wanted.
+fn fit(value: &ScalarValue, wanted: &DataType) -> datafusion::common::Result<ScalarValue> {
+    let takes = wanted.is_numeric() || wanted.is_temporal() || *wanted == DataType::Boolean;
+    match value {
+        ScalarValue::Utf8View(Some(_)) if takes => value.cast_to(wanted),
+        _ => Ok(value.clone()),
+    }
+}
