@@ -191,19 +191,17 @@ pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
     if config.query_bytes_max > 16 << 20 {
         refuse("query_bytes_max", format!("{} is too large", config.query_bytes_max), "at most 16777216");
     }
-    if listen.as_ref().is_ok_and(|listen| !listen.ip().is_loopback())
-        && config.tokens.is_empty()
-        && !config.allow_anonymous
-    {
-        let hint = "give analytics.tokens, or say allow_anonymous: true where the network keeps others out";
-        refuse("listen", "whoever reaches this address would see everything".into(), hint);
-    }
     if config.history_max > 1_000_000 {
         refuse("history_max", format!("{} is too large", config.history_max), "at most 1000000");
     }
     problems.extend(access::problems(&config.tokens, &config.roles));
     problems.extend(reports::problems(&config.plans));
     let open = config.tokens.is_empty() && !config.allow_anonymous;
+    if let Ok(listen) = &listen
+        && open
+    {
+        problems.extend(access::open_to_all("analytics", *listen));
+    }
     problems.extend(config.postgres.problems("analytics.postgres", open));
     problems.extend(config.flight.problems("analytics.flight", open));
     match listen {

@@ -76,7 +76,7 @@ mod serve;
 
 pub use access::{Caller, RoleConfig, TokenConfig};
 pub use config::{AnalyticsConfig, PagesConfig, Plan, validate};
-pub use flight::{FlightConfig, FlightError, FlightTlsConfig};
-pub use postgres::{PostgresConfig, PostgresTlsConfig};
+pub use flight::{FlightConfig, FlightError};
+pub use postgres::PostgresConfig;
 pub use reports::PlanConfig;
 pub use serve::{Listeners, Running, StartError, start, start_on};

@@ -73,7 +73,7 @@ pub use config::{
     CollectorConfig, CompactionConfig, ParquetConfig, Plan, RetentionConfig, RollupConfig, SealConfig,
     validate,
 };
-pub use hosts::{ForwardConfig, ReceiveConfig, ReceiveError, ReceiveTlsConfig};
+pub use hosts::{ForwardConfig, ReceiveConfig, ReceiveError};
 pub use parquet::ParquetFileError;
 pub use recover::RecoverError;
 pub use rollup::{RebuildError, Rebuilt, RollupError, rebuild};

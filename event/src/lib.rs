@@ -45,6 +45,8 @@ pub mod columns;
 #[cfg(feature = "arrow")]
 pub mod hot;
 
+mod listener;
+
 mod problem;
 
 mod secret;
@@ -54,6 +56,7 @@ pub mod fuzz;
 
 pub use draft::{ATTEMPTS_MAX, Attempt, Draft, EXTRA_MAX, Run, TEXT_BYTES_MAX, Text};
 pub use head::{ABSENT_I64, ABSENT_U16, ABSENT_U32, Head, ip_bytes, ip_from_bytes};
+pub use listener::TlsFiles;
 pub use problem::Problem;
 pub use request::RequestEvent;
 pub use secret::Secret;

@@ -23,6 +23,12 @@ impl Problem {
         zeros.map(move |(field, _)| Self::new(format!("{path}.{field}"), "must be at least 1"))
     }
 
+    /// One for a field under `path` whose value is not within its bounds.
+    pub fn out_of_range(path: &str, (field, value, low, high): (&str, u32, u32, u32)) -> Option<Self> {
+        let message = || format!("must be between {low} and {high}, is {value}");
+        (value < low || value > high).then(|| Self::new(format!("{path}.{field}"), message()))
+    }
+
     /// The same, with a way out.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

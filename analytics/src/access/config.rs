@@ -1,6 +1,7 @@
 //! What an operator says about who may ask.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use event::{Problem, Secret};
 use schemars::JsonSchema;
@@ -47,6 +48,13 @@ impl Default for RoleConfig {
     fn default() -> Self {
         Self { system: true, memory_bytes_max: None, timeout_ms: None, rows_max: None, concurrency_max: None }
     }
+}
+
+/// What is wrong with an address under `path` where nobody needs a token, if other hosts reach it.
+pub(crate) fn open_to_all(path: &str, listen: SocketAddr) -> Option<Problem> {
+    let problem = Problem::new(format!("{path}.listen"), "whoever reaches this address would see everything");
+    let hint = "give analytics.tokens, or say allow_anonymous: true where the network keeps others out";
+    (!listen.ip().is_loopback()).then(|| problem.hint(hint))
 }
 
 /// What cannot be used of the two sections.

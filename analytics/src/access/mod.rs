@@ -16,8 +16,8 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
-pub(crate) use config::problems;
 pub use config::{RoleConfig, TokenConfig};
+pub(crate) use config::{open_to_all, problems};
 pub(crate) use memory::SharePool;
 pub(crate) use scope::{Scope, ScopedSource};
 

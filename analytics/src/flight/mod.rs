@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::serve::Listener;
+use event::TlsFiles;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Connected, TcpConnectInfo};
@@ -43,7 +44,7 @@ use tonic::transport::{Identity, Server, ServerTlsConfig};
 use crate::config::Plan;
 use crate::door::{Door, Visitor};
 use crate::query::Engine;
-pub use config::{FlightConfig, FlightTlsConfig};
+pub use config::FlightConfig;
 use service::Service;
 
 /// How long a TLS handshake may take.
@@ -123,7 +124,7 @@ impl Flight {
     }
 }
 
-fn tls(config: &FlightTlsConfig) -> Result<Option<ServerTlsConfig>, FlightError> {
+fn tls(config: &TlsFiles) -> Result<Option<ServerTlsConfig>, FlightError> {
     let (Some(cert), Some(key)) = (&config.cert_file, &config.key_file) else { return Ok(None) };
     let read = |path: &PathBuf| {
         std::fs::read(path).map_err(|source| FlightError::File { path: path.clone(), source })

@@ -1,11 +1,12 @@
 //! What an operator says about the PostgreSQL door.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use event::Problem;
+use event::{Problem, TlsFiles};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::access::open_to_all;
 
 /// SQL for clients of PostgreSQL: psql, psycopg, JDBC, Grafana.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -14,7 +15,7 @@ pub struct PostgresConfig {
     /// Address of the listener; null turns it off. Loopback unless you decide otherwise.
     pub listen: Option<SocketAddr>,
     /// Certificate and key of the listener. Without them it speaks plain text.
-    pub tls: PostgresTlsConfig,
+    pub tls: TlsFiles,
     /// Whether a listener that other hosts reach may speak plain text.
     pub allow_plaintext: bool,
     /// Clients that are let in at one time; one more is refused. A few more connections may be saying who they are.
@@ -29,21 +30,11 @@ pub struct PostgresConfig {
     pub portals_max: u16,
 }
 
-/// Certificate and key of the PostgreSQL listener.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PostgresTlsConfig {
-    /// PEM file with the certificate, and those between it and its authority.
-    pub cert_file: Option<PathBuf>,
-    /// PEM file with its key.
-    pub key_file: Option<PathBuf>,
-}
-
 impl Default for PostgresConfig {
     fn default() -> Self {
         Self {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 8432))),
-            tls: PostgresTlsConfig::default(),
+            tls: TlsFiles::default(),
             allow_plaintext: false,
             connections_max: 100,
             startup_timeout_ms: 10_000,
@@ -65,42 +56,10 @@ impl PostgresConfig {
             ("prepared_bytes_max", self.prepared_bytes_max, 1 << 16, 1 << 30),
             ("portals_max", self.portals_max.into(), 1, 1_000),
         ];
-        let mut problems: Vec<Problem> = bounds
-            .into_iter()
-            .filter(|(_, value, low, high)| value < low || value > high)
-            .map(|(field, value, low, high)| {
-                Problem::new(
-                    format!("{path}.{field}"),
-                    format!("must be between {low} and {high}, is {value}"),
-                )
-            })
-            .collect();
-        match (&self.tls.cert_file, &self.tls.key_file) {
-            (Some(_), None) => problems.push(
-                Problem::new(format!("{path}.tls.key_file"), "missing")
-                    .hint("the key of tls.cert_file, as PEM"),
-            ),
-            (None, Some(_)) => problems.push(
-                Problem::new(format!("{path}.tls.cert_file"), "missing")
-                    .hint("the certificate of tls.key_file, as PEM"),
-            ),
-            _ => {}
-        }
-        let Some(listen) = self.listen.filter(|listen| !listen.ip().is_loopback()) else { return problems };
-        let place = format!("{path}.listen");
-        if self.tls.cert_file.is_none() && !self.allow_plaintext {
-            problems.push(
-                Problem::new(&place, format!("other hosts reach {listen}, and it speaks plain text")).hint(
-                    "set tls.cert_file and tls.key_file, or allow_plaintext: true for a network that you trust",
-                ),
-            );
-        }
-        if open {
-            let hint =
-                "give analytics.tokens, or say allow_anonymous: true where the network keeps others out";
-            problems
-                .push(Problem::new(place, "whoever reaches this address would see everything").hint(hint));
-        }
+        let mut problems: Vec<Problem> =
+            bounds.into_iter().filter_map(|bounds| Problem::out_of_range(path, bounds)).collect();
+        problems.extend(self.tls.problems(path, self.listen, self.allow_plaintext));
+        problems.extend(self.listen.filter(|_| open).and_then(|listen| open_to_all(path, listen)));
         problems
     }
 }

@@ -58,7 +58,7 @@ use crate::config::Plan;
 use crate::door::{Door, Visitor};
 use crate::query::Engine;
 use cancel::Keys;
-pub use config::{PostgresConfig, PostgresTlsConfig};
+pub use config::PostgresConfig;
 use scram::Users;
 use sqlstate::Report;
 use start::Start;

@@ -8,7 +8,7 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use super::config::PostgresTlsConfig;
+use event::TlsFiles;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum TlsError {
 }
 
 /// What accepts TLS connections; none without a certificate.
-pub(super) fn acceptor(config: &PostgresTlsConfig) -> Result<Option<TlsAcceptor>, TlsError> {
+pub(super) fn acceptor(config: &TlsFiles) -> Result<Option<TlsAcceptor>, TlsError> {
     let (Some(certificates), Some(key)) = (&config.cert_file, &config.key_file) else { return Ok(None) };
     let refused = |path: &PathBuf| {
         let path = path.clone();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use event::{Problem, Secret};
+use event::{Problem, Secret, TlsFiles};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ pub struct ReceiveConfig {
     /// Address of the listener; none receives nothing. The usual port is 8300.
     pub listen: Option<SocketAddr>,
     /// Certificate and key of the listener. Without them it speaks plain text.
-    pub tls: ReceiveTlsConfig,
+    pub tls: TlsFiles,
     /// Whether a listener that other hosts reach may speak plain text.
     pub allow_plaintext: bool,
     /// What senders say to be let in, each at least 16 bytes: one for all, or one for each.
@@ -53,16 +53,6 @@ pub struct ReceiveConfig {
     pub batch_bytes_max: u32,
     /// Most batches that wait to be stored; and, for each connection, to be acknowledged. Senders wait meanwhile.
     pub queue_batches_max: u32,
-}
-
-/// Certificate and key of the listener for other hosts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ReceiveTlsConfig {
-    /// PEM file with the certificate, and those between it and its authority.
-    pub cert_file: Option<PathBuf>,
-    /// PEM file with its key.
-    pub key_file: Option<PathBuf>,
 }
 
 impl Default for ForwardConfig {
@@ -85,7 +75,7 @@ impl Default for ReceiveConfig {
     fn default() -> Self {
         Self {
             listen: None,
-            tls: ReceiveTlsConfig::default(),
+            tls: TlsFiles::default(),
             allow_plaintext: false,
             tokens: Vec::new(),
             connections_max: 256,
@@ -112,9 +102,7 @@ impl ForwardConfig {
             ("failover_ms", self.failover_ms, 10, 86_400_000),
             ("retry_interval_ms", self.retry_interval_ms, 10, 600_000),
         ];
-        problems.extend(
-            times.into_iter().filter_map(|(field, value, low, high)| range(path, field, value, low, high)),
-        );
+        problems.extend(times.into_iter().filter_map(|bounds| Problem::out_of_range(path, bounds)));
         for (index, url) in self.to.iter().enumerate() {
             let place = format!("{path}.to[{index}]");
             let problem = match parse(url) {
@@ -149,27 +137,11 @@ impl ReceiveConfig {
             ("batch_bytes_max", self.batch_bytes_max, 1 << 16, 1 << 30),
             ("queue_batches_max", self.queue_batches_max, 1, 10_000),
         ];
-        let mut problems: Vec<Problem> = bounds
-            .into_iter()
-            .filter_map(|(field, value, low, high)| range(path, field, value, low, high))
-            .collect();
-        match (&self.tls.cert_file, &self.tls.key_file) {
-            (Some(_), None) => problems.push(
-                Problem::new(format!("{path}.tls.key_file"), "missing")
-                    .hint("the key of tls.cert_file, as PEM"),
-            ),
-            (None, Some(_)) => problems.push(
-                Problem::new(format!("{path}.tls.cert_file"), "missing")
-                    .hint("the certificate of tls.key_file, as PEM"),
-            ),
-            _ => {}
-        }
-        let Some(listen) = self.listen else { return problems };
-        if self.tls.cert_file.is_none() && !listen.ip().is_loopback() && !self.allow_plaintext {
-            problems.push(
-                Problem::new(format!("{path}.listen"), format!("other hosts reach {listen}, and it speaks plain text"))
-                    .hint("set tls.cert_file and tls.key_file, or allow_plaintext: true for a network that you trust"),
-            );
+        let mut problems: Vec<Problem> =
+            bounds.into_iter().filter_map(|bounds| Problem::out_of_range(path, bounds)).collect();
+        problems.extend(self.tls.problems(path, self.listen, self.allow_plaintext));
+        if self.listen.is_none() {
+            return problems;
         }
         if self.tokens.is_empty() {
             let hint =
@@ -181,12 +153,6 @@ impl ReceiveConfig {
         }
         problems
     }
-}
-
-fn range(path: &str, field: &str, value: u32, low: u32, high: u32) -> Option<Problem> {
-    (value < low || value > high).then(|| {
-        Problem::new(format!("{path}.{field}"), format!("must be between {low} and {high}, is {value}"))
-    })
 }
 
 /// What a URL of a receiver says.

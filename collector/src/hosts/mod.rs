@@ -29,7 +29,7 @@ mod check;
 mod remote;
 
 pub use account::Account;
-pub use config::{ForwardConfig, ReceiveConfig, ReceiveTlsConfig};
+pub use config::{ForwardConfig, ReceiveConfig};
 pub(crate) use forwarder::Forwarder;
 pub(crate) use notes::marks;
 pub use receive::ReceiveError;
