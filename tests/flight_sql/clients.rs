@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
+use super::adbc;
+use super::support::doors::{ROWS, house};
 use super::support::tool::{find, output};
-use super::{adbc, house};
 
 #[test]
 fn adbc_reads_what_http_says() {
@@ -15,7 +16,7 @@ fn adbc_reads_what_http_says() {
 fn what_writes_is_refused_and_said_so() {
     let (_origin, _site, house) = house();
     adbc(&house, "refusals", &[]);
-    assert_eq!(house.number("SELECT count(*) AS n FROM requests"), super::ROWS);
+    assert_eq!(house.number("SELECT count(*) AS n FROM requests"), ROWS);
 }
 
 #[test]

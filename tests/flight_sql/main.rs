@@ -12,35 +12,8 @@ mod life;
 
 use std::process::Command;
 
-use serde_json::Value;
-use support::client;
-use support::origin::Origin;
-use support::site::{ALICE_KEY, BOB_KEY, Site, Tollhouse};
+use support::site::Tollhouse;
 use support::tool::{output, python};
-
-/// Requests of two consumers and of nobody, with the columns that they fill.
-fn traffic(house: &Tollhouse) {
-    for number in 0..6 {
-        let path = format!("/private/status/{}", [200, 201, 404][number % 3]);
-        client::get(house.gateway(), &path, &[("apikey", [ALICE_KEY, BOB_KEY][number % 2])]).unwrap();
-    }
-    client::exchange(house.gateway(), "POST", "/open/count", &[], &[b'u'; 5000]).unwrap();
-    client::get(house.gateway(), "/nowhere", &[("user-agent", "a \"quoted\", {odd} one\\ é")]).unwrap();
-}
-
-/// The rows of [`traffic`], and those of alice.
-const ROWS: u64 = 8;
-const ALICES: u64 = 3;
-
-/// A house with them.
-fn house() -> (Origin, Site, Tollhouse) {
-    let origin = Origin::start();
-    let site = Site::new(origin.addr);
-    let house = site.run();
-    traffic(&house);
-    house.rows(ROWS);
-    (origin, site, house)
-}
 
 /// Does one part of `clients.py`, which ends well or says why not.
 fn adbc(house: &Tollhouse, part: &str, more: &[&str]) -> String {
@@ -61,13 +34,4 @@ fn adbc_at(house: &Tollhouse, part: &str, scheme: &str, more: &[&str]) -> String
     let said = output(&mut command);
     assert!(said.trim().ends_with("done"), "{said}");
     said
-}
-
-/// The rows of a statement over HTTP, with a token.
-fn http(house: &Tollhouse, token: &str, statement: &str) -> Vec<Value> {
-    let authorization = format!("Bearer {token}");
-    let headers = [("Authorization", authorization.as_str()), ("Accept", "application/json")];
-    let reply = client::exchange(house.addr("sql"), "POST", "/sql", &headers, statement.as_bytes()).unwrap();
-    assert_eq!(reply.status, 200, "{statement}: {}", reply.text());
-    serde_json::from_slice(&reply.body).unwrap()
 }

@@ -4,11 +4,12 @@
 use std::process::{Command, Stdio};
 
 use super::raw::{Raw, query};
+use super::support::doors::{ALICE, ALL, ROWS, arrived, guarded, http, traffic};
 use super::support::eventually;
 use super::support::origin::Origin;
 use super::support::site::Site;
 use super::support::tool::Running;
-use super::{ALICE, ALL, arrived, guarded, http, psql, said, traffic};
+use super::{psql, said};
 
 /// What somebody might try. `CANARY` is a file that must not be opened.
 const ATTACKS: &[&str] = &[
@@ -83,7 +84,7 @@ fn every_attack_is_refused_and_opens_no_file() {
     let site = Site::new(origin.addr);
     let house = site.run();
     traffic(&house);
-    house.rows(super::ROWS);
+    house.rows(ROWS);
     let canary = site.folder().join("canary.csv");
     std::fs::write(&canary, "a,b\n1,2\n").unwrap();
     let mut raw = Raw::open(house.addr("postgres"));
@@ -123,7 +124,7 @@ fn every_attack_is_refused_and_opens_no_file() {
     assert!(!opened.contains("canary"), "{opened}");
     assert!(!opened.contains("execve"), "{opened}");
     assert_eq!(std::fs::read_to_string(&canary).unwrap(), "a,b\n1,2\n");
-    house.rows(super::ROWS);
+    house.rows(ROWS);
 }
 
 #[test]

@@ -2,19 +2,8 @@
 
 use std::process::Command;
 
-use super::support::origin::Origin;
-use super::support::site::{Site, Tollhouse};
+use super::support::doors::house;
 use super::support::tool::{find, output, python};
-use super::{ROWS, traffic};
-
-fn house() -> (Origin, Site, Tollhouse) {
-    let origin = Origin::start();
-    let site = Site::new(origin.addr);
-    let house = site.run();
-    traffic(&house);
-    house.rows(ROWS);
-    (origin, site, house)
-}
 
 #[test]
 fn psycopg_reads_what_http_says() {

@@ -8,10 +8,11 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 
 use super::raw::{self, Raw};
+use super::support::doors::{ALICE, ALL, ROWS, arrived, assert_no_open_door, guarded, http, traffic};
 use super::support::eventually;
 use super::support::origin::Origin;
 use super::support::site::Site;
-use super::{ALICE, ALL, ROWS, arrived, guarded, http, psql, said, traffic};
+use super::{psql, said};
 
 #[test]
 fn only_who_knows_the_secret_of_its_name_is_let_in() {
@@ -107,27 +108,7 @@ fn with_a_certificate_it_speaks_tls_and_nothing_else() {
 
 #[test]
 fn configurations_that_would_show_everything_are_refused() {
-    let origin = Origin::start();
-    let postgres = |value: serde_json::Value| Site::new(origin.addr).set(&["analytics", "postgres"], value);
-    for (value, words) in [
-        (json!({ "listen": "0.0.0.0:0", "allow_plaintext": true }), "whoever reaches this address"),
-        (json!({ "listen": "0.0.0.0:0" }), "speaks plain text"),
-        (
-            json!({ "listen": "127.0.0.1:0", "tls": { "cert_file": "/nowhere" } }),
-            "analytics.postgres.tls.key_file",
-        ),
-        (
-            json!({ "listen": "127.0.0.1:0", "tls": { "cert_file": "/nowhere", "key_file": "/nowhere" } }),
-            "/nowhere",
-        ),
-        (json!({ "listen": "127.0.0.1:0", "portals_max": 0 }), "analytics.postgres.portals_max"),
-    ] {
-        let (code, stderr) = postgres(value.clone()).refused("analytics");
-        assert!(code != 0 && stderr.contains(words), "{value}: {stderr}");
-    }
-    let site = postgres(json!({ "listen": null }));
-    let house = site.start("analytics");
-    assert_eq!(house.number("SELECT 1 AS n"), 1);
+    assert_no_open_door("postgres", "portals_max");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Grafana's PostgreSQL data source: what it asks about what there is, and what its macros become.
 
 use super::raw::Raw;
+use super::support::doors::{ROWS, traffic};
 use super::support::origin::Origin;
 use super::support::site::{Site, Tollhouse};
-use super::{ROWS, traffic};
 
 fn house() -> (Origin, Site, Tollhouse) {
     let origin = Origin::start();

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
+use super::support::doors::{ROWS, traffic};
 use super::support::origin::Origin;
 use super::support::site::{Site, Tollhouse};
-use super::{ROWS, psql, said, traffic};
+use super::{psql, said};
 
 fn house() -> (Origin, Site, Tollhouse) {
     let origin = Origin::start();

@@ -9,6 +9,8 @@ pub mod bucket;
 
 pub mod client;
 
+pub mod doors;
+
 pub mod jaeger;
 
 pub mod load;
