@@ -229,9 +229,12 @@ mod tests {
         tokio::time::sleep(patience).await;
         assert_eq!((Arc::strong_count(&turn), runners.idle().len()), (2, 0), "it still runs");
         told.send(()).unwrap();
-        while Arc::strong_count(&turn) > 1 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let back = async {
+            while Arc::strong_count(&turn) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), back).await.unwrap();
         assert_eq!(runners.idle().len(), 1);
         drop(runners.take().unwrap());
     }
