@@ -17,6 +17,8 @@ mod reload;
 
 mod signals;
 
+mod descriptors;
+
 mod notify;
 
 mod handover;

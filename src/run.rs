@@ -17,6 +17,7 @@ use event::layout::DataFolder;
 
 use crate::cli::{PartArgs, RunArgs};
 use crate::config::{self, Config, Loaded, LogConfig, LogFormat, Plans, Role, Sources};
+use crate::descriptors;
 use crate::failure::Failure;
 use crate::handover::{self, Giver, Handed, Program};
 use crate::notify;
@@ -73,6 +74,9 @@ fn run(sources: Sources, role: Role, start: Start) -> Result<ExitCode, Failure> 
     start_log(&loaded.value.log)?;
     for note in loaded.notes() {
         tracing::warn!("{note}");
+    }
+    if plans.proxy.is_some() {
+        descriptors::raise(loaded.value.gateway.limits.connections_max as u64);
     }
     // This thread only waits for signals and drives the order; the parts have their own threads.
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -214,9 +214,21 @@ fn every_statement_on_the_page_about_sql_answers() {
     let plan = serde_json::json!({"standard": {"base_fee": "9", "price_per_thousand": "0.25"}});
     // The configurations on the page are examples: this house goes on with its own.
     let still = serde_json::json!({"watch_interval_ms": 0});
+    let pool = serde_json::json!([{"name": "pool", "targets": [{"target": "127.0.0.1:1"}]}]);
     reader.site = reader.site.set(&["analytics", "plans"], plan).set(&["reload"], still);
+    reader.site = reader.site.set(&["upstreams"], pool);
     reader.house = Some(reader.site.run());
     let house = reader.house.as_ref().unwrap();
+    let mut next = reader.site.config().clone();
+    next["services"][0]["retries"] = 1.into();
+    reader.site.replace(&next.to_string());
+    house.signal(libc::SIGHUP);
+    eventually("a change in config.changes", || {
+        match house.number("SELECT count(*) AS n FROM config.changes") {
+            1 => Ok(()),
+            other => Err(format!("{other}")),
+        }
+    });
     // The trace that the page asks for, and one request of every kind that it shows.
     let trace = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
     house.get("/open/echo", &[trace]);

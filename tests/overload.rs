@@ -58,6 +58,58 @@ fn a_full_gateway_answers_503_and_is_still_watched() {
     });
 }
 
+/// More clients than the process may have files open: who is in is served, the others wait, no thread spins, and what was
+/// answered is recorded to the row.
+#[test]
+fn a_gateway_without_descriptors_serves_who_is_in_and_loses_no_event() {
+    use std::os::unix::process::CommandExt;
+    let origin = Origin::start();
+    let site = Site::new(origin.addr).set(&["gateway", "threads"], json!(1));
+    let mut command = site.command("run");
+    let limit = libc::rlimit { rlim_cur: 100, rlim_max: 300 };
+    // SAFETY: one call between fork and exec, which only reads a struct of its own.
+    unsafe {
+        command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let house = site.launch("run", command);
+    let mut inside = Connection::open(house.gateway()).unwrap();
+    let ask = |inside: &mut Connection| {
+        assert_eq!(inside.exchange("GET", "/open/echo", &[], b"").unwrap().status, 200);
+    };
+    ask(&mut inside);
+    let waiting: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(house.gateway()).unwrap()).collect();
+    eventually("no descriptor to be left", || {
+        let log = house.log();
+        if log.contains("cannot take in connections") { Ok(()) } else { Err(log) }
+    });
+    let open = std::fs::read_dir(format!("/proc/{}/fd", house.pid())).unwrap().count();
+    assert!((290..=300).contains(&open), "{open} are open: the soft limit is raised to the hard one");
+    let (ran, _) = house.thread_times("proxy-0");
+    let begun = Instant::now();
+    let mut answered = 1;
+    while begun.elapsed() < Duration::from_secs(2) {
+        ask(&mut inside);
+        answered += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ran = house.thread_times("proxy-0").0 - ran;
+    assert!(ran < begun.elapsed() / 3, "the thread ran {ran:?} of {:?}", begun.elapsed());
+    assert!(answered > 20, "{answered} answers");
+    let told = house.log().lines().filter(|line| line.contains("cannot take in connections")).count();
+    assert!(told <= 2, "said {told} times");
+    drop(waiting);
+    eventually("room for the next", || match client::get(house.gateway(), "/open/echo", &[]) {
+        Ok(reply) if reply.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    house.rows(answered + 1);
+    assert_eq!(house.number("SELECT coalesce(sum(dropped), 0) AS n FROM system.ledger"), 0);
+    assert!(house.terminate().success());
+}
+
 #[test]
 fn streams_are_rows_beside_requests() {
     let origin = Origin::start();

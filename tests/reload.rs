@@ -273,3 +273,94 @@ fn ten_thousand_routes_are_in_force_within_a_second() {
     assert!(ran.iter().all(|ran| *ran < Duration::from_secs(1)), "{ran:?}");
     assert!(busy < Duration::from_millis(100).max(10 * calm), "{busy:?}, {calm:?} before");
 }
+
+/// What the gateway routes by is in SQL, its defaults too and no secret; and so is what a new configuration changed.
+#[test]
+fn what_is_in_force_and_what_changed_is_in_sql() {
+    let origin = Origin::start();
+    let mut site = Site::new(origin.addr).set(&["reload"], json!({"watch_interval_ms": 0, "changes_max": 5}));
+    let header = json!({"active": {"type": "http", "headers": {"authorization": ["hidden-from-all"]}}});
+    let pool =
+        json!({"name": "pool", "healthchecks": header, "targets": [{"target": "127.0.0.1:1", "weight": 7}]});
+    site = site.set(&["upstreams"], json!([pool]));
+    let house = site.run();
+    let first = state(&site)["version"].as_u64().unwrap();
+    let services = house.sql("SELECT name, protocol, host, port, path, retries, read_timeout_ms, enabled FROM config.services WHERE name = 'open'");
+    let expected = json!([{"name": "open", "protocol": "http", "host": "127.0.0.1", "port": origin.addr.port(), "path": "/",
+        "retries": 5, "read_timeout_ms": 60_000, "enabled": true}]);
+    assert_eq!(json!(services), expected);
+    let routes = house.sql(
+        "SELECT name, service, paths, protocols, strip_path FROM config.routes WHERE name = 'private-route'",
+    );
+    let expected = json!([{"name": "private-route", "service": "private", "paths": ["/private"], "protocols": ["http", "https"], "strip_path": true}]);
+    assert_eq!(json!(routes), expected);
+    let targets = house.sql("SELECT upstream, target, weight FROM config.targets");
+    assert_eq!(json!(targets), json!([{"upstream": "pool", "target": "127.0.0.1:1", "weight": 7}]));
+    let consumers = house.sql("SELECT username, credentials FROM config.consumers ORDER BY 1");
+    assert_eq!(
+        json!(consumers),
+        json!([{"username": "alice", "credentials": 1}, {"username": "bob", "credentials": 1}])
+    );
+    let credentials = house.sql("SELECT id, consumer, kind FROM config.credentials ORDER BY 1 LIMIT 1");
+    assert_eq!(json!(credentials), json!([{"id": "alice/0", "consumer": "alice", "kind": "key-auth"}]));
+    let plugins = house.sql("SELECT name, service, enabled FROM config.plugins");
+    assert_eq!(json!(plugins), json!([{"name": "key-auth", "service": "private", "enabled": true}]));
+    let kept = std::fs::read_to_string(site.data().join("state/in-force.json")).unwrap();
+    for secret in [ALICE_KEY, BOB_KEY, "hidden-from-all"] {
+        assert!(!kept.contains(secret), "{secret}");
+    }
+    // Each table has columns also where nobody asks for rows, and no other door shows more.
+    let columns = house.sql("SELECT table_name, count(*) AS n FROM information_schema.columns WHERE table_schema = 'config' GROUP BY 1");
+    assert_eq!(columns.len(), 12, "{columns:?}");
+
+    let mut next = site.config().clone();
+    next["services"][0]["read_timeout"] = json!(5_000);
+    next["upstreams"][0]["targets"][0]["weight"] = json!(9);
+    next["consumers"].as_array_mut().unwrap().pop();
+    assert_eq!(reload(&site, &house, &next)["successful"], true);
+    let changes = house.sql("SELECT kind, name, change, fields FROM config.changes ORDER BY kind, name");
+    let expected = json!([
+        {"kind": "consumers", "name": "bob", "change": "removed", "fields": []},
+        {"kind": "credentials", "name": "bob/0", "change": "removed", "fields": []},
+        {"kind": "services", "name": "open", "change": "changed", "fields": ["read_timeout_ms"]},
+        {"kind": "targets", "name": "pool/127.0.0.1:1", "change": "changed", "fields": ["weight"]},
+    ]);
+    assert_eq!(json!(changes), expected);
+    let versions = house.sql(
+        "SELECT version, until IS NULL AS in_force, services, consumers FROM config.versions ORDER BY since",
+    );
+    let second = state(&site)["version"].as_u64().unwrap();
+    assert_eq!(versions.len(), 2);
+    assert_eq!(
+        json!([
+            versions[0]["version"],
+            versions[0]["consumers"],
+            versions[1]["version"],
+            versions[1]["in_force"]
+        ]),
+        json!([first, 2, second, true])
+    );
+    let id = house.get("/open/echo", &[]).status;
+    assert_eq!(id, 200);
+    house.rows(1);
+    let joined =
+        "SELECT v.services AS n FROM requests r JOIN config.versions v ON v.version = r.config_version";
+    assert_eq!(house.number(joined), 2);
+
+    // A file that is wrong changes none of it, and the reason can be read.
+    let before = state(&site);
+    site.replace("services: 7\n");
+    house.signal(libc::SIGHUP);
+    assert_eq!(attempted(&site, &before)["successful"], false);
+    let status = house.sql("SELECT version, successful, problems FROM config.status");
+    assert_eq!((&status[0]["version"], &status[0]["successful"]), (&json!(second), &json!(false)));
+    assert!(status[0]["problems"].as_str().unwrap().contains("services"), "{status:?}");
+    assert_eq!(house.number("SELECT count(*) AS n FROM config.versions"), 2);
+
+    // What was in force before is known after a start, and no more of it than is asked for.
+    site.replace(&site.config().to_string());
+    assert!(house.terminate().success());
+    let house = site.run();
+    assert_eq!(house.number("SELECT count(*) AS n FROM config.versions"), 3);
+    assert_eq!(house.number("SELECT count(*) AS n FROM config.changes"), 5);
+}

@@ -30,6 +30,8 @@ mod growth;
 
 mod looks_up;
 
+mod once;
+
 pub mod functions;
 
 mod rolled;
@@ -45,6 +47,8 @@ mod system;
 mod upstreams;
 
 mod connections;
+
+mod config_tables;
 
 mod unreadable;
 

@@ -25,10 +25,12 @@ use crate::access::{Caller, Role, SharePool};
 use crate::bucket::{Follower, ReadOnly};
 use crate::catalog::{Catalog, Snapshot};
 use crate::config::{AnalyticsConfig, Plan};
+use crate::config_tables::{self, Wanted};
 use crate::error::QueryError;
 use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
 use crate::looks_up::LooksUp;
+use crate::once::ReadOnce;
 use crate::postgres::catalog as pg_catalog;
 use crate::query::Protocol;
 use crate::rolled::AnswerFromRollups;
@@ -41,6 +43,8 @@ use crate::{connections, functions, reports, traffic, upstreams, views};
 const METADATA_CACHE_BYTES: usize = 128 << 20;
 const CATALOG: &str = "tollhouse";
 const SCHEMA: &str = "public";
+/// What everybody may read of the schemas `system` and `config`: one's own queries, and what plans cost.
+const OPEN: [(&str, &str); 2] = [("system", "queries"), ("config", "plans")];
 
 /// Makes sessions.
 #[derive(Debug)]
@@ -120,14 +124,15 @@ impl Sessions {
 
         let named = named(&context, statement)?;
         let sees_system = caller.sees_system();
-        let hidden = |(schema, table): &&(String, String)| schema == "system" && table != "queries";
-        if let Some((schema, table)) = named.tables.iter().find(hidden).filter(|_| !sees_system) {
+        let shown = |schema: &str, table: &str| {
+            sees_system || !["system", "config"].contains(&schema) || OPEN.contains(&(schema, table))
+        };
+        if let Some((schema, table)) = named.tables.iter().find(|(schema, table)| !shown(schema, table)) {
             return Err(QueryError::Forbidden(format!("`{}` may not read {schema}.{table}", caller.name)));
         }
-        let wants = |schema: &str, table: &str| {
-            let shown = sees_system || schema != "system" || table == "queries";
-            shown && (named.everything || named.tables.contains(&(schema.to_owned(), table.to_owned())))
-        };
+        let asks = |schema: &str, table: &str| named.tables.contains(&(schema.to_owned(), table.to_owned()));
+        let wants =
+            |schema: &str, table: &str| shown(schema, table) && (named.everything || asks(schema, table));
         if wants("system", "ledger") {
             let ledger = Ledger::load(self.catalog.folder()).map_err(Arc::new);
             system.register_table("ledger".into(), table_or(&ledger, system::ledger)?)?;
@@ -156,6 +161,14 @@ impl Sessions {
         }
         if wants("config", "plans") {
             config.register_table("plans".into(), Arc::new(reports::plans(&self.settings.plans)?))?;
+        }
+        let of_config = |table: &str| match (wants("config", table), asks("config", table)) {
+            (false, _) => Wanted::No,
+            (true, true) => Wanted::Rows,
+            (true, false) => Wanted::Columns,
+        };
+        for (name, table) in config_tables::tables(self.catalog.folder(), of_config)? {
+            config.register_table(name.into(), table)?;
         }
         for (name, sql) in views::all() {
             if wants(SCHEMA, name) {
@@ -229,6 +242,7 @@ fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>, settings: &AnalyticsCon
         .with_runtime_env(runtime)
         .with_analyzer_rules(rules)
         .with_optimizer_rule(Arc::new(functions::ShareSketches::new()))
+        .with_physical_optimizer_rule(Arc::new(ReadOnce))
         .with_physical_optimizer_rule(Arc::new(LooksUp));
     if settings.use_rollups {
         builder = builder

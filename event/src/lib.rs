@@ -32,6 +32,8 @@ pub mod erasure;
 
 pub mod configuration;
 
+pub mod in_force;
+
 pub mod upstreams;
 
 pub mod connections;

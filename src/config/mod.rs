@@ -110,11 +110,15 @@ pub struct ReloadConfig {
     /// How often it is looked whether a file has changed, in milliseconds: the configuration, certificates, keys and
     /// authorities that it names, `/etc/hosts` and `/etc/resolv.conf`. 0 for never.
     pub watch_interval_ms: u64,
+    /// Configurations that `config.versions` remembers.
+    pub versions_max: u32,
+    /// Changes of entities that `config.changes` remembers.
+    pub changes_max: u32,
 }
 
 impl Default for ReloadConfig {
     fn default() -> Self {
-        Self { watch_interval_ms: 250 }
+        Self { watch_interval_ms: 250, versions_max: 1_000, changes_max: 10_000 }
     }
 }
 

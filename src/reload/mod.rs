@@ -7,6 +7,8 @@ mod watch;
 
 mod differ;
 
+mod in_force;
+
 mod ask;
 
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use event::configuration::Configuration;
+use event::in_force::{InForce, Version};
 use event::layout::DataFolder;
 use proxy::{Reloaded, Reloader};
 use serde_json::Value;
@@ -77,6 +80,7 @@ impl Reloads {
             state,
         };
         work.store();
+        work.took(loaded);
         let body = move || {
             // SAFETY: setpriority takes plain numbers; on Linux, PRIO_PROCESS with 0 means the calling thread.
             if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) } != 0 {
@@ -163,8 +167,6 @@ impl Work {
                     );
                 }
                 self.state.successful = true;
-                self.state.success_at_us = self.state.at_us;
-                self.state.version = version;
                 self.state.problems.clear();
             }
             Err(failure) => {
@@ -200,7 +202,29 @@ impl Work {
             tracing::warn!(settings = needs.join(", "), "changed, but in force only after a restart");
         }
         self.state.restart = needs;
+        (self.state.success_at_us, self.state.version) = (self.state.at_us, version);
+        self.took(&loaded);
         Ok((version, reloaded))
+    }
+
+    /// Notes what is in force now, and what of it is new.
+    fn took(&self, loaded: &Loaded<Config>) {
+        let began = Version {
+            version: self.state.version,
+            since_us: self.state.success_at_us,
+            source: loaded.file().unwrap_or("no file").to_owned(),
+            ..Version::default()
+        };
+        let entities = in_force::entities(&loaded.value);
+        let bounds = &loaded.value.reload;
+        let mut now = InForce::load(&self.folder).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was in force before is not known");
+            InForce::default()
+        });
+        now.succeed(began, entities, bounds.versions_max as usize, bounds.changes_max as usize);
+        if let Err(error) = now.store(&self.folder) {
+            tracing::warn!(%error, "what is in force cannot be written for `config.*`");
+        }
     }
 
     fn store(&self) {

@@ -31,8 +31,8 @@ pub struct TokenConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoleConfig {
-    /// Whether the schemas `system` and `config` may be read: files, the ledger, what others ask. Never those of a token
-    /// that shows only some rows, but for its own queries.
+    /// Whether the schemas `system` and `config` may be read: files, the ledger, what others ask, what the gateway routes by.
+    /// Never those of a token that shows only some rows, but for its own queries and for `config.plans`.
     pub system: bool,
     /// Memory that the role's queries together may hold, in bytes.
     pub memory_bytes_max: Option<u64>,

@@ -50,7 +50,7 @@ pub(crate) struct Role {
 }
 
 impl Caller {
-    /// Whether the schemas `system` and `config` are shown, beyond the caller's own queries.
+    /// Whether the schemas `system` and `config` are shown, beyond the caller's own queries and the plans.
     pub(crate) fn sees_system(&self) -> bool {
         self.role.system && self.scope.is_all()
     }

@@ -172,6 +172,10 @@ fn what_is_not_the_callers_is_not_shown() {
             let sql = format!("SELECT count(*) FROM system.{table}");
             assert_eq!(refused(&running, token, &sql), (403, "forbidden".into()), "{sql}");
         }
+        for table in ["services", "routes", "consumers", "credentials", "targets", "changes", "status"] {
+            let sql = format!("SELECT count(*) FROM config.{table}");
+            assert_eq!(refused(&running, token, &sql), (403, "forbidden".into()), "{sql}");
+        }
         let tables = "SELECT table_schema || '.' || table_name AS t FROM information_schema.tables \
                       WHERE table_schema NOT IN ('information_schema', 'public') ORDER BY 1";
         assert_eq!(rows(&running, token, tables), json!([{"t": "config.plans"}, {"t": "system.queries"}]));

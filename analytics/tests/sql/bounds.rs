@@ -168,6 +168,23 @@ fn a_spill_beyond_its_folder_fails_alone() {
     assert_eq!(sql(running.addr, "SELECT sum(sequence) AS s FROM requests")[0]["s"], 45_150);
 }
 
+/// The engine would read the side that does not fit again, and panic.
+#[test]
+fn a_join_beyond_its_memory_fails_with_the_reason() {
+    let root = tempfile::tempdir().unwrap();
+    let running = serve(&house(root.path()), |config| config.memory_bytes_max = 16 << 20);
+    for join in ["", "LEFT", "RIGHT", "FULL"] {
+        let statement = format!(
+            "WITH n AS (SELECT value, sum(1) AS s FROM generate_series(1, 2000000) GROUP BY value), m AS (SELECT value * 2 AS value FROM n) \
+             SELECT count(*) FROM n {join} JOIN m ON n.value + m.value < 3"
+        );
+        let (status, error) = refusal(running.addr, &statement);
+        assert_eq!((status, &error["code"]), (507, &"out_of_memory".into()), "{statement}: {error}");
+    }
+    let few = "SELECT count(*) AS n FROM requests a LEFT JOIN requests b ON a.sequence < b.sequence AND b.sequence < 3";
+    assert_eq!(sql(running.addr, few)[0]["n"], 300);
+}
+
 #[test]
 fn connections_are_bounded_and_silent_ones_end() {
     let root = tempfile::tempdir().unwrap();

@@ -52,13 +52,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stream::{Stream, Wire};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often the log says that it still fails.
+const REMIND_INTERVAL: Duration = Duration::from_secs(10);
 
 /// So many connections are taken in before the thread looks at its other sockets again: those that are there already do
 /// not wait behind a crowd at the door, whose first requests are the dearest.
@@ -133,6 +135,7 @@ pub(crate) async fn accept(mut core: Rc<Core>, listener: usize, socket: TcpListe
     let deadline = core.clock.deadline();
     let ends = |core: &Core| core.phase.get() != Phase::Serving || !core.plan.listeners[listener].open;
     let mut turn = Turn::of(ACCEPTS_PER_TURN);
+    let mut told: Option<Instant> = None;
     loop {
         turn.step().await;
         latest(&mut core);
@@ -161,7 +164,10 @@ pub(crate) async fn accept(mut core: Rc<Core>, listener: usize, socket: TcpListe
                 tokio::task::spawn_local(connection(Rc::clone(&core), listener, (stream, peer), open));
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "cannot accept");
+                if told.is_none_or(|told| told.elapsed() > REMIND_INTERVAL) {
+                    told = Some(Instant::now());
+                    tracing::warn!(%error, "cannot take in connections: they wait in the kernel's queue");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             None if ends(&core) => return,
