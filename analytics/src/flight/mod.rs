@@ -1,6 +1,6 @@
 //! The Arrow Flight SQL door: the same engine for ADBC, JDBC and whatever else speaks that protocol, in columns end to end.
 //!
-//! A call is let in or not (`entrance`), and answered by `service`. Nothing is kept between calls but what runs: a ticket
+//! A call is let in or not (`entrance`), and answered by `service`, by means of `asking`. Nothing is kept between calls but what runs: a ticket
 //! and a prepared statement hold their statement and parameters themselves (`ticket`), and who comes with one is asked who
 //! it is again. An answer runs when it is fetched (`answer`), until it is whole, its client is gone, or it is cancelled
 //! (`running`). What there is to ask of is told by `catalogue`; columns are of types that drivers take (`types`).
@@ -23,6 +23,8 @@ mod answer;
 
 mod catalogue;
 
+mod asking;
+
 mod service;
 
 use std::io;
@@ -44,8 +46,8 @@ use tonic::transport::{Identity, Server, ServerTlsConfig};
 use crate::config::Plan;
 use crate::door::{Door, Visitor};
 use crate::query::Engine;
+use asking::Service;
 pub use config::FlightConfig;
-use service::Service;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
