@@ -14,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from source import boards, grafana  # noqa: E402
+from source import aliases, alerts, boards, grafana, rules  # noqa: E402
 
 
 def files():
@@ -24,7 +24,17 @@ def files():
         board = make()
         out["grafana/%s.json" % name] = as_json(grafana.imported(board))
         out["provisioning/json/%s.json" % name] = as_json(grafana.provisioned(board))
+    for name, head, groups in RULES:
+        out["prometheus/%s.yaml" % name] = rules.as_yaml(head + "\nWritten by dashboards/make.py.", groups())
     return out
+
+
+RULES = [
+    ("tollhouse.rules", "Recording rules of Tollhouse: objectives, and the ratios that alerts and dashboards read.", rules.recording),
+    ("tollhouse.alerts", "Alerts of Tollhouse. They read tollhouse.rules.yaml; what to do stands in docs/runbooks.md.", alerts.groups),
+    ("istio.rules", "Opt-in: Tollhouse's metrics by the names of Istio's standard metrics, for Istio's dashboards.", aliases.istio),
+    ("kong.rules", "Opt-in: Tollhouse's metrics by the names of Kong's Prometheus plugin, for Kong's dashboard.", aliases.kong),
+]
 
 
 def as_json(value):

@@ -179,7 +179,9 @@ def traces(scope):
     columns = (
         "trace_id, min(time) AS time, count(*) AS hops, count(DISTINCT service) AS services,\n"
         "       count(*) FILTER (WHERE %s) AS errors, max(duration_us) / 1000.0 AS ms" % FAILED)
-    statement = asked(columns, scope.where("trace_id IS NOT NULL"), "GROUP BY trace_id\nORDER BY ms DESC\nLIMIT 20")
+    # Only traces of the slowest requests are put together: all of them would be as many groups as rows.
+    slow = "trace_id IN (SELECT trace_id FROM requests WHERE %s ORDER BY duration_us DESC LIMIT 20)" % scope.where("trace_id IS NOT NULL")
+    statement = asked(columns, "$__timeFilter(time) AND " + slow, "GROUP BY trace_id\nORDER BY ms DESC\nLIMIT 20")
     return table("Slowest traces", "Traces with the longest request; the id leads to its hops.", sql(statement), "short", overrides=FIELDS)
 
 

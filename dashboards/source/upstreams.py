@@ -135,7 +135,7 @@ def circuit_table():
 
 def address_table(scope):
     statement = (
-        "SELECT attempt['addr'] AS address, coalesce(nullif(attempt['error'], 'none'), 'ok') AS ended, count(*) AS tries,\n"
+        "SELECT attempt['addr'] AS address, coalesce(attempt['error'], 'ok') AS ended, count(*) AS tries,\n"
         "       avg(attempt['duration_us']) / 1000 AS mean_ms, avg(CASE WHEN attempt['connection_reused'] THEN 1.0 ELSE 0.0 END) AS reused\n"
         "FROM (SELECT unnest(attempts) AS attempt FROM requests WHERE %s)\nGROUP BY 1, 2\nORDER BY tries DESC\nLIMIT 50" % scope.where()
     )
