@@ -81,7 +81,8 @@ def stat(title, description, target, unit, **more):
     """One number, and how it went."""
     options = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        "colorMode": "value", "graphMode": "area", "justifyMode": "auto", "orientation": "auto", "textMode": more.pop("text", "auto"),
+        "colorMode": "value", "graphMode": "area", "justifyMode": "auto", "orientation": "auto", "textMode": "auto", "wideLayout": True,
+        "showPercentChange": False, "percentChangeColorMode": "standard",
     }
     return panel("stat", title, description, [target], unit, options, color="thresholds", **more)
 
@@ -103,7 +104,7 @@ def lines(title, description, targets, unit, stacked=False, **more):
 
 def table(title, description, target, unit, **more):
     """Rows."""
-    options = {"showHeader": True, "cellHeight": "sm", "sortBy": more.pop("sort", [])}
+    options = {"showHeader": True, "cellHeight": "sm", "frameIndex": 0}
     return panel("table", title, description, [target], unit, options, color="thresholds", **more)
 
 

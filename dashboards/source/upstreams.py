@@ -19,7 +19,7 @@ def targets_out():
 def target_states(scope):
     options = {
         "mergeValues": True, "showValue": "never", "alignValue": "left", "rowHeight": 0.9,
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}, "tooltip": {"mode": "single", "sort": "none"},
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}, "tooltip": {"mode": "single", "sort": "none"},
     }
     mappings = [{
         "type": "value",
