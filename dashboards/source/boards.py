@@ -116,11 +116,11 @@ def upstream():
     return dashboard(
         "upstreams", "upstreams and retries", "The health of upstreams, what was tried again, and circuit breakers.", [INSTANCE, SERVICES],
         [
-            (8, upstreams.target_states(SERVICE)),
-            (8, upstreams.target_requests(SERVICE), upstreams.target_failures(SERVICE)),
+            (8, upstreams.target_states(ALL)),
+            (8, upstreams.target_requests(ALL), upstreams.target_failures(ALL)),
             (8, upstreams.attempts(SERVICE), upstreams.retries(SERVICE)),
-            (8, upstreams.active(SERVICE), upstreams.pooled(SERVICE)),
-            (8, upstreams.ejections(SERVICE), upstreams.checks(SERVICE)),
+            (8, upstreams.active(ALL), upstreams.pooled(ALL)),
+            (8, upstreams.ejections(ALL), upstreams.checks(ALL)),
             (8, upstreams.circuits(), upstreams.circuit_overflows()),
             (8, upstreams.state_table()),
             (8, upstreams.address_table(SERVICE)),

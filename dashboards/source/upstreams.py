@@ -1,11 +1,24 @@
 """Panels about upstreams, and about what bounds traffic: circuits, connections, cache."""
 
 from .grafana import lines, override, panel, prom, sql, stat, steps, table
-from .scope import UPSTREAM_TIME, ratio, total
+from .scope import UPSTREAM_TIME, rate, total
 
 TARGET = "{{upstream}}{{service}} {{address}}"
 NOT_GOOD = steps((None, "green"), (1, "red"))
-OF_TARGET = ("service", "upstream")
+BY_TARGET = "service, upstream, address"
+ATTEMPTS = "tollhouse_upstream_attempts_total"
+
+
+def of_targets(scope, make):
+    """What `make` makes of a selector, for the addresses of the services in the scope.
+
+    An address of an upstream does not say which services use it: their attempts do.
+    """
+    if not scope.names:
+        return make('{instance=~"$instance"}')
+    own = make(scope.labels('upstream=""', of=UPSTREAM_TIME))
+    shared = make('{instance=~"$instance",upstream!=""}')
+    return "%s or %s and on (job, instance, upstream) %s%s" % (own, shared, ATTEMPTS, scope.labels(of=UPSTREAM_TIME))
 
 
 def targets_out():
@@ -27,55 +40,56 @@ def target_states(scope):
     }]
     return panel(
         "state-timeline", "Targets", "Whether an address is given requests.",
-        [prom("min by (service, upstream, address) (tollhouse_upstream_target_healthy%s)" % scope.labels(of=OF_TARGET), TARGET)],
+        [prom("min by (%s) (%s)" % (BY_TARGET, of_targets(scope, "tollhouse_upstream_target_healthy%s".__mod__)), TARGET)],
         "short", options, mappings=mappings, color="thresholds", custom={"lineWidth": 0, "fillOpacity": 80},
         thresholds=steps((None, "red"), (1, "green")),
     )
 
 
-def of_targets(scope, title, description, name, unit):
+def target_gauge(scope, title, description, name):
     """A gauge of each address."""
-    return lines(
-        title, description, [prom("sum by (service, upstream, address) (%s%s)" % (name, scope.labels(of=OF_TARGET)), TARGET)],
-        unit, min=0,
-    )
+    expr = "sum by (%s) (%s)" % (BY_TARGET, of_targets(scope, (name + "%s").__mod__))
+    return lines(title, description, [prom(expr, TARGET)], "short", min=0)
 
 
 def active(scope):
-    return of_targets(scope, "Requests under way", "Requests that an address is working on.", "tollhouse_upstream_target_active_requests", "short")
+    return target_gauge(scope, "Requests under way", "Requests that an address is working on.", "tollhouse_upstream_target_active_requests")
 
 
 def pooled(scope):
-    return of_targets(scope, "Connections to targets", "Open connections, idle ones too.", "tollhouse_upstream_target_connections", "short")
+    return target_gauge(scope, "Connections to targets", "Open connections, idle ones too.", "tollhouse_upstream_target_connections")
+
+
+def target_rate(scope, name):
+    """A counter of each address, per second."""
+    return "sum by (%s) (%s)" % (BY_TARGET, of_targets(scope, lambda selector: rate(name, selector)))
 
 
 def target_requests(scope):
-    by = "service, upstream, address"
     return lines(
         "Tries by target", "Tries per second that an address was given.",
-        [prom(total("tollhouse_upstream_target_requests_total", scope.labels(of=OF_TARGET), by), TARGET)], "reqps", stacked=True, min=0,
+        [prom(target_rate(scope, "tollhouse_upstream_target_requests_total"), TARGET)], "reqps", stacked=True, min=0,
     )
 
 
 def target_failures(scope):
-    by, labels = "service, upstream, address", scope.labels(of=OF_TARGET)
+    failed, tried = (target_rate(scope, "tollhouse_upstream_target_%s_total" % name) for name in ("failures", "requests"))
     return lines(
         "Failures by target", "Share of tries without an answer, or with a status of 500 or above.",
-        [prom(ratio(total("tollhouse_upstream_target_failures_total", labels, by), total("tollhouse_upstream_target_requests_total", labels, by)), TARGET)],
-        "percentunit", min=0, thresholds=steps((None, "green"), (0.05, "red")),
+        [prom("%s / %s" % (failed, tried), TARGET)], "percentunit", min=0, thresholds=steps((None, "green"), (0.05, "red")),
     )
 
 
 def attempts(scope):
     return lines(
         "Tries by how they ended", "Tries at upstreams per second; a request that is tried again is more than one.",
-        [prom(total("tollhouse_upstream_attempts_total", scope.labels(of=OF_TARGET), "outcome"), "{{outcome}}")], "reqps", stacked=True, min=0,
+        [prom(total(ATTEMPTS, scope.labels(of=UPSTREAM_TIME), "outcome"), "{{outcome}}")], "reqps", stacked=True, min=0,
     )
 
 
 def retries(scope):
     labels = scope.labels(of=UPSTREAM_TIME)
-    tried = total("tollhouse_upstream_attempts_total", labels, "service")
+    tried = total(ATTEMPTS, labels, "service")
     return lines(
         "Tried again", "Tries beyond the first, by request that went to an upstream. It multiplies load while something fails.",
         [prom("%s / %s - 1" % (tried, total("tollhouse_http_upstream_duration_seconds_count", labels, "service")), "{{service}}")],
@@ -84,18 +98,18 @@ def retries(scope):
 
 
 def ejections(scope):
-    labels = scope.labels(of=OF_TARGET)
+    increase = lambda selector: "increase(tollhouse_upstream_target_ejections_total%s[$__rate_interval])" % selector
     return lines(
         "Ejections", "How often outlier detection has taken addresses out, in the interval of a point.",
-        [prom("sum by (service, upstream, address) (increase(tollhouse_upstream_target_ejections_total%s[$__rate_interval]))" % labels, TARGET)],
-        "short", stacked=True, min=0,
+        [prom("sum by (%s) (%s)" % (BY_TARGET, of_targets(scope, increase)), TARGET)], "short", stacked=True, min=0,
     )
 
 
 def checks(scope):
+    made = of_targets(scope, lambda selector: rate("tollhouse_upstream_target_checks_total", selector))
     return lines(
         "Active checks", "Checks per second by what they showed.",
-        [prom(total("tollhouse_upstream_target_checks_total", scope.labels(of=OF_TARGET), "result"), "{{result}}")], "ops", stacked=True, min=0,
+        [prom("sum by (result) (%s)" % made, "{{result}}")], "ops", stacked=True, min=0,
     )
 
 
