@@ -86,7 +86,7 @@ impl Drop for Running {
 
 /// The program that reads dashboards by Grafana's own schema.
 pub fn grafana_schema() -> PathBuf {
-    find("TESTS_GRAFANA_SCHEMA", "bin/grafana-schema")
+    find("TESTS_GRAFANA_SCHEMA", "bin/grafana-schema-v0.0.22")
 }
 
 /// A real Prometheus.
