@@ -160,6 +160,7 @@ def collector():
             (9, books.queries()),
             "Process",
             (8, books.cpu(), books.memory(), books.descriptors()),
+            (8, books.configurations(), books.changes()),
         ])
 
 

@@ -90,6 +90,16 @@ def reloaded():
                 prom("min(tollhouse_config_last_reload_successful%s)" % HERE, "successful"), "short", thresholds=steps((None, "red"), (1, "green")))
 
 
+def configurations():
+    return table("Configurations", "What the gateway was configured with, and when; the last one is in force.",
+                 sql("SELECT version, since, until, source, services, routes\nFROM config.versions\nORDER BY since DESC\nLIMIT 20"), "short")
+
+
+def changes():
+    return table("Changes of the configuration", "What each new configuration added, changed or removed.",
+                 sql("SELECT at, version, kind, name, change, fields\nFROM config.changes\nORDER BY at DESC, kind, name\nLIMIT 50"), "short")
+
+
 def uptime():
     return stat("Up for", "Since the start of the youngest process.", prom("min(time() - process_start_time_seconds%s)" % HERE, "up"), "s")
 

@@ -180,7 +180,7 @@ def dashboard(uid, title, description, variables, rows, links=()):
         "uid": "tollhouse-" + uid, "title": "Tollhouse: " + title, "description": description, "tags": ["tollhouse"],
         "schemaVersion": 39, "version": 1, "editable": True, "graphTooltip": 1, "refresh": "10s",
         "time": {"from": "now-1h", "to": "now"}, "timepicker": {}, "timezone": "browser", "weekStart": "",
-        "annotations": {"list": [alerts_on_graphs()]},
+        "annotations": {"list": [mark for source, mark in MARKS if source in repr(rows)]},
         "links": [
             {
                 "type": "dashboards", "title": "Tollhouse", "tags": ["tollhouse"], "asDropdown": True, "includeVars": True,
@@ -200,6 +200,19 @@ def alerts_on_graphs():
         "expr": 'ALERTS{alertname=~"Tollhouse.+",alertstate="firing"}', "step": "60s",
         "titleFormat": "{{alertname}}", "textFormat": "{{service}}{{upstream}}", "tagKeys": "severity",
     }
+
+
+def changes_on_graphs():
+    """Changes of the gateway's configuration, as marks on every graph."""
+    statement = "SELECT at AS time, concat(change, ' ', kind, ' ', name) AS text, kind AS tags FROM config.changes WHERE $__timeFilter(at) ORDER BY at"
+    return {
+        "name": "Configuration", "datasource": SQL, "enable": False, "hide": False, "iconColor": "blue",
+        "target": sql(statement) | {"refId": "Anno"},
+    }
+
+
+# A dashboard has the marks of the data sources that its panels read.
+MARKS = [("${prometheus}", alerts_on_graphs()), ("${tollhouse}", changes_on_graphs())]
 
 
 def with_sources(board, value_of):
