@@ -60,7 +60,7 @@ def ledger():
     return table("The books", "Produced and recovered are stored, dropped or in flight, for each node and sink.",
                  sql("SELECT node, sink, produced, recovered, stored, dropped, in_flight,\n"
                      "       produced + recovered - stored - dropped - in_flight AS difference, reasons\nFROM system.ledger\nORDER BY 1, 2"), "short",
-                 overrides=[override("difference", thresholds=steps((None, "red"), (0, "green"), (1, "red")), **{"custom_cellOptions": {"type": "color-text"}})])
+                 overrides=[override("difference", thresholds=steps((None, "red"), (0, "green"), (1, "red")), custom_cellOptions={"type": "color-text"})])
 
 
 def files():

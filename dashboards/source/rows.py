@@ -4,6 +4,8 @@ Statements about names, whole minutes, counts, bytes and percentiles are answere
 days; that is why an interval is at least a minute.
 """
 
+import re
+
 from .grafana import TRACE_URL, lines, link, override, panel, sql, stat, steps, table
 from .traffic import ERROR_STEPS
 
@@ -23,12 +25,20 @@ FAILED = (
 )
 
 FIELDS = [
-    override("p50_ms", unit="ms"), override("p95_ms", unit="ms"), override("p99_ms", unit="ms"), override("ms", unit="ms"),
-    override("mean_ms", unit="ms"), override("upstream_ms", unit="ms"), override("gateway_ms", unit="ms"),
-    override("self_ms", unit="ms"), override("bytes", unit="bytes"), override("error_rate", unit="percentunit", thresholds=ERROR_STEPS, **{"custom_cellOptions": {"type": "color-text"}}),
-    override("service", links=[TO_SERVICE]), override("route", links=[TO_ROUTE]), override("consumer", links=[TO_CONSUMER]),
-    override("trace_id", links=TO_TRACE),
+    *(override(name + "_ms", unit="ms") for name in ("p50", "p95", "p99", "mean", "upstream", "gateway", "self")),
+    override("ms", unit="ms"), override("bytes", unit="bytes"), override("requests_per_s", unit="reqps"), override("critical_share", unit="percentunit"),
+    override("error_rate", unit="percentunit", thresholds=ERROR_STEPS, custom_cellOptions={"type": "color-text"}),
+    override("service", links=[TO_SERVICE]), override("callee", links=[TO_SERVICE]), override("route", links=[TO_ROUTE]),
+    override("consumer", links=[TO_CONSUMER]), override("trace_id", links=TO_TRACE),
 ]
+
+
+def rows(title, description, statement, *more):
+    """A table whose columns have their units and links by their names."""
+    words = set(re.findall(r"\w+", statement))
+    fields = [field for field in FIELDS if field["matcher"]["options"] in words]
+    return table(title, description, sql(statement), "short", overrides=fields + list(more))
+
 
 PERCENTILES = ",\n       ".join("latency_percentile(duration_us, %s) / 1000 AS p%d_ms" % (q, q * 100) for q in (0.5, 0.95, 0.99))
 
@@ -113,7 +123,7 @@ def top(title, description, names, scope, *more):
         ", ".join("%s AS %s" % pair for pair in names), FAILED, PERCENTILES)
     groups = ", ".join(str(place) for place in range(1, len(names) + 1))
     statement = asked(columns, scope.where(*more), "GROUP BY %s\nORDER BY requests DESC\nLIMIT 20" % groups)
-    return table(title, description, sql(statement), "short", overrides=FIELDS)
+    return rows(title, description, statement)
 
 
 def top_services(scope):
@@ -136,7 +146,7 @@ def refusals(scope):
     statement = asked(
         "outcome, status, coalesce(error, '') AS why, count(*) AS requests, max(time) AS last",
         scope.where("status >= 400"), "GROUP BY 1, 2, 3\nORDER BY requests DESC\nLIMIT 20")
-    return table("What went wrong", "Answers with a status of 400 or above, by outcome and reason.", sql(statement), "short")
+    return rows("What went wrong", "Answers with a status of 400 or above, by outcome and reason.", statement)
 
 
 REQUEST = "time, service, route, coalesce(consumer, 'anonymous') AS consumer, method, path, status, outcome"
@@ -144,13 +154,13 @@ REQUEST = "time, service, route, coalesce(consumer, 'anonymous') AS consumer, me
 
 def failures(scope):
     statement = asked(REQUEST + ",\n       error, upstream_addr, duration_us / 1000.0 AS ms, trace_id", scope.where(FAILED), "ORDER BY time DESC\nLIMIT 50")
-    return table("Last errors", "Requests in which the service failed; the trace id leads to the trace.", sql(statement), "short", overrides=FIELDS)
+    return rows("Last errors", "Requests in which the service failed; the trace id leads to the trace.", statement)
 
 
 def slowest(scope):
     columns = REQUEST + ",\n       duration_us / 1000.0 AS ms, upstream_us / 1000.0 AS upstream_ms, gateway_us / 1000.0 AS gateway_ms, trace_id"
     statement = asked(columns, scope.where(), "ORDER BY duration_us DESC\nLIMIT 20")
-    return table("Slowest requests", "The requests that took longest, and where; the trace id leads to the trace.", sql(statement), "short", overrides=FIELDS)
+    return rows("Slowest requests", "The requests that took longest, and where; the trace id leads to the trace.", statement)
 
 
 # Columns of `requests` in the order in which the time passes, each with what it is called.
@@ -171,8 +181,7 @@ def phases_by_route(scope):
     columns = "service, route, count(*) AS requests, avg(duration_us) / 1000 AS mean_ms,\n       " + ",\n       ".join(
         'sum(coalesce(%s, 0)) / (count(*) * 1000.0) AS "%s"' % phase for phase in PHASES)
     statement = asked(columns, scope.where("route IS NOT NULL"), "GROUP BY 1, 2\nORDER BY mean_ms DESC\nLIMIT 20")
-    fields = FIELDS + [override(name, unit="ms") for _, name in PHASES]
-    return table("Phases by route", "The same on average by route, the slowest first.", sql(statement), "short", overrides=fields)
+    return rows("Phases by route", "The same on average by route, the slowest first.", statement, *(override(name, unit="ms") for _, name in PHASES))
 
 
 def traces(scope):
@@ -182,7 +191,7 @@ def traces(scope):
     # Only traces of the slowest requests are put together: all of them would be as many groups as rows.
     slow = "trace_id IN (SELECT trace_id FROM requests WHERE %s ORDER BY duration_us DESC LIMIT 20)" % scope.where("trace_id IS NOT NULL")
     statement = asked(columns, "$__timeFilter(time) AND " + slow, "GROUP BY trace_id\nORDER BY ms DESC\nLIMIT 20")
-    return table("Slowest traces", "Traces with the longest request; the id leads to its hops.", sql(statement), "short", overrides=FIELDS)
+    return rows("Slowest traces", "Traces with the longest request; the id leads to its hops.", statement)
 
 
 def hops():
@@ -190,9 +199,9 @@ def hops():
         "SELECT n, concat(hop_of.indent, service) AS hop, route, consumer, method, path, status, outcome,\n"
         "       duration_us / 1000.0 AS ms, self_us / 1000.0 AS self_ms, time\n"
         "FROM (SELECT *, substr('                    ', 1, CAST(depth AS INT) * 2) AS indent FROM trace('$trace')) AS hop_of\nORDER BY n")
-    return table(
+    return rows(
         "Hops of the trace", "The trace whose id stands in the box above: each hop below the one that called it, and the time in which none of those below ran.",
-        sql(statement), "short", overrides=FIELDS)
+        statement)
 
 
 def service_map():
@@ -213,10 +222,8 @@ def edges():
     statement = (
         "SELECT caller, callee, requests, requests_per_s, error_rate, p50_ms, p95_ms, p99_ms, critical_share\n"
         "FROM service_graph($__timeFrom(), $__timeTo())\nORDER BY requests DESC")
-    fields = FIELDS + [override("requests_per_s", unit="reqps"), override("critical_share", unit="percentunit"), override("callee", links=[TO_SERVICE])]
-    return table(
-        "Calls", "Each edge of the map. The critical share is how much of the time that traces took was spent in the callee itself.",
-        sql(statement), "short", overrides=fields)
+    return rows(
+        "Calls", "Each edge of the map. The critical share is how much of the time that traces took was spent in the callee itself.", statement)
 
 
 def callers(scope):

@@ -109,7 +109,7 @@ def report():
                  sql(statement), "short",
                  overrides=[override("service", links=[TO_SERVICE]), override("availability", unit="percentunit", decimals=3),
                             override("objective", unit="percentunit"),
-                            override("budget_left", unit="percentunit", thresholds=steps((None, "red"), (0, "yellow"), (0.25, "green")), **{"custom_cellOptions": {"type": "color-text"}})])
+                            override("budget_left", unit="percentunit", thresholds=steps((None, "red"), (0, "yellow"), (0.25, "green")), custom_cellOptions={"type": "color-text"})])
 
 
 def unusual():

@@ -236,6 +236,14 @@ fn statements(world: &World, boards: &std::collections::BTreeMap<String, Value>)
         }
     }
     assert!(asked.len() > 40, "{}", asked.len());
+    // Marks on graphs; there need not be any.
+    for board in boards.values() {
+        let marks = board["annotations"]["list"].as_array().unwrap();
+        for statement in marks.iter().filter_map(|mark| mark["target"]["rawSql"].as_str()) {
+            let expanded = expand::sql(statement, &[], &range(demo, "10 minutes"), true);
+            assert_eq!(psql(demo, &expanded).unwrap().0, ["time", "text", "tags"]);
+        }
+    }
 }
 
 /// Words of an expression that are names of Tollhouse's metrics or recorded ones.
