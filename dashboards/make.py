@@ -30,10 +30,26 @@ def files():
 
 
 RULES = [
-    ("tollhouse.rules", "Recording rules of Tollhouse: objectives, and the ratios that alerts and dashboards read.", rules.recording),
-    ("tollhouse.alerts", "Alerts of Tollhouse. They read tollhouse.rules.yaml; what to do stands in docs/runbooks.md.", alerts.groups),
-    ("istio.rules", "Opt-in: Tollhouse's metrics by the names of Istio's standard metrics, for Istio's dashboards.", aliases.istio),
-    ("kong.rules", "Opt-in: Tollhouse's metrics by the names of Kong's Prometheus plugin, for Kong's dashboard.", aliases.kong),
+    (
+        "tollhouse.rules",
+        "Recording rules of Tollhouse: objectives, and the ratios that alerts and dashboards read.",
+        rules.recording,
+    ),
+    (
+        "tollhouse.alerts",
+        "Alerts of Tollhouse. They read tollhouse.rules.yaml; what to do stands in docs/runbooks.md.",
+        alerts.groups,
+    ),
+    (
+        "istio.rules",
+        "Opt-in: Tollhouse's metrics by the names of Istio's standard metrics, for Istio's dashboards.",
+        aliases.istio,
+    ),
+    (
+        "kong.rules",
+        "Opt-in: Tollhouse's metrics by the names of Kong's Prometheus plugin, for Kong's dashboard.",
+        aliases.kong,
+    ),
 ]
 
 

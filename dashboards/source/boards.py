@@ -11,22 +11,56 @@ def labels(name, metric, label):
     return "label_values(%s, %s)" % (metric, label)
 
 
-INSTANCE = variable("instance", "Instance", labels("instance", "tollhouse_build_info", "instance"), PROMETHEUS)
-SERVICES = variable("service", "Service", labels("service", 'tollhouse_http_requests_total{instance=~"$instance"}', "service"), PROMETHEUS)
-ROUTES = variable("route", "Route", labels("route", 'tollhouse_http_requests_total{instance=~"$instance",service=~"$service"}', "route"), PROMETHEUS)
+INSTANCE = variable(
+    "instance", "Instance", labels("instance", "tollhouse_build_info", "instance"), PROMETHEUS
+)
+SERVICES = variable(
+    "service",
+    "Service",
+    labels("service", 'tollhouse_http_requests_total{instance=~"$instance"}', "service"),
+    PROMETHEUS,
+)
+ROUTES = variable(
+    "route",
+    "Route",
+    labels("route", 'tollhouse_http_requests_total{instance=~"$instance",service=~"$service"}', "route"),
+    PROMETHEUS,
+)
 CONSUMERS = variable(
-    "consumer", "Consumer",
-    labels("consumer", 'tollhouse_http_requests_total{instance=~"$instance",service=~"$service",route=~"$route"}', "consumer"), PROMETHEUS)
+    "consumer",
+    "Consumer",
+    labels(
+        "consumer",
+        'tollhouse_http_requests_total{instance=~"$instance",service=~"$service",route=~"$route"}',
+        "consumer",
+    ),
+    PROMETHEUS,
+)
 # By SQL, since one that nobody scraped is in the rows all the same.
 ONE_CONSUMER = variable(
-    "consumer", "Consumer", "SELECT DISTINCT consumer FROM traffic_1m WHERE consumer IS NOT NULL AND $__timeFilter(time) ORDER BY 1", SQL)
+    "consumer",
+    "Consumer",
+    "SELECT DISTINCT consumer FROM traffic_1m WHERE consumer IS NOT NULL AND $__timeFilter(time) ORDER BY 1",
+    SQL,
+)
 
 
 def overview():
     return dashboard(
-        "gateway", "gateway", "The golden signals of the gateway: traffic, errors, durations, saturation; and who asks for what.", [INSTANCE],
+        "gateway",
+        "gateway",
+        "The golden signals of the gateway: traffic, errors, durations, saturation; and who asks for what.",
+        [INSTANCE],
         [
-            (4, traffic.requests(ALL), traffic.errors(ALL), traffic.p99(ALL), traffic.gateway_p99(ALL), upstreams.targets_out(), books.dropped_now()),
+            (
+                4,
+                traffic.requests(ALL),
+                traffic.errors(ALL),
+                traffic.p99(ALL),
+                traffic.gateway_p99(ALL),
+                upstreams.targets_out(),
+                books.dropped_now(),
+            ),
             "Traffic and errors",
             (8, traffic.requests_by(ALL, "service"), traffic.errors_by(ALL, "service")),
             (8, traffic.requests_by(ALL, "status_class"), traffic.requests_by(ALL, "source")),
@@ -39,14 +73,24 @@ def overview():
             (9, rows.top_services(ALL), rows.top_consumers(ALL)),
             (8, rows.failures(ALL)),
             (7, books.firing()),
-        ])
+        ],
+    )
 
 
 def service():
     return dashboard(
-        "service", "service", "One service: its routes, its callers, its upstream, its errors.", [INSTANCE, SERVICES],
+        "service",
+        "service",
+        "One service: its routes, its callers, its upstream, its errors.",
+        [INSTANCE, SERVICES],
         [
-            (4, traffic.requests(SERVICE), traffic.errors(SERVICE), traffic.p99(SERVICE), traffic.gateway_p99(SERVICE)),
+            (
+                4,
+                traffic.requests(SERVICE),
+                traffic.errors(SERVICE),
+                traffic.p99(SERVICE),
+                traffic.gateway_p99(SERVICE),
+            ),
             (8, traffic.requests_by(SERVICE, "route"), traffic.errors_by(SERVICE, "route")),
             (8, traffic.percentiles(SERVICE), traffic.heat_map(SERVICE)),
             (8, traffic.requests_by(SERVICE, "status_class"), traffic.requests_by(SERVICE, "consumer")),
@@ -57,14 +101,24 @@ def service():
             (9, rows.top_routes(SERVICE), rows.callers(SERVICE)),
             (8, rows.failures(SERVICE)),
             (8, rows.slowest(SERVICE)),
-        ])
+        ],
+    )
 
 
 def route():
     return dashboard(
-        "route", "route", "One route: what is asked for on it, by whom, and where the time goes.", [INSTANCE, SERVICES, ROUTES],
+        "route",
+        "route",
+        "One route: what is asked for on it, by whom, and where the time goes.",
+        [INSTANCE, SERVICES, ROUTES],
         [
-            (4, traffic.requests(ROUTE), traffic.errors(ROUTE), traffic.p99(ROUTE), traffic.gateway_p99(ROUTE)),
+            (
+                4,
+                traffic.requests(ROUTE),
+                traffic.errors(ROUTE),
+                traffic.p99(ROUTE),
+                traffic.gateway_p99(ROUTE),
+            ),
             (8, traffic.requests_by(ROUTE, "method"), traffic.requests_by(ROUTE, "status_class")),
             (8, traffic.percentiles(ROUTE), traffic.heat_map(ROUTE)),
             (8, traffic.requests_by(ROUTE, "consumer"), traffic.errors_by(ROUTE, "consumer")),
@@ -72,49 +126,80 @@ def route():
             (9, rows.top_paths(ROUTE), rows.refusals(ROUTE)),
             (8, rows.failures(ROUTE)),
             (8, rows.slowest(ROUTE)),
-        ])
+        ],
+    )
 
 
 def consumer():
     return dashboard(
-        "consumers", "consumer", "One consumer, from the rows: traffic, quota, errors, percentiles, what it asks for.", [ONE_CONSUMER],
+        "consumers",
+        "consumer",
+        "One consumer, from the rows: traffic, quota, errors, percentiles, what it asks for.",
+        [ONE_CONSUMER],
         [
-            (4, rows.count(CONSUMER), rows.failed_share(CONSUMER), rows.refused_share(CONSUMER), rows.slowest_percentile(CONSUMER), rows.bytes_moved(CONSUMER), rows.clients(CONSUMER)),
+            (
+                4,
+                rows.count(CONSUMER),
+                rows.failed_share(CONSUMER),
+                rows.refused_share(CONSUMER),
+                rows.slowest_percentile(CONSUMER),
+                rows.bytes_moved(CONSUMER),
+                rows.clients(CONSUMER),
+            ),
             (8, rows.consumer_services(CONSUMER), rows.consumer_classes(CONSUMER)),
             (8, rows.row_percentiles(CONSUMER), rows.consumer_errors(CONSUMER)),
             (8, rows.outcomes(CONSUMER), upstreams.limits(CONSUMER)),
             (9, rows.top_paths(CONSUMER), rows.top_routes(CONSUMER)),
             (9, rows.top_consumers(CONSUMER), rows.refusals(CONSUMER)),
             (8, rows.failures(CONSUMER)),
-        ])
+        ],
+    )
 
 
 def latency():
-    trace = text_box("trace", "Trace", "0" * 32, "The id of a trace, 32 hexadecimal digits: its hops are shown below.")
+    trace = text_box(
+        "trace", "Trace", "0" * 32, "The id of a trace, 32 hexadecimal digits: its hops are shown below."
+    )
     return dashboard(
-        "latency", "latency explorer", "How long requests took, where the time went, and which ones they were.", [INSTANCE, SERVICES, ROUTES, CONSUMERS, trace],
+        "latency",
+        "latency explorer",
+        "How long requests took, where the time went, and which ones they were.",
+        [INSTANCE, SERVICES, ROUTES, CONSUMERS, trace],
         [
             (10, traffic.heat_map(EXPLORED)),
             (8, traffic.percentiles(EXPLORED), traffic.p99_by(EXPLORED, "route")),
             "Where the time went",
-            (8, rows.phases(EXPLORED), traffic.gateway_percentiles(EXPLORED), traffic.upstream_percentiles(EXPLORED)),
+            (
+                8,
+                rows.phases(EXPLORED),
+                traffic.gateway_percentiles(EXPLORED),
+                traffic.upstream_percentiles(EXPLORED),
+            ),
             (8, rows.phases_by_route(EXPLORED)),
             "Which ones",
             (9, rows.slowest(EXPLORED)),
             (9, rows.traces(EXPLORED)),
             (9, rows.hops()),
-        ])
+        ],
+    )
 
 
 def service_map():
     return dashboard(
-        "map", "service map", "Who calls whom, from the rows: consumers, services, and what each call costs.", [],
-        [(16, rows.service_map()), (10, rows.edges())])
+        "map",
+        "service map",
+        "Who calls whom, from the rows: consumers, services, and what each call costs.",
+        [],
+        [(16, rows.service_map()), (10, rows.edges())],
+    )
 
 
 def upstream():
     return dashboard(
-        "upstreams", "upstreams and retries", "The health of upstreams, what was tried again, and circuit breakers.", [INSTANCE, SERVICES],
+        "upstreams",
+        "upstreams and retries",
+        "The health of upstreams, what was tried again, and circuit breakers.",
+        [INSTANCE, SERVICES],
         [
             (8, upstreams.target_states(ALL)),
             (8, upstreams.target_requests(ALL), upstreams.target_failures(ALL)),
@@ -124,24 +209,32 @@ def upstream():
             (8, upstreams.circuits(), upstreams.circuit_overflows()),
             (8, upstreams.state_table()),
             (8, upstreams.address_table(SERVICE)),
-        ])
+        ],
+    )
 
 
 def limits():
     return dashboard(
-        "limits", "cache and limits", "What bounds traffic: circuit breakers, limits of connections and requests; what a cache answers, and quotas.", [INSTANCE, SERVICES],
+        "limits",
+        "cache and limits",
+        "What bounds traffic: circuit breakers, limits of connections and requests; what a cache answers, and quotas.",
+        [INSTANCE, SERVICES],
         [
             (8, traffic.requests_by(SERVICE, "source"), upstreams.cache(SERVICE)),
             (8, upstreams.limits(SERVICE), upstreams.circuit_table()),
             (8, upstreams.circuits(), upstreams.circuit_overflows()),
             (8, upstreams.connections_open(), upstreams.connections_accepted()),
             (8, upstreams.connections_ended(), upstreams.overloaded()),
-        ])
+        ],
+    )
 
 
 def collector():
     return dashboard(
-        "collector", "collector and ledger", "Whether the books balance, and what the collector does: spool, files, bucket, hosts, spans, metrics.", [INSTANCE],
+        "collector",
+        "collector and ledger",
+        "Whether the books balance, and what the collector does: spool, files, bucket, hosts, spans, metrics.",
+        [INSTANCE],
         [
             (4, books.dropped_now(), books.damaged(), books.set_aside(), books.reloaded(), books.uptime()),
             (7, books.ledger()),
@@ -161,15 +254,21 @@ def collector():
             "Process",
             (8, books.cpu(), books.memory(), books.descriptors()),
             (8, books.configurations(), books.changes()),
-        ])
+        ],
+    )
 
 
 def objectives():
     goal = choice("objective", "Objective of the report", ["0.999", "0.99", "0.995", "0.9995", "0.9999"])
     period = choice("period", "Days of the report", ["30", "7", "28", "90"])
-    recorded = variable("service", "Service", labels("service", slo.AVAILABILITY.recorded("5m"), "service"), PROMETHEUS)
+    recorded = variable(
+        "service", "Service", labels("service", slo.AVAILABILITY.recorded("5m"), "service"), PROMETHEUS
+    )
     return dashboard(
-        "slo", "objectives and burn rates", "How much of their error budgets services have left, and how quickly it goes.", [recorded, goal, period],
+        "slo",
+        "objectives and burn rates",
+        "How much of their error budgets services have left, and how quickly it goes.",
+        [recorded, goal, period],
         [
             (5, slo.availability_now(), slo.latency_now(), slo.objectives()),
             (9, slo.availability_burn(), slo.latency_burn()),
@@ -177,10 +276,19 @@ def objectives():
             (9, slo.report()),
             (8, slo.unusual()),
             (7, books.firing()),
-        ])
+        ],
+    )
 
 
 BOARDS = {
-    "gateway": overview, "service": service, "route": route, "consumers": consumer, "latency": latency, "map": service_map,
-    "upstreams": upstream, "limits": limits, "collector": collector, "slo": objectives,
+    "gateway": overview,
+    "service": service,
+    "route": route,
+    "consumers": consumer,
+    "latency": latency,
+    "map": service_map,
+    "upstreams": upstream,
+    "limits": limits,
+    "collector": collector,
+    "slo": objectives,
 }

@@ -10,14 +10,30 @@ SQL = {"type": "grafana-postgresql-datasource", "uid": "${tollhouse}"}
 
 # Variable, plugin, name on import, what it is for, uid where the data sources are provisioned.
 SOURCES = [
-    ("prometheus", "prometheus", "Prometheus", "The Prometheus that scrapes Tollhouse's /metrics.", "tollhouse-prometheus"),
-    ("tollhouse", "grafana-postgresql-datasource", "PostgreSQL", "Tollhouse's own SQL: host 127.0.0.1:8432, database tollhouse.", "tollhouse-sql"),
+    (
+        "prometheus",
+        "prometheus",
+        "Prometheus",
+        "The Prometheus that scrapes Tollhouse's /metrics.",
+        "tollhouse-prometheus",
+    ),
+    (
+        "tollhouse",
+        "grafana-postgresql-datasource",
+        "PostgreSQL",
+        "Tollhouse's own SQL: host 127.0.0.1:8432, database tollhouse.",
+        "tollhouse-sql",
+    ),
     ("jaeger", "jaeger", "Jaeger", "The Jaeger that gets Tollhouse's spans.", "tollhouse-jaeger"),
 ]
 
 PANEL_NAMES = {
-    "heatmap": "Heatmap", "nodeGraph": "Node Graph", "stat": "Stat", "state-timeline": "State timeline",
-    "table": "Table", "timeseries": "Time series",
+    "heatmap": "Heatmap",
+    "nodeGraph": "Node Graph",
+    "stat": "Stat",
+    "state-timeline": "State timeline",
+    "table": "Table",
+    "timeseries": "Time series",
 }
 
 # Opens a trace id in Jaeger.
@@ -29,7 +45,14 @@ TRACE_URL = (
 
 def prom(expr, legend="", **more):
     """A PromQL query over the time range."""
-    return {"datasource": PROMETHEUS, "editorMode": "code", "expr": expr, "legendFormat": legend, "range": True, **more}
+    return {
+        "datasource": PROMETHEUS,
+        "editorMode": "code",
+        "expr": expr,
+        "legendFormat": legend,
+        "range": True,
+        **more,
+    }
 
 
 def prom_table(expr):
@@ -39,7 +62,14 @@ def prom_table(expr):
 
 def sql(statement, format="table", **more):
     """A statement for the PostgreSQL data source."""
-    return {"datasource": SQL, "editorMode": "code", "format": format, "rawQuery": True, "rawSql": statement, **more}
+    return {
+        "datasource": SQL,
+        "editorMode": "code",
+        "format": format,
+        "rawQuery": True,
+        "rawSql": statement,
+        **more,
+    }
 
 
 def steps(*pairs):
@@ -52,7 +82,9 @@ GREEN = steps((None, "green"))
 
 def override(name, **properties):
     """What holds for the field of this name; `custom_x` is `custom.x`."""
-    as_id = lambda key: key.replace("custom_", "custom.")
+    def as_id(key):
+        return key.replace("custom_", "custom.")
+
     return {
         "matcher": {"id": "byName", "options": name},
         "properties": [{"id": as_id(key), "value": value} for key, value in properties.items()],
@@ -67,12 +99,20 @@ def link(title, url):
 def panel(kind, title, description, targets, unit, options, **more):
     """A panel: its place, ids and the letters of its queries come with the dashboard."""
     config = {"unit": unit, "noValue": "no data", "thresholds": more.get("thresholds", GREEN)}
-    config |= {key: more[key] for key in ("min", "max", "decimals", "mappings", "custom", "links", "displayName") if key in more}
+    config |= {
+        key: more[key]
+        for key in ("min", "max", "decimals", "mappings", "custom", "links", "displayName")
+        if key in more
+    }
     config["color"] = {"mode": more.get("color", "palette-classic")}
     out = {
-        "type": kind, "title": title, "description": description, "datasource": targets[0]["datasource"],
+        "type": kind,
+        "title": title,
+        "description": description,
+        "datasource": targets[0]["datasource"],
         "fieldConfig": {"defaults": config, "overrides": more.get("overrides", [])},
-        "options": options, "targets": targets,
+        "options": options,
+        "targets": targets,
     }
     return out | {key: more[key] for key in ("interval", "transformations") if key in more}
 
@@ -81,8 +121,14 @@ def stat(title, description, target, unit, **more):
     """One number, and how it went."""
     options = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        "colorMode": "value", "graphMode": "area", "justifyMode": "auto", "orientation": "auto", "textMode": "auto", "wideLayout": True,
-        "showPercentChange": False, "percentChangeColorMode": "standard",
+        "colorMode": "value",
+        "graphMode": "area",
+        "justifyMode": "auto",
+        "orientation": "auto",
+        "textMode": "auto",
+        "wideLayout": True,
+        "showPercentChange": False,
+        "percentChangeColorMode": "standard",
     }
     return panel("stat", title, description, [target], unit, options, color="thresholds", **more)
 
@@ -90,13 +136,23 @@ def stat(title, description, target, unit, **more):
 def lines(title, description, targets, unit, stacked=False, **more):
     """Lines over time, or bars that add up."""
     custom = {
-        "drawStyle": "bars" if stacked else "line", "lineWidth": 1, "fillOpacity": 70 if stacked else 10,
-        "showPoints": "never" if stacked else "auto", "pointSize": 4, "spanNulls": False,
-        "stacking": {"mode": "normal" if stacked else "none", "group": "A"}, "axisSoftMin": 0,
+        "drawStyle": "bars" if stacked else "line",
+        "lineWidth": 1,
+        "fillOpacity": 70 if stacked else 10,
+        "showPoints": "never" if stacked else "auto",
+        "pointSize": 4,
+        "spanNulls": False,
+        "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
+        "axisSoftMin": 0,
         "thresholdsStyle": {"mode": "dashed" if "thresholds" in more else "off"},
     }
     options = {
-        "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["mean", "max", "lastNotNull"]},
+        "legend": {
+            "displayMode": "table",
+            "placement": "bottom",
+            "showLegend": True,
+            "calcs": ["mean", "max", "lastNotNull"],
+        },
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     return panel("timeseries", title, description, targets, unit, options, custom=custom, **more)
@@ -113,10 +169,22 @@ def variable(name, label, query, source, **more):
     everything = {"selected": True, "text": ["All"], "value": ["$__all"]}
     is_prometheus = source is PROMETHEUS
     out = {
-        "name": name, "label": label, "type": "query", "datasource": source, "definition": query,
+        "name": name,
+        "label": label,
+        "type": "query",
+        "datasource": source,
+        "definition": query,
         "query": {"query": query, "refId": name} if is_prometheus else query,
-        "regex": "", "refresh": 2, "sort": 1, "hide": 0, "skipUrlSync": False, "options": [],
-        "includeAll": True, "allValue": ".*", "multi": True, "current": everything,
+        "regex": "",
+        "refresh": 2,
+        "sort": 1,
+        "hide": 0,
+        "skipUrlSync": False,
+        "options": [],
+        "includeAll": True,
+        "allValue": ".*",
+        "multi": True,
+        "current": everything,
     }
     return out | more
 
@@ -125,9 +193,17 @@ def choice(name, label, values, **more):
     """A variable of fixed values; the first is what it begins with."""
     option = lambda value, selected: {"selected": selected, "text": value, "value": value}
     return {
-        "name": name, "label": label, "type": "custom", "query": ",".join(values), "hide": 0, "skipUrlSync": False,
-        "includeAll": False, "multi": False, "current": option(values[0], True),
-        "options": [option(value, value == values[0]) for value in values], **more,
+        "name": name,
+        "label": label,
+        "type": "custom",
+        "query": ",".join(values),
+        "hide": 0,
+        "skipUrlSync": False,
+        "includeAll": False,
+        "multi": False,
+        "current": option(values[0], True),
+        "options": [option(value, value == values[0]) for value in values],
+        **more,
     }
 
 
@@ -135,8 +211,15 @@ def text_box(name, label, value, description):
     """A variable that is typed."""
     option = {"selected": True, "text": value, "value": value}
     return {
-        "name": name, "label": label, "description": description, "type": "textbox", "query": value, "hide": 0,
-        "skipUrlSync": False, "current": option, "options": [option],
+        "name": name,
+        "label": label,
+        "description": description,
+        "type": "textbox",
+        "query": value,
+        "hide": 0,
+        "skipUrlSync": False,
+        "current": option,
+        "options": [option],
     }
 
 
@@ -177,14 +260,32 @@ def used_sources(board):
 def dashboard(uid, title, description, variables, rows, links=()):
     """A dashboard without its data sources: `imported` and `provisioned` say where these come from."""
     return {
-        "uid": "tollhouse-" + uid, "title": "Tollhouse: " + title, "description": description, "tags": ["tollhouse"],
-        "schemaVersion": 39, "version": 1, "editable": True, "graphTooltip": 1, "refresh": "10s",
-        "time": {"from": "now-1h", "to": "now"}, "timepicker": {}, "timezone": "browser", "weekStart": "",
+        "uid": "tollhouse-" + uid,
+        "title": "Tollhouse: " + title,
+        "description": description,
+        "tags": ["tollhouse"],
+        "schemaVersion": 39,
+        "version": 1,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "10s",
+        "time": {"from": "now-1h", "to": "now"},
+        "timepicker": {},
+        "timezone": "browser",
+        "weekStart": "",
         "annotations": {"list": [mark for source, mark in MARKS if source in repr(rows)]},
         "links": [
             {
-                "type": "dashboards", "title": "Tollhouse", "tags": ["tollhouse"], "asDropdown": True, "includeVars": True,
-                "keepTime": True, "targetBlank": False, "icon": "external link", "tooltip": "The other dashboards of Tollhouse", "url": "",
+                "type": "dashboards",
+                "title": "Tollhouse",
+                "tags": ["tollhouse"],
+                "asDropdown": True,
+                "includeVars": True,
+                "keepTime": True,
+                "targetBlank": False,
+                "icon": "external link",
+                "tooltip": "The other dashboards of Tollhouse",
+                "url": "",
             },
             *links,
         ],
@@ -196,9 +297,16 @@ def dashboard(uid, title, description, variables, rows, links=()):
 def alerts_on_graphs():
     """Alerts of Tollhouse that fire, as marks on every graph."""
     return {
-        "name": "Alerts", "datasource": PROMETHEUS, "enable": True, "hide": False, "iconColor": "red",
-        "expr": 'ALERTS{alertname=~"Tollhouse.+",alertstate="firing"}', "step": "60s",
-        "titleFormat": "{{alertname}}", "textFormat": "{{service}}{{upstream}}", "tagKeys": "severity",
+        "name": "Alerts",
+        "datasource": PROMETHEUS,
+        "enable": True,
+        "hide": False,
+        "iconColor": "red",
+        "expr": 'ALERTS{alertname=~"Tollhouse.+",alertstate="firing"}',
+        "step": "60s",
+        "titleFormat": "{{alertname}}",
+        "textFormat": "{{service}}{{upstream}}",
+        "tagKeys": "severity",
     }
 
 
@@ -206,7 +314,11 @@ def changes_on_graphs():
     """Changes of the gateway's configuration, as marks on every graph."""
     statement = "SELECT at AS time, concat(change, ' ', kind, ' ', name) AS text, kind AS tags FROM config.changes WHERE $__timeFilter(at) ORDER BY at"
     return {
-        "name": "Configuration", "datasource": SQL, "enable": False, "hide": False, "iconColor": "blue",
+        "name": "Configuration",
+        "datasource": SQL,
+        "enable": False,
+        "hide": False,
+        "iconColor": "blue",
         "target": sql(statement) | {"refId": "Anno"},
     }
 
@@ -220,9 +332,19 @@ def with_sources(board, value_of):
     used = used_sources(board)
     variables = [
         {
-            "name": source[0], "label": source[2], "description": source[3], "type": "datasource", "query": source[1],
-            "regex": "", "refresh": 1, "hide": 2 if source[0] == "jaeger" else 0, "skipUrlSync": False, "includeAll": False,
-            "multi": False, "options": [], "current": {"selected": True, "text": source[2], "value": value_of(source)},
+            "name": source[0],
+            "label": source[2],
+            "description": source[3],
+            "type": "datasource",
+            "query": source[1],
+            "regex": "",
+            "refresh": 1,
+            "hide": 2 if source[0] == "jaeger" else 0,
+            "skipUrlSync": False,
+            "includeAll": False,
+            "multi": False,
+            "options": [],
+            "current": {"selected": True, "text": source[2], "value": value_of(source)},
         }
         for source in used
     ]
@@ -235,13 +357,23 @@ def imported(board):
     kinds = sorted({one["type"] for one in board["panels"]} - {"row"})
     head = {
         "__inputs": [
-            {"name": "DS_" + name.upper(), "label": label, "description": what, "type": "datasource", "pluginId": plugin, "pluginName": label}
+            {
+                "name": "DS_" + name.upper(),
+                "label": label,
+                "description": what,
+                "type": "datasource",
+                "pluginId": plugin,
+                "pluginName": label,
+            }
             for name, plugin, label, what, _ in used
         ],
         "__elements": {},
         "__requires": [
             {"type": "grafana", "id": "grafana", "name": "Grafana", "version": "10.4.0"},
-            *({"type": "datasource", "id": plugin, "name": label, "version": "1.0.0"} for _, plugin, label, _, _ in used),
+            *(
+                {"type": "datasource", "id": plugin, "name": label, "version": "1.0.0"}
+                for _, plugin, label, _, _ in used
+            ),
             *({"type": "panel", "id": kind, "name": PANEL_NAMES[kind], "version": ""} for kind in kinds),
         ],
     }

@@ -15,14 +15,22 @@ def recording():
     long = [window for window in WINDOWS if window not in short]
 
     def ratios(windows):
-        return [record(one.recorded(window), one.bad(window)) for one in (AVAILABILITY, LATENCY) for window in windows]
+        return [
+            record(one.recorded(window), one.bad(window))
+            for one in (AVAILABILITY, LATENCY)
+            for window in windows
+        ]
 
     golden = [
         record("service:tollhouse_http_requests:rate5m", "sum by (service) (rate(%s[5m]))" % REQUESTS),
-        record("service:tollhouse_http_request_duration_seconds:p99_5m",
-               "histogram_quantile(0.99, sum by (service, le) (rate(%s_bucket[5m])))" % DURATION),
-        record("tollhouse:gateway_errors:ratio_rate5m",
-               'sum(rate(%s{%s,source="gateway"}[5m])) / (sum(rate(%s[5m])) > 0)' % (REQUESTS, FAILED, REQUESTS)),
+        record(
+            "service:tollhouse_http_request_duration_seconds:p99_5m",
+            "histogram_quantile(0.99, sum by (service, le) (rate(%s_bucket[5m])))" % DURATION,
+        ),
+        record(
+            "tollhouse:gateway_errors:ratio_rate5m",
+            'sum(rate(%s{%s,source="gateway"}[5m])) / (sum(rate(%s[5m])) > 0)' % (REQUESTS, FAILED, REQUESTS),
+        ),
     ]
     return [
         {"name": "tollhouse-objectives", "rules": objectives},

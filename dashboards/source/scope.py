@@ -47,7 +47,10 @@ def total(name, selector, by=""):
 
 def quantile(q, name, selector, by=""):
     """A quantile of a histogram, in seconds."""
-    return "histogram_quantile(%s, %s)" % (q, total(name + "_bucket", selector, "le" + (", " + by if by else "")))
+    return "histogram_quantile(%s, %s)" % (
+        q,
+        total(name + "_bucket", selector, "le" + (", " + by if by else "")),
+    )
 
 
 def ratio(part, whole):

@@ -33,17 +33,26 @@ class Objective:
     def burns(self, rates):
         """A budget that burns at one of the rates, for its long window and just now."""
         both = "%s > %s * %s and %s > %s * %s"
-        parts = [both % (self.recorded(long), rate, self.budget(), self.recorded(short), rate, self.budget()) for rate, long, short in rates]
+        parts = [
+            both % (self.recorded(long), rate, self.budget(), self.recorded(short), rate, self.budget())
+            for rate, long, short in rates
+        ]
         return "\nor\n".join("(%s)" % part for part in parts)
 
 
 def _errors(window):
     whole = "sum by (service) (rate(%s[%s]))" % (REQUESTS, window)
-    return "(sum by (service) (rate(%s{%s}[%s])) or %s * 0) / (%s > 0)" % (REQUESTS, FAILED, window, whole, whole)
+    return "(sum by (service) (rate(%s{%s}[%s])) or %s * 0) / (%s > 0)" % (
+        REQUESTS,
+        FAILED,
+        window,
+        whole,
+        whole,
+    )
 
 
 def _slow(window):
-    in_time = "sum by (service) (rate(%s_bucket{le=\"%s\"}[%s]))" % (DURATION, SLOW, window)
+    in_time = 'sum by (service) (rate(%s_bucket{le="%s"}[%s]))' % (DURATION, SLOW, window)
     return "1 - %s / (sum by (service) (rate(%s_count[%s])) > 0)" % (in_time, DURATION, window)
 
 
@@ -57,63 +66,125 @@ def of_service(objective, window):
 
 def burn_lines(objective, title, description):
     return lines(
-        title, description,
-        [prom("%s / %s" % (of_service(objective, window), objective.budget()), "{{service}} " + window) for window in ("5m", "1h", "6h", "3d")],
-        "short", min=0, thresholds=steps((None, "green"), (1, "yellow"), (6, "orange"), (14.4, "red")),
+        title,
+        description,
+        [
+            prom("%s / %s" % (of_service(objective, window), objective.budget()), "{{service}} " + window)
+            for window in ("5m", "1h", "6h", "3d")
+        ],
+        "short",
+        min=0,
+        thresholds=steps((None, "green"), (1, "yellow"), (6, "orange"), (14.4, "red")),
     )
 
 
 def availability_burn():
-    return burn_lines(AVAILABILITY, "Burn of the error budget",
-                      "How quickly errors use up what the objective allows, by window: 1 uses it up in just its period. Wants the recording rules.")
+    return burn_lines(
+        AVAILABILITY,
+        "Burn of the error budget",
+        "How quickly errors use up what the objective allows, by window: 1 uses it up in just its period. Wants the recording rules.",
+    )
 
 
 def latency_burn():
-    return burn_lines(LATENCY, "Burn of the latency budget",
-                      "The same of requests that took more than %s s. Wants the recording rules." % SLOW)
+    return burn_lines(
+        LATENCY,
+        "Burn of the latency budget",
+        "The same of requests that took more than %s s. Wants the recording rules." % SLOW,
+    )
 
 
 def good(objective, title, description):
-    return stat(title, description, prom("1 - max(%s)" % of_service(objective, "6h"), "good"), "percentunit", decimals=3,
-                thresholds=steps((None, "red"), (objective.goal, "green")))
+    return stat(
+        title,
+        description,
+        prom("1 - max(%s)" % of_service(objective, "6h"), "good"),
+        "percentunit",
+        decimals=3,
+        thresholds=steps((None, "red"), (objective.goal, "green")),
+    )
 
 
 def availability_now():
-    return good(AVAILABILITY, "Availability", "Share of requests of the last 6 hours without a status of 500 or above, of the worst service picked.")
+    return good(
+        AVAILABILITY,
+        "Availability",
+        "Share of requests of the last 6 hours without a status of 500 or above, of the worst service picked.",
+    )
 
 
 def latency_now():
-    return good(LATENCY, "In time", "Share of requests of the last 6 hours that took at most %s s, of the worst service picked." % SLOW)
+    return good(
+        LATENCY,
+        "In time",
+        "Share of requests of the last 6 hours that took at most %s s, of the worst service picked." % SLOW,
+    )
 
 
 def objectives():
-    return lines("Objectives", "What share of requests is to be good. To change one, change its recording rule.",
-                 [prom(one.recorded_goal, one.name) for one in (AVAILABILITY, LATENCY)], "percentunit", min=0.9, max=1, decimals=3)
+    return lines(
+        "Objectives",
+        "What share of requests is to be good. To change one, change its recording rule.",
+        [prom(one.recorded_goal, one.name) for one in (AVAILABILITY, LATENCY)],
+        "percentunit",
+        min=0.9,
+        max=1,
+        decimals=3,
+    )
 
 
 def bad_ratio():
-    return lines("Errors of the last five minutes", "Share of requests with a status of 500 or above, as the alerts see it.",
-                 [prom(of_service(AVAILABILITY, "5m"), "{{service}}")], "percentunit", min=0)
+    return lines(
+        "Errors of the last five minutes",
+        "Share of requests with a status of 500 or above, as the alerts see it.",
+        [prom(of_service(AVAILABILITY, "5m"), "{{service}}")],
+        "percentunit",
+        min=0,
+    )
 
 
 def slow_ratio():
-    return lines("Slow requests of the last five minutes", "Share of requests that took more than %s s, as the alerts see it." % SLOW,
-                 [prom(of_service(LATENCY, "5m"), "{{service}}")], "percentunit", min=0)
+    return lines(
+        "Slow requests of the last five minutes",
+        "Share of requests that took more than %s s, as the alerts see it." % SLOW,
+        [prom(of_service(LATENCY, "5m"), "{{service}}")],
+        "percentunit",
+        min=0,
+    )
 
 
 def report():
     statement = (
         "SELECT name AS service, requests, errors, availability, objective, budget_left,\n"
-        "       burn_5m, burn_30m, burn_1h, burn_6h, burn_3d, alert\nFROM slo_report($objective, INTERVAL '$period days')\nORDER BY budget_left")
-    return table("Budgets from the rows", "What is left of each service's error budget, counted over rows: no Prometheus is asked.",
-                 sql(statement), "short",
-                 overrides=[override("service", links=[TO_SERVICE]), override("availability", unit="percentunit", decimals=3),
-                            override("objective", unit="percentunit"),
-                            override("budget_left", unit="percentunit", thresholds=steps((None, "red"), (0, "yellow"), (0.25, "green")), custom_cellOptions={"type": "color-text"})])
+        "       burn_5m, burn_30m, burn_1h, burn_6h, burn_3d, alert\nFROM slo_report($objective, INTERVAL '$period days')\nORDER BY budget_left"
+    )
+    return table(
+        "Budgets from the rows",
+        "What is left of each service's error budget, counted over rows: no Prometheus is asked.",
+        sql(statement),
+        "short",
+        overrides=[
+            override("service", links=[TO_SERVICE]),
+            override("availability", unit="percentunit", decimals=3),
+            override("objective", unit="percentunit"),
+            override(
+                "budget_left",
+                unit="percentunit",
+                thresholds=steps((None, "red"), (0, "yellow"), (0.25, "green")),
+                custom_cellOptions={"type": "color-text"},
+            ),
+        ],
+    )
 
 
 def unusual():
     statement = (
         "SELECT time, name AS service, measure, value, expected, score\n"
-        "FROM anomalies($__timeFrom(), $__timeTo(), step => INTERVAL '1 minute', threshold => 3.5)\nORDER BY abs(score) DESC\nLIMIT 50")
-    return table("Unusual minutes", "Minutes in which requests, error rate or p95 of a service are far from its median.", sql(statement), "short")
+        "FROM anomalies($__timeFrom(), $__timeTo(), step => INTERVAL '1 minute', threshold => 3.5)\nORDER BY abs(score) DESC\nLIMIT 50"
+    )
+    return table(
+        "Unusual minutes",
+        "Minutes in which requests, error rate or p95 of a service are far from its median.",
+        sql(statement),
+        "short",
+    )
