@@ -25,10 +25,10 @@ const CHOICES: [Picked<'static>; 2] = [
 ];
 
 /// Panels that show 0 while all is well, or while nothing is picked that could show more.
-const ZERO: [&str; 21] = [
-    "Alerts",
+const ZERO: &[&str] = &[
     "Behind",
     "Bucket last complete",
+    "Burn of the latency budget",
     "Circuit breakers: beyond a bound",
     "Connections turned away or cut",
     "Damaged files",
@@ -42,18 +42,20 @@ const ZERO: [&str; 21] = [
     "Merges that failed",
     "Requests beyond the bound",
     "Rows set aside",
+    "Slow requests of the last five minutes",
     "Spans",
     "Spans waiting",
     "Targets",
     "Tried again",
+    "Uploads",
     "Waiting for the bucket",
 ];
 
 /// Tables that are empty while nothing is out of the ordinary.
-const EMPTY: [&str; 1] = ["Unusual minutes"];
+const EMPTY: &[&str] = &["Changes of the configuration", "Unusual minutes"];
 
 /// What the demo has none of, and the other host does.
-const NOT_IN_THE_DEMO: [&str; 1] = ["Circuit breakers now"];
+const NOT_IN_THE_DEMO: &[&str] = &["Circuit breakers now"];
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -177,6 +179,9 @@ fn statements(world: &World, boards: &std::collections::BTreeMap<String, Value>)
         demo,
         "SELECT trace_id FROM requests WHERE trace_id IS NOT NULL GROUP BY trace_id ORDER BY count(*) DESC LIMIT 1",
     );
+    let trace = [trace.as_str()];
+    let fixed: [(&str, &[&str]); 3] = [("trace", &trace), ("objective", &["0.999"]), ("period", &["30"])];
+    let lately = range(demo, "10 minutes");
     let before = Range { from: "1970-01-01T00:00:00Z".into(), to: "1970-01-02T00:00:00.5Z".into() };
     let mut asked = BTreeSet::new();
     for (name, board) in boards {
@@ -190,13 +195,8 @@ fn statements(world: &World, boards: &std::collections::BTreeMap<String, Value>)
             let statement = target["rawSql"].as_str().unwrap();
             let addr = if NOT_IN_THE_DEMO.contains(&title) { world.centre.addr("postgres") } else { demo };
             for (choice, with_time_bucket) in [(0, true), (1, false)] {
-                let picked: Vec<_> =
-                    [("trace", &[trace.as_str()][..]), ("objective", &["0.999"]), ("period", &["30"])]
-                        .into_iter()
-                        .chain(CHOICES[choice].iter().copied())
-                        .collect();
-                let range = range(addr, "10 minutes");
-                let expanded = expand::sql(statement, &picked, &range, with_time_bucket);
+                let picked: Vec<_> = fixed.iter().chain(CHOICES[choice]).copied().collect();
+                let expanded = expand::sql(statement, &picked, &lately, with_time_bucket);
                 if !asked.insert(expanded.clone()) {
                     continue;
                 }
@@ -240,7 +240,7 @@ fn statements(world: &World, boards: &std::collections::BTreeMap<String, Value>)
     for board in boards.values() {
         let marks = board["annotations"]["list"].as_array().unwrap();
         for statement in marks.iter().filter_map(|mark| mark["target"]["rawSql"].as_str()) {
-            let expanded = expand::sql(statement, &[], &range(demo, "10 minutes"), true);
+            let expanded = expand::sql(statement, &[], &lately, true);
             assert_eq!(psql(demo, &expanded).unwrap().0, ["time", "text", "tags"]);
         }
     }

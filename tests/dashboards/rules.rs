@@ -80,11 +80,10 @@ fn each_alert_is_tested_both_ways_and_has_a_runbook() {
     let alerts = rules("tollhouse.alerts");
     for alert in &alerts {
         let name = alert["alert"].as_str().unwrap();
-        let of_it =
-            |look: &&&Value| look["expr"].as_str().unwrap().contains(&format!("alertname=\"{name}\""));
+        let of_it = |look: &&Value| look["expr"].as_str().unwrap().contains(&format!("alertname=\"{name}\""));
         let fires = |look: &&Value| look["exp_samples"].as_array().is_some_and(|samples| !samples.is_empty());
         let (firing, silent): (Vec<&Value>, Vec<&Value>) =
-            looks.iter().filter(of_it).partition(|look| fires(look));
+            looks.iter().copied().filter(of_it).partition(fires);
         assert!(!firing.is_empty(), "no test has {name} fire");
         assert!(!silent.is_empty(), "no test has {name} silent");
 

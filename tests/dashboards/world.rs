@@ -35,13 +35,12 @@ pub struct World {
 impl World {
     pub fn start() -> Self {
         let origin = Origin::start();
-        let bucket = Site::new(origin.addr);
-        let centre_site = centre(&origin, &bucket.folder().join("bucket"));
+        let centre_site = centre(&origin);
         let centre = centre_site.run();
         let to = format!("grpc://{}", centre.addr("receive"));
-        let edge_site = bucket
-            .set(&["node"], "edge".into())
-            .set(&["collector", "forward"], json!({ "to": [to], "token": TOKEN, "retry_interval_ms": 100 }));
+        let forward = json!({ "to": [to], "token": TOKEN, "retry_interval_ms": 100 });
+        let edge_site =
+            Site::new(origin.addr).set(&["node"], "edge".into()).set(&["collector", "forward"], forward);
         let edge = edge_site.run();
         let demo = Demo::start(&centre_site.folder().join("demo"));
         let traffic = Traffic::start(&[centre.gateway(), edge.gateway()]);
@@ -90,17 +89,17 @@ pub fn pool(site: Site, live: SocketAddr, dead: SocketAddr, breaker: &Value) -> 
     )
 }
 
-fn centre(origin: &Origin, bucket: &Path) -> Site {
-    std::fs::create_dir_all(bucket).unwrap();
-    let site = Site::new(origin.addr)
+fn centre(origin: &Origin) -> Site {
+    let site = Site::new(origin.addr);
+    let bucket = site.folder().join("bucket");
+    std::fs::create_dir_all(&bucket).unwrap();
+    let store = json!({ "url": format!("file://{}", bucket.display()), "sync_interval_s": 1 });
+    let site = site
         .set(&["node"], "centre".into())
         .set(&["collector", "receive"], json!({ "listen": "127.0.0.1:0", "tokens": [TOKEN] }))
         .set(&["collector", "seal"], json!({ "interval_s": 1, "grace_ms": 500 }))
         .set(&["collector", "compaction"], json!({ "files_min": 2 }))
-        .set(
-            &["object_store"],
-            json!({ "url": format!("file://{}", bucket.display()), "sync_interval_s": 1 }),
-        );
+        .set(&["object_store"], store);
     pool(site, origin.addr, free_addr(), &json!({ "max_requests": 1, "max_retries": 1 }))
 }
 
