@@ -12,7 +12,7 @@ from .traffic import ERROR_STEPS
 BOARD = "/d/tollhouse-%s?var-%s=${__value.raw}&${__url_time_range}"
 TO_SERVICE = link("Open the service", BOARD % ("service", "service"))
 TO_ROUTE = link("Open the route", BOARD % ("route", "route"))
-TO_CONSUMER = link("Open the consumer", BOARD % ("consumer", "consumer"))
+TO_CONSUMER = link("Open the consumer", BOARD % ("consumers", "consumer"))
 TO_TRACE = [
     link("Show its hops", "/d/tollhouse-latency?var-trace=${__value.raw}&${__url_time_range}"),
     link("Open in Jaeger", TRACE_URL),
