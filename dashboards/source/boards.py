@@ -241,7 +241,7 @@ def collector():
             (8, books.produced(), books.dropped()),
             (8, books.in_flight(), books.lag()),
             (8, books.spool(), books.disk()),
-            "Files",
+            "What is stored",
             (8, books.files()),
             (8, books.merges(), books.merged_bytes(), books.merge_failures()),
             "Bucket and other hosts",

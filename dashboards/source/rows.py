@@ -46,7 +46,7 @@ FIELDS = [
 
 def rows(title, description, statement, *more):
     """A table whose columns have their units and links by their names."""
-    words = set(re.findall(r"\w+", statement))
+    words = set(re.findall(r"\w+", statement.split("\nFROM")[0]))
     fields = [field for field in FIELDS if field["matcher"]["options"] in words]
     return table(title, description, sql(statement), "short", overrides=fields + list(more))
 
