@@ -1,7 +1,7 @@
 //! Every query of every panel and variable, expanded as Grafana expands it, against a real Prometheus and the PostgreSQL
 //! door. A panel without data fails, and so does one that shows nothing but zeros where something happens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -89,6 +89,7 @@ fn every_query_has_data() {
     exemplars(&world, &boards["latency"]);
     statements(&world, &boards);
     world.quiet();
+    while_nothing_is_live(&world, &boards);
     names_are_those_of_metrics(&world.prometheus, &boards);
     runbooks(&world);
 }
@@ -173,7 +174,7 @@ fn range(addr: SocketAddr, ago: &str) -> Range {
     Range { from: at(&format!("now() - INTERVAL '{ago}'")), to: at("now() + INTERVAL '1 hour'") }
 }
 
-fn statements(world: &World, boards: &std::collections::BTreeMap<String, Value>) {
+fn statements(world: &World, boards: &BTreeMap<String, Value>) {
     let demo = world.demo.postgres;
     let trace = value(
         demo,
@@ -246,6 +247,26 @@ fn statements(world: &World, boards: &std::collections::BTreeMap<String, Value>)
     }
 }
 
+/// The same statements of a gateway that has had nothing to do for a while: all rows are sealed.
+fn while_nothing_is_live(world: &World, boards: &BTreeMap<String, Value>) {
+    let centre = world.centre.addr("postgres");
+    eventually("all rows to be sealed", || {
+        let live = psql(centre, "SELECT coalesce(sum(rows), 0) FROM system.files WHERE kind = 'hot'")?.1;
+        if live[0][0] == "0" { Ok(()) } else { Err(format!("{live:?}")) }
+    });
+    let trace = "0".repeat(32);
+    let trace = [trace.as_str()];
+    let fixed: [(&str, &[&str]); 3] = [("trace", &trace), ("objective", &["0.999"]), ("period", &["30"])];
+    let picked: Vec<_> = fixed.iter().chain(CHOICES[0]).copied().collect();
+    let lately = range(centre, "10 minutes");
+    for (title, target) in boards.values().flat_map(targets) {
+        if let Some(statement) = target["rawSql"].as_str() {
+            let answer = psql(centre, &expand::sql(statement, &picked, &lately, true));
+            assert!(answer.is_ok(), "{title}: {answer:?}");
+        }
+    }
+}
+
 /// Words of an expression that are names of Tollhouse's metrics or recorded ones.
 fn metric_names(expr: &str) -> impl Iterator<Item = &str> {
     let is_of_name = |c: char| c == '_' || c == ':' || c.is_ascii_alphanumeric();
@@ -254,7 +275,7 @@ fn metric_names(expr: &str) -> impl Iterator<Item = &str> {
 }
 
 /// An expression that names no metric finds nothing, and says nothing either.
-fn names_are_those_of_metrics(prometheus: &Prometheus, boards: &std::collections::BTreeMap<String, Value>) {
+fn names_are_those_of_metrics(prometheus: &Prometheus, boards: &BTreeMap<String, Value>) {
     let known = prometheus.ask("label/__name__/values").unwrap();
     let known: BTreeSet<&str> = known.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     let mut text: String = ["tollhouse.rules", "tollhouse.alerts", "istio.rules", "kong.rules"]
