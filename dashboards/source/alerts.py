@@ -198,7 +198,9 @@ def collector():
         ),
         page(
             "SpoolFilling",
-            "tollhouse_spool_bytes / tollhouse_spool_limit_bytes > 0.5",
+            # A gateway of many cores has segments that wait for events: those alone are no reason.
+            "tollhouse_spool_bytes / tollhouse_spool_limit_bytes > 0.5\nand on (job, instance)\n"
+            'sum by (job, instance) (tollhouse_events_in_flight{sink!="prometheus"}) > 10000',
             "5m",
             "The spool of %s is {{ $value | humanizePercentage }} full" % WHERE,
             "Events wait for a collector that is away, too slow, or has no room. When the spool is full they are dropped; requests are not.",
