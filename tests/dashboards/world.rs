@@ -122,8 +122,9 @@ impl Traffic {
                         drop(client::get(gateway, "/pooled/slow/50", &[]));
                     } else {
                         round(gateway);
-                        std::thread::sleep(Duration::from_millis(20));
                     }
+                    // Who is turned away is not to come again at once.
+                    std::thread::sleep(Duration::from_millis(20));
                 }
             })
         };
