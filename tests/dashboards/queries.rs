@@ -281,8 +281,9 @@ fn names_are_those_of_metrics(prometheus: &Prometheus, boards: &BTreeMap<String,
     let mut text: String = ["tollhouse.rules", "tollhouse.alerts", "istio.rules", "kong.rules"]
         .map(|name| super::text(&format!("prometheus/{name}.yaml")))
         .concat();
-    for board in boards.values() {
-        text.extend(targets(board).filter_map(|(_, target)| target["expr"].as_str()));
+    for (_, target) in boards.values().flat_map(targets) {
+        text += target["expr"].as_str().unwrap_or_default();
+        text += "\n";
     }
     let mut named = 0;
     for name in metric_names(&text) {
