@@ -15,7 +15,10 @@ use support::terminal::Terminal;
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
-    command.arg("demo").args(["--port", "0", "--metrics-port", "0", "--sql-port", "0"]).args(arguments);
+    command
+        .arg("demo")
+        .args(["--port", "0", "--metrics-port", "0", "--sql-port", "0", "--postgres-port", "0"])
+        .args(arguments);
     command
 }
 
@@ -192,7 +195,19 @@ fn wrong_times_and_taken_ports_are_refused_in_words() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let output = Command::new(env!("CARGO_BIN_EXE_tollhouse"))
-        .args(["demo", "--duration", "1s", "--port", "0", "--metrics-port", "0", "--sql-port", &port])
+        .args([
+            "demo",
+            "--duration",
+            "1s",
+            "--port",
+            "0",
+            "--metrics-port",
+            "0",
+            "--postgres-port",
+            "0",
+            "--sql-port",
+            &port,
+        ])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));

@@ -112,7 +112,7 @@ impl Reader {
             ["target/release/tollhouse" | "tollhouse", "run", ..] => self.serve(&line),
             ["target/release/tollhouse", "demo"] => {
                 let said = self.finish(&format!(
-                    "{line} --duration 2s --rate 100 --port 0 --metrics-port 0 --sql-port 0"
+                    "{line} --duration 2s --rate 100 --port 0 --metrics-port 0 --sql-port 0 --postgres-port 0"
                 ));
                 assert!(said.contains("The books balance, to the row."), "{said}");
             }

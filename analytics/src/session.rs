@@ -89,6 +89,8 @@ impl Sessions {
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.reorder_filters = true;
         options.execution.time_zone = Some("UTC".into());
+        // Of unions the two kinds of plan keep other metadata of the same schema; its types are checked as it runs.
+        options.execution.skip_physical_aggregate_schema_check = true;
         options.sql_parser.collect_spans = true;
         options.sql_parser.map_string_types_to_utf8view = true;
         options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;

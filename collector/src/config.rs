@@ -215,6 +215,7 @@ impl Default for RollupConfig {
 pub struct Plan {
     pub(crate) config: CollectorConfig,
     pub(crate) bucket: Option<BucketPlan>,
+    pub(crate) spool_bytes_max: Option<u64>,
 }
 
 impl Plan {
@@ -222,6 +223,12 @@ impl Plan {
     #[must_use]
     pub fn with_bucket(self, bucket: Option<BucketPlan>) -> Self {
         Self { bucket, ..self }
+    }
+
+    /// The same with the most bytes of the spool, which metrics tell.
+    #[must_use]
+    pub fn with_spool(self, bytes_max: u64) -> Self {
+        Self { spool_bytes_max: Some(bytes_max), ..self }
     }
 
     /// Where `/metrics` is to answer.
@@ -297,7 +304,11 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
         let hint = "let the other hosts send to the collectors in collector.forward.to";
         problems.push(Problem::new("collector.receive.listen", message).hint(hint));
     }
-    if problems.is_empty() { Ok(Plan { config: config.clone(), bucket: None }) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(Plan { config: config.clone(), bucket: None, spool_bytes_max: None })
+    } else {
+        Err(problems)
+    }
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ mod table;
 
 mod upkeep;
 
+mod disk;
+
 mod damage;
 
 mod compact;
@@ -174,6 +176,7 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
             hosts: account,
             uploads: uploads.clone(),
             upkeep: Some(upkeep.clone()),
+            spool_bytes_max: plan.spool_bytes_max,
         },
         now_us(),
     )?;

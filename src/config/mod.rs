@@ -319,7 +319,7 @@ pub fn validate(loaded: &Loaded<Config>, role: Role) -> Result<Plans, Report> {
         .runs(Role::Collector)
         .then(|| collector::validate(&config.collector).map_err(&mut keep).ok())
         .flatten()
-        .map(|plan| plan.with_bucket(bucket.clone()));
+        .map(|plan| plan.with_bucket(bucket.clone()).with_spool(config.spool.bytes_max));
     let analytics = role
         .runs(Role::Analytics)
         .then(|| analytics::validate(&config.analytics).map_err(&mut keep).ok())

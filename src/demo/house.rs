@@ -56,5 +56,6 @@ fn listen(parts: &Parts) -> Option<Listen> {
         gateway,
         metrics: parts.collector.as_ref()?.metrics_addr,
         sql: parts.analytics.as_ref()?.addr,
+        postgres: parts.analytics.as_ref()?.postgres_addr?,
     })
 }

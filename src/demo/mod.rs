@@ -72,6 +72,9 @@ pub struct DemoArgs {
     /// Port of SQL over HTTP [default: 8200, or a free one].
     #[arg(long, value_name = "PORT")]
     pub sql_port: Option<u16>,
+    /// Port of SQL for clients of PostgreSQL, such as Grafana [default: 8432, or a free one].
+    #[arg(long, value_name = "PORT")]
+    pub postgres_port: Option<u16>,
     /// Print the report as JSON on standard output, and nothing else.
     #[arg(long)]
     pub json: bool,

@@ -162,6 +162,7 @@ fn open_house(
         gateway: address(args.port, 8000),
         metrics: address(args.metrics_port, 8100),
         sql: address(args.sql_port, 8200),
+        postgres: address(args.postgres_port, 8432),
     };
     let text = world::yaml(&listen, &services.targets);
     let file = data.path.join("tollhouse.yaml");

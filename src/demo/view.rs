@@ -165,6 +165,7 @@ pub fn places(paint: Paint, listen: &Listen) -> Vec<String> {
         place("gateway ", format!("http://{}/shop?apikey={}", listen.gateway, world::KEY)),
         place("metrics ", format!("http://{}/metrics", listen.metrics)),
         place("SQL     ", format!("http://{}/sql?q=SELECT+*+FROM+services", listen.sql)),
+        place("        ", format!("postgresql://{}/tollhouse", listen.postgres)),
     ]
 }
 
@@ -214,7 +215,7 @@ mod tests {
     #[test]
     fn every_size_of_terminal_is_kept_to() {
         let address = ([127, 0, 0, 1], 8000).into();
-        let listen = Listen { gateway: address, metrics: address, sql: address };
+        let listen = Listen { gateway: address, metrics: address, sql: address, postgres: address };
         let (snapshot, counts) = (shown(), Counts::default());
         for snapshot in [None, Some(&snapshot)] {
             let program = "tollhouse";
@@ -231,7 +232,7 @@ mod tests {
     #[test]
     fn a_screen_tells_rate_percentiles_ledger_and_where_to_go() {
         let address = ([127, 0, 0, 1], 8000).into();
-        let listen = Listen { gateway: address, metrics: address, sql: address };
+        let listen = Listen { gateway: address, metrics: address, sql: address, postgres: address };
         let (snapshot, counts) = (shown(), Counts::default());
         let program = "target/release/tollhouse";
         let snapshot_now = Some(&snapshot);

@@ -52,7 +52,7 @@ pub const KEY: &str = "demo-key-acme";
 /// Begins the `user-agent` of every request that the demo sends, so that SQL can tell them from the reader's own.
 pub const USER_AGENT: &str = "tollhouse-demo";
 
-/// Where the three listeners of the demo should stand.
+/// Where the listeners of the demo should stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// The gateway.
@@ -61,19 +61,21 @@ pub struct Listen {
     pub metrics: SocketAddr,
     /// `/sql`, by the analytics.
     pub sql: SocketAddr,
+    /// SQL for clients of PostgreSQL.
+    pub postgres: SocketAddr,
 }
 
 /// The configuration of the demo as a `tollhouse.yaml`; `targets` holds one address per entry of `SERVICES`.
 pub fn yaml(listen: &Listen, targets: &[SocketAddr; SERVICES.len()]) -> String {
     let mut text =
         String::from("# Written by `tollhouse demo`: the world it runs, in Kong's shapes.\nnode: demo\n\n");
-    let Listen { gateway, metrics, sql } = listen;
+    let Listen { gateway, metrics, sql, postgres } = listen;
     // Writing to a String cannot fail.
     let _ = write!(text, "gateway:\n  listen:\n    - name: http\n      address: {gateway}\n");
     let _ = write!(text, "collector:\n  metrics:\n    listen: {metrics}\n");
     let _ = write!(
         text,
-        "analytics:\n  listen: {sql}\n  postgres:\n    listen: null\n  flight:\n    listen: null\n\n"
+        "analytics:\n  listen: {sql}\n  postgres:\n    listen: {postgres}\n  flight:\n    listen: null\n\n"
     );
     text.push_str("# Every service wants an API key.\nplugins:\n  - name: key-auth\n    config: { hide_credentials: true }\n\n");
     text.push_str("services:\n");
@@ -101,8 +103,8 @@ mod tests {
     #[test]
     fn configuration_names_every_service_and_only_known_keys() {
         let address: SocketAddr = ([127, 0, 0, 1], 9).into();
-        let text =
-            yaml(&Listen { gateway: address, metrics: address, sql: address }, &[address; SERVICES.len()]);
+        let listen = Listen { gateway: address, metrics: address, sql: address, postgres: address };
+        let text = yaml(&listen, &[address; SERVICES.len()]);
         for service in SERVICES {
             assert!(text.contains(&format!("paths: [{}]", service.path)), "{text}");
         }

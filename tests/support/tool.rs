@@ -84,26 +84,44 @@ impl Drop for Running {
     }
 }
 
-/// A real Prometheus that scrapes one address every second.
+/// The program that reads dashboards by Grafana's own schema.
+pub fn grafana_schema() -> PathBuf {
+    find("TESTS_GRAFANA_SCHEMA", "bin/grafana-schema-v0.0.22")
+}
+
+/// A real Prometheus.
 pub struct Prometheus {
     addr: SocketAddr,
     _process: Running,
 }
 
 impl Prometheus {
-    /// Starts it with its files in `folder`.
+    /// One that scrapes an address every second, with its files in `folder`.
     pub fn start(folder: &Path, metrics: SocketAddr) -> Self {
+        Self::watch(folder, "1s", &[metrics], &[])
+    }
+
+    /// One that scrapes addresses, and evaluates rules by the names of their files, as often as `interval` says. It keeps
+    /// exemplars.
+    pub fn watch(folder: &Path, interval: &str, metrics: &[SocketAddr], rules: &[(&str, String)]) -> Self {
         let config = folder.join("prometheus.yml");
+        let targets: Vec<String> = metrics.iter().map(|addr| format!("'{addr}'")).collect();
         let text = format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: tollhouse, static_configs: [{{targets: \
-             ['{metrics}']}}]}}]\n"
+            "global: {{scrape_interval: {interval}, scrape_timeout: {interval}, evaluation_interval: {interval}}}\n\
+             rule_files: ['rules/*.yaml']\nscrape_configs: [{{job_name: tollhouse, static_configs: [{{targets: [{}]}}]}}]\n",
+            targets.join(", ")
         );
         std::fs::write(&config, text).unwrap();
+        std::fs::create_dir_all(folder.join("rules")).unwrap();
+        for (name, text) in rules {
+            std::fs::write(folder.join("rules").join(name), text).unwrap();
+        }
         let addr = free_addr();
         let process = Command::new(prometheus())
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("prometheus").display()))
             .arg(format!("--web.listen-address={addr}"))
+            .arg("--enable-feature=exemplar-storage")
             .stdout(Stdio::null())
             .stderr(File::create(folder.join("prometheus.log")).unwrap())
             .spawn()
@@ -116,14 +134,23 @@ impl Prometheus {
         prometheus
     }
 
+    /// What one of its addresses under `/api/v1` answers.
+    pub fn ask(&self, target: &str) -> Result<Value, String> {
+        let reply =
+            client::get(self.addr, &format!("/api/v1/{target}"), &[]).map_err(|error| error.to_string())?;
+        let answer: Value = serde_json::from_slice(&reply.body).map_err(|error| error.to_string())?;
+        if answer["status"] == "success" {
+            Ok(answer["data"].clone())
+        } else {
+            Err(format!("{target}: {answer}"))
+        }
+    }
+
     /// The series of an instant query.
     pub fn query(&self, query: &str) -> Result<Vec<Value>, String> {
-        let target = format!("/api/v1/query?query={}", escape(query));
-        let reply = client::get(self.addr, &target, &[]).map_err(|error| error.to_string())?;
-        let answer: Value = serde_json::from_slice(&reply.body).map_err(|error| error.to_string())?;
-        match &answer["data"]["result"] {
-            Value::Array(series) if answer["status"] == "success" => Ok(series.clone()),
-            _ => Err(format!("{query}: {answer}")),
+        match self.ask(&format!("query?query={}", escape(query)))?["result"].take() {
+            Value::Array(series) => Ok(series),
+            other => Err(format!("{query}: {other}")),
         }
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct Shown {
     pub(crate) uploads: Option<Arc<crate::upload::Account>>,
     /// What is said of the table's files, where there is a table.
     pub(crate) upkeep: Option<crate::upkeep::Upkeep>,
+    /// Most bytes of the spool, where that is known.
+    pub(crate) spool_bytes_max: Option<u64>,
 }
 
 /// Binds the metrics listener.
@@ -117,8 +119,14 @@ impl Adapters {
         process_start_us: i64,
     ) -> Result<(Adapters, SocketAddr), StartError> {
         let listener = bind(metrics)?;
-        let (hosts, uploads, upkeep) = (Arc::default(), None, None);
-        let shown = Shown { ledger, folder: folder.clone(), hosts, uploads, upkeep };
+        let shown = Shown {
+            ledger,
+            folder: folder.clone(),
+            hosts: Arc::default(),
+            uploads: None,
+            upkeep: None,
+            spool_bytes_max: None,
+        };
         Self::start_on(listener, metrics, otlp, shown, process_start_us)
     }
 

@@ -146,6 +146,8 @@ async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Respons
             hosts: Arc::clone(&writer.shown.hosts),
             uploads: writer.shown.uploads.as_ref().map(|uploads| uploads.counts()),
             upkeep: writer.shown.upkeep.as_ref().map(|upkeep| upkeep.counts(&writer.shown.folder)),
+            folder: writer.shown.folder.clone(),
+            spool_bytes_max: writer.shown.spool_bytes_max,
             series_max: writer.series_max,
             spans: writer.spans.count(),
             scrapes: writer.scrapes.fetch_add(1, Ordering::Relaxed),

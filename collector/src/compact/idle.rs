@@ -1,9 +1,6 @@
 //! What the machine gives to work that nobody waits for.
 
-use std::ffi::CString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Niceness of the thread: the last of all.
@@ -30,20 +27,6 @@ pub(super) fn lower_priority() {
     if results.iter().any(|result| *result != 0) {
         tracing::debug!(error = %io::Error::last_os_error(), "compaction has not the lowest priority");
     }
-}
-
-/// Bytes that are free for this process on the disk of a folder; none if the system does not say.
-pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
-    let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
-    // SAFETY: an all-zero statvfs is valid, the path ends with a zero, and both live through the call.
-    let stat = unsafe {
-        let mut stat: libc::statvfs = std::mem::zeroed();
-        if libc::statvfs(path.as_ptr(), &raw mut stat) != 0 {
-            return None;
-        }
-        stat
-    };
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Keeps reading and writing below a rate.
@@ -87,11 +70,5 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_millis(100));
         pace.passed(u64::from(u32::MAX), &|| true);
         assert!(begun.elapsed() < Duration::from_secs(60));
-    }
-
-    #[test]
-    fn a_disk_has_room() {
-        assert!(free_bytes(Path::new("/")).unwrap() > 0);
-        assert_eq!(free_bytes(Path::new("/no such folder")), None);
     }
 }

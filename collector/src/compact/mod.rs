@@ -29,6 +29,7 @@ use event::layout::{DataFolder, FileEntry, LayoutError};
 
 use crate::Flags;
 use crate::config::{CompactionConfig, ParquetConfig, Plan};
+use crate::disk;
 use crate::erase::Eraser;
 use crate::parquet::ParquetFileError;
 use crate::retention;
@@ -37,7 +38,6 @@ use crate::upkeep;
 use crate::upload::Account;
 
 pub(crate) use choose::{Job, LEVEL_CLOSED, closed_until};
-pub(crate) use idle::free_bytes;
 pub(crate) use input::{InputError, coded_metadata, sum};
 pub(crate) use merge::{Merge, unlink};
 
@@ -176,7 +176,7 @@ impl Compactor {
     /// Writes the outputs of a merge, whole and durable; nothing of it is part of the table yet.
     fn write(&self, job: &Job, flags: &Flags) -> Result<Vec<FileEntry>, CompactError> {
         let needed = job.bytes().saturating_mul(FREE_SHARE);
-        match idle::free_bytes(self.folder.root()) {
+        match disk::room(self.folder.root()).map(|room| room.free_bytes) {
             Some(free) if free < needed => return Err(CompactError::Room { needed, free }),
             _ => {}
         }

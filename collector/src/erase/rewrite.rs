@@ -14,6 +14,7 @@ use super::{EraseError, Eraser, find};
 use crate::Flags;
 use crate::compact::{self, CompactError, Job, Merge};
 use crate::config::ParquetConfig;
+use crate::disk;
 use crate::parquet::{HOUR_US, ParquetFileError};
 use crate::retention;
 
@@ -84,7 +85,7 @@ impl Eraser {
             }
         }
         let needed = affected.iter().map(|(file, _)| file.bytes).sum();
-        match compact::free_bytes(self.folder.root()) {
+        match disk::room(self.folder.root()).map(|room| room.free_bytes) {
             Some(free) if free < needed => return Err(EraseError::Room { needed, free }),
             _ => {}
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use event::configuration::Configuration;
 use event::connections::ConnectionStates;
-use event::layout::LedgerRow;
+use event::layout::{DataFolder, LedgerRow};
 use event::rollup::STATUS_CLASSES;
 use event::upstreams::UpstreamStates;
 
@@ -36,6 +36,10 @@ pub(crate) struct Context {
     pub(crate) upkeep: Option<crate::upkeep::Counts>,
     /// What went between hosts.
     pub(crate) hosts: Arc<Account>,
+    /// Whose disk is looked at.
+    pub(crate) folder: DataFolder,
+    /// Most bytes of the spool, where that is known.
+    pub(crate) spool_bytes_max: Option<u64>,
     /// Most addresses of upstreams on a page.
     pub(crate) series_max: usize,
     /// The account of exported spans.
@@ -66,6 +70,7 @@ pub(crate) fn render(shared: &Shared, context: &Context, format: Format) -> Stri
     if let Some(counts) = &context.upkeep {
         super::upkeep::write(&mut page, counts);
     }
+    super::disk::write(&mut page, &context.folder, context.spool_bytes_max);
     spans(&mut page, &context.spans);
     super::hosts::write(&mut page, &context.hosts);
     if let Some(state) = &context.configuration {

@@ -14,6 +14,8 @@ mod bucket;
 mod connections;
 mod upkeep;
 
+mod disk;
+
 mod exposition;
 mod hosts;
 mod negotiate;

@@ -1,0 +1,1 @@
+"""What the dashboards, rules and alerts are made of; `dashboards/make.py` writes them."""
