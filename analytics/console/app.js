@@ -49,13 +49,16 @@ class Open {
     this.at = at;
     this.params = at.params;
     this.abort = new AbortController();
+    const open = this;
     const context = {
       args: at.args,
       page: at.page,
       params: () => this.params,
       span: (points) => resolve(this.params, points),
-      signal: this.abort.signal,
-      head: (title, tools) => shell.head(title, [tools, this.picker?.element].flat()),
+      /** Ends what is asked now, when its answer is not wanted any more. */
+      get signal() {
+        return open.abort.signal;
+      },
       refresh: () => this.refresh(),
     };
     if (module.ranged !== false) this.picker = timePicker(following);
@@ -74,6 +77,7 @@ class Open {
     this.params = at.params;
     this.picker?.draw();
     this.view.changed?.();
+    this.abort.abort();
     return this.refresh();
   }
 
@@ -85,18 +89,16 @@ class Open {
     }
     this.running = true;
     shell.busy(true);
-    try {
-      await this.view.refresh?.();
-    } finally {
-      this.running = false;
-      shell.busy(false);
-    }
-    if (this.abort.signal.aborted) return;
-    document.documentElement.dataset.settled = String(Number(document.documentElement.dataset.settled ?? 0) + 1);
-    if (this.again) {
+    do {
       this.again = false;
-      return this.refresh();
-    }
+      this.abort = new AbortController();
+      await this.view.refresh?.();
+    } while (this.again && !this.closed);
+    this.running = false;
+    shell?.busy(false);
+    if (this.closed) return;
+    // For who drives the console: how many answers of pages are on the screen.
+    document.documentElement.dataset.settled = String(Number(document.documentElement.dataset.settled ?? 0) + 1);
     this.wait();
   }
 
@@ -111,6 +113,7 @@ class Open {
 
   close() {
     clearTimeout(this.timer);
+    this.closed = true;
     this.abort.abort();
     this.picker?.end();
     this.view.close?.();

@@ -60,11 +60,11 @@ export function open(context) {
   let span = context.span();
   let most = { service: 1, consumer: 1 };
   const top = (name, title) => {
-    const panel = new Panel(title, { span: "span-6", note: "by requests" });
+    const panel = new Panel(`${title}s`, { span: "span-6", note: "by requests" });
     const table = new Table([
       { key: name, label: title, cell: (row) => h("a", { class: "name cut", href: link(name, { args: [row[name]], params: keep(context.params()) }) }, row[name]) },
       ...columns({ seconds: () => span.seconds, most: () => most[name], few: true }),
-    ], { label: title });
+    ], { label: `${title}s` });
     return {
       element: panel.element,
       load: (signal) => panel.load(by([name], conditions(span), 8), (rows) => {
@@ -73,14 +73,14 @@ export function open(context) {
       }, { signal }),
     };
   };
-  const lists = [top("service", "Services")];
-  lists.push(session.who.consumer ? top("route", "Routes") : top("consumer", "Consumers"));
+  const lists = [top("service", "Service")];
+  lists.push(session.who.consumer ? top("route", "Route") : top("consumer", "Consumer"));
   const failures = new Panel("Latest errors", { span: "span-4" });
   const failed = new Table([
     { key: "time", label: "Time", fixed: true, class: "nowrap", cell: (row) => (row.trace_id ? h("a", { class: "name number", href: link("trace", { args: [row.trace_id] }) }, clock(row.time)) : clock(row.time)) },
     { key: "status", label: "Status", fixed: true, cell: statusTag },
     { key: "path", label: "Request", fixed: true, cell: (row) => h("span", { class: "cut", title: `${row.method} ${row.path}` }, row.path) },
-    { key: "duration_ms", label: "Time taken", number: true, fixed: true, cell: (row) => line(ms(row.duration_ms)) },
+    { key: "duration_ms", label: "Took", number: true, fixed: true, cell: (row) => line(ms(row.duration_ms)) },
   ], { label: "Latest errors" });
   const [rates, errors, latency] = traffic.panels;
   return {

@@ -86,7 +86,7 @@ export class Chart {
         s("line", { class: mark === 0 ? "base" : "gridline", x1: left, x2: left + wide, y1: this.y(mark), y2: this.y(mark) }),
         s("text", { x: left - 8, y: this.y(mark) + 4, "text-anchor": "end" }, line(this.format(mark))),
       ]),
-      moments(from, until, Math.max(2, Math.floor(wide / 90))).map(({ time, label }) =>
+      moments(from, until, Math.max(2, Math.floor(wide / 76))).map(({ time, label }) =>
         s("text", { x: Math.min(this.x(time), this.width - 16), y: this.height - 4, "text-anchor": "middle" }, label)),
       shown.map((one, index) => this.#series(one, index, shown)).reverse(),
       (this.cross = s("g", {})));

@@ -9,13 +9,13 @@ const size = (value, unit) => [value, unit && h("span", { class: "unit" }, unit)
 
 /** How a number differs from that of the time before. */
 function change(now, then, { better } = {}) {
-  if (!then || now === null || then === null || now === undefined) return "no time before";
+  if (!then || now === null || then === null || now === undefined) return h("span", { class: "faint" }, "nothing before");
   const part = (now - then) / then;
-  if (Math.abs(part) < 0.005) return "as before";
+  if (Math.abs(part) < 0.005) return "same as before";
   const sign = part > 0 ? "+" : "−";
   const amount = Math.abs(part) >= 10 ? `${digits(Math.abs(part) + 1)}×` : `${sign}${digits(Math.round(Math.abs(part) * 1000) / 10)} %`;
   const worse = better && Math.abs(part) >= 0.1 && (better === "less" ? part > 0 : part < 0);
-  return h("span", { class: worse ? "bad" : null }, `${amount} to before`);
+  return h("span", { class: worse ? "bad" : null, title: "Compared with the time of the same length before" }, `${amount} vs. before`);
 }
 
 /** Tiles of one total, and of the time before. */
@@ -38,7 +38,7 @@ export class Tiles {
     put("Requests", short(now.requests), change(now.requests, then.requests));
     this.tiles.Requests.value.title = whole(now.requests);
     put("Rate", perSecond(now.requests / seconds), "on average");
-    put("Errors", percent(now.requests ? now.error_rate : null), [whole(now.errors), " of them; ", change(now.error_rate ?? 0, then.error_rate, { better: "less" })]);
+    put("Errors", percent(now.requests ? now.error_rate : null), `${whole(now.errors)} failed`);
     this.tiles.Errors.value.classList.toggle("bad", now.error_rate > 0.01);
     for (const name of ["p50", "p95", "p99"]) put(name, ms(now[`${name}_ms`]), change(now[`${name}_ms`], then[`${name}_ms`], { better: "less" }));
     put("Sent", bytes(now.response_bytes ?? 0), [line(bytes(now.request_bytes ?? 0)), " received"]);
