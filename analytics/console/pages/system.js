@@ -103,7 +103,6 @@ export function open(context) {
           ["Groups of roll-ups", `${whole(row.groups)} of ${whole(row.requests ?? 0)} requests`],
           ["Beyond groups_max", row.overflowed ? h("span", { class: "tag warn" }, `${whole(row.overflowed)} requests`) : "none"],
         ].map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])), { signal }),
-        rows(queries, QUERIES, queriesTable),
         connections.load(CONNECTIONS, (found) => {
           most = Math.max(1, ...found.map((row) => row.count));
           return found.length ? connectionsTable.update(found) : null;
@@ -111,6 +110,8 @@ export function open(context) {
         rows(erasures, ERASURES, erasuresTable, { empty: "None was given" }),
         rows(settings, SETTINGS, settingsTable),
       ]);
+      // Last, so that it does not tell of the questions above.
+      await rows(queries, QUERIES, queriesTable);
       if (!signal.aborted) timer = setTimeout(() => (document.hidden ? (timer = setTimeout(refresh, PACE_MS)) : refresh()), PACE_MS);
     },
   };
