@@ -23,7 +23,10 @@ fn main() -> io::Result<()> {
         hasher.write(bytes);
     }
     let version = format!("{:016x}", hasher.finish());
-    let mut code = format!("const VERSION: &str = {version:?};\nconst ETAG_VALUE: &str = {:?};\n", format!("\"{version}\""));
+    let mut code = format!(
+        "const VERSION: &str = {version:?};\nconst ETAG_VALUE: &str = {:?};\n",
+        format!("\"{version}\"")
+    );
     code.push_str("const ASSETS: &[Asset] = &[\n");
     for (index, (path, bytes)) in files.iter().enumerate() {
         let named = match path.as_str() {
@@ -34,9 +37,12 @@ fn main() -> io::Result<()> {
         packer.write_all(&named)?;
         fs::write(out.join(format!("console-{index}")), &named)?;
         fs::write(out.join(format!("console-{index}.gz")), packer.finish()?)?;
-        let bytes = |ending: &str| format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/console-{index}{ending}\"))");
+        let bytes = |ending: &str| {
+            format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/console-{index}{ending}\"))")
+        };
         // Writing to a String does not fail.
-        let _fits = writeln!(code, "Asset {{ path: {path:?}, plain: {}, gzip: {} }},", bytes(""), bytes(".gz"));
+        let _fits =
+            writeln!(code, "Asset {{ path: {path:?}, plain: {}, gzip: {} }},", bytes(""), bytes(".gz"));
     }
     code.push_str("];\n");
     fs::write(out.join("console.rs"), code)

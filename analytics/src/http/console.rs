@@ -64,7 +64,6 @@ fn answer(path: &str, lasting: &'static str, asked: &HeaderMap) -> Response {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
@@ -148,7 +147,8 @@ mod tests {
 
     #[test]
     fn texts_of_others_are_never_markup() {
-        let markup = ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"];
+        let markup =
+            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"];
         for asset in ASSETS.iter().filter(|asset| asset.path.ends_with(".js")) {
             for word in markup {
                 assert!(!text(asset.path).contains(word), "{}: {word}", asset.path);
