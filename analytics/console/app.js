@@ -43,6 +43,12 @@ const following = {
   },
 };
 
+/** For who drives the console: counts how often all that a page asked was answered. */
+function settle() {
+  const { dataset } = document.documentElement;
+  dataset.settled = String(Number(dataset.settled ?? 0) + 1);
+}
+
 /** A page that is open: asks anew when its parameters change, and by the clock. */
 class Open {
   constructor(at, module) {
@@ -97,8 +103,7 @@ class Open {
     this.running = false;
     shell?.busy(false);
     if (this.closed) return;
-    // For who drives the console: how many answers of pages are on the screen.
-    document.documentElement.dataset.settled = String(Number(document.documentElement.dataset.settled ?? 0) + 1);
+    settle();
     this.wait();
   }
 
@@ -130,6 +135,7 @@ async function show() {
   const load = PAGES[at.page];
   if (!load || !mayOpen(at.page)) {
     shell.head("Not here");
+    settle();
     replace(shell.content, nothing("There is no such page", load ? "This token does not show it." : "The address leads nowhere."));
     return;
   }

@@ -35,30 +35,23 @@ const texts = (list, none = "any") => (list?.length ? list.map((text) => h("code
 const truth = (value) => (value === false ? h("span", { class: "tag warn" }, "off") : h("span", { class: "tag good" }, "on"));
 
 /** All fields of an entity, those of `settings` among them. */
-function fieldsOf(row) {
-  const parsed = (text) => {
-    try {
-      return JSON.parse(text);
-    } catch {
-      return text;
-    }
-  };
-  const { settings, ...fields } = row;
-  return { ...fields, ...(settings ? parsed(settings) : {}) };
+function fieldsOf({ settings, ...fields }) {
+  return { ...fields, ...(settings ? JSON.parse(settings) : {}) };
+}
+
+function indented(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
 }
 
 function show(kind, name, row) {
   const fields = Object.entries(fieldsOf(row)).filter(([, value]) => value !== null && value !== undefined && !(Array.isArray(value) && !value.length));
   const shown = (value) => {
-    const parsed = typeof value === "string" && /^[[{]/.test(value) ? fieldsOf({ settings: null, value }).value : value;
-    if (typeof parsed === "string" && /^[[{]/.test(parsed)) {
-      try {
-        return h("pre", { class: "json" }, JSON.stringify(JSON.parse(parsed), null, 2));
-      } catch {
-        return parsed;
-      }
-    }
-    return typeof parsed === "object" ? h("pre", { class: "json" }, JSON.stringify(parsed, null, 2)) : String(parsed);
+    const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+    return /^[[{]/.test(text) ? h("pre", { class: "json" }, indented(text)) : text;
   };
   drawer(`${kind} ${name}`, h("dl", { class: "facts" }, fields.map(([field, value]) => [h("dt", {}, field), h("dd", {}, shown(value))])));
 }

@@ -55,7 +55,7 @@ export function open(context) {
   let names = { service: [], consumer: [] };
   const body = h("tbody", {});
   const state = h("div", { class: "body" }, nothing("Waiting for requests…"));
-  const table = h("div", { class: "scroll tail hidden", tabindex: "0", role: "region", "aria-label": "Requests" },
+  const table = h("div", { class: "scroll tail hidden", tabindex: "0", role: "group", "aria-label": "Requests" },
     h("table", { class: "rows" }, h("caption", { class: "only-heard" }, "Requests, the latest first"),
       h("thead", {}, h("tr", {}, ["Time", "Status", "Request", "Service", "Consumer"].map((name) => h("th", { scope: "col" }, h("span", {}, name))),
         ["Took", "Sent"].map((name) => h("th", { scope: "col", class: "number" }, h("span", {}, name))))), body));

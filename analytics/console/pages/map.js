@@ -92,7 +92,7 @@ export function open(context) {
     const lines = edges.filter((edge) => edge.points).map((edge) => {
       const path = curve(edge.points);
       const words = `${key(edge)}: ${whole(edge.requests)} requests, ${line(percent(edge.error_rate))} errors, p95 ${line(ms(edge.p95_ms))}`;
-      return pressable(s("g", { class: `edge ${grade(edge.error_rate)} ${near(edge) ? "" : "far"} ${key(edge) === at ? "chosen" : ""}`, tabindex: 0, role: "button", "aria-label": words },
+      return pressable(s("g", { class: `edge ${grade(edge.error_rate)} ${near(edge) ? "" : "far"} ${key(edge) === at ? "chosen" : ""}`, tabindex: 0, role: "button", "aria-label": words, "data-key": key(edge) },
         s("title", {}, words),
         s("path", { class: "reach", d: path }),
         s("path", { class: "line", d: path, "stroke-width": width(edge.requests, most).toFixed(1) })), () => choose(key(edge)));
@@ -105,10 +105,8 @@ export function open(context) {
       const node = nodes.get(name);
       const rate = node.requests ? node.errors / node.requests : 0;
       const close = !at || name === at || edges.some((edge) => near(edge) && (edge.from === name || edge.to === name));
-      const words = node.service ? `Service ${name}: ${whole(node.requests)} requests, ${line(percent(rate))} errors` : `Caller ${name}: ${whole(node.asks)} requests`;
       const second = node.service ? `${line(perSecond(node.rate))}${rate > 0 ? ` · ${line(percent(rate))} errors` : ""}` : `asks ${line(perSecond(node.asks / span().seconds))}`;
-      return pressable(s("g", { class: `node ${node.service ? grade(rate) : "client"} ${close ? "" : "far"} ${name === at ? "chosen" : ""}`, tabindex: 0, role: "button", "aria-label": words, transform: `translate(${x},${y})` },
-        s("title", {}, words),
+      return pressable(s("g", { class: `node ${node.service ? grade(rate) : "client"} ${close ? "" : "far"} ${name === at ? "chosen" : ""}`, tabindex: 0, role: "button", "data-key": name, transform: `translate(${x},${y})` },
         s("rect", { width: NODE.width, height: NODE.height, rx: 8 }),
         s("rect", { class: "mark", x: 0, y: 10, width: 3.5, height: NODE.height - 20, rx: 1.75 }),
         s("text", { class: "name", x: 15, y: 24 }, fits(name, 20)),
@@ -170,9 +168,9 @@ export function open(context) {
           calls.show(h("div", { class: "state" }, "Nothing in this time"));
           return null;
         }
-        const focused = document.activeElement?.closest?.(".map g")?.getAttribute("aria-label")?.split(":")[0];
+        const focused = document.activeElement?.closest?.(".map g")?.dataset.key;
         draw();
-        if (focused) [...map.body.querySelectorAll("g[tabindex]")].find((one) => one.getAttribute("aria-label").startsWith(focused))?.focus();
+        if (focused) [...map.body.querySelectorAll("g[tabindex]")].find((one) => one.dataset.key === focused)?.focus();
         calls.show(table.update(edges));
         return [...map.body.childNodes];
       }, { signal: context.signal, empty: "No calls in this time" });

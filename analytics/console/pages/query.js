@@ -158,7 +158,7 @@ export function open(context) {
     replace(known,
       list("Examples", EXAMPLES.map(([title, sql]) => h("li", {}, h("button", { class: "button plain small", type: "button", onclick: () => take(sql) }, title))), opened("Examples", true)),
       list("Recent", isPortal() ? [] : remembered().slice(0, 10).map((sql) => h("li", {}, h("button", { class: "button plain small mono cut", type: "button", title: sql, onclick: () => take(sql) }, sql.replace(/\s+/g, " ")))), opened("Recent", false)),
-      h("h3", {}, "Tables"),
+      h("h2", {}, "Tables"),
       schema.map(([table, columns]) => h("details", {}, h("summary", { class: "mono" }, table),
         h("ul", { class: "plain" }, columns.map(({ name, type }) => h("li", {}, h("button", { class: "button plain small mono", type: "button", title: "Put it at the cursor", onclick: () => editor.insert(name) }, name), h("span", { class: "faint cut" }, type)))))));
   }

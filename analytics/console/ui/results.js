@@ -46,7 +46,7 @@ export function resultTable(rows, columns) {
     replace(more, `${whole(shown)} of ${whole(rows.length)} rows are shown.`, h("button", { class: "button small", type: "button", onclick: go }, "Show more"));
   };
   go();
-  return [h("div", { class: "scroll results", tabindex: "0", role: "region", "aria-label": "Rows of the answer" },
+  return [h("div", { class: "scroll results", tabindex: "0", role: "group", "aria-label": "Rows of the answer" },
     h("table", { class: "rows" }, h("caption", { class: "only-heard" }, "Answer"),
       h("thead", {}, h("tr", {}, columns.map(({ name, kind }) => h("th", { scope: "col", class: kind === "number" ? "number" : null }, h("span", {}, name))))), body)), more];
 }
@@ -57,7 +57,7 @@ export function isPlan(columns) {
 }
 
 export function plan(rows) {
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Plan" }, rows.map((row) => [h("h3", { class: "padded" }, row.plan_type), h("pre", { class: "plan" }, row.plan)]));
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Plan" }, rows.map((row) => [h("h3", { class: "padded" }, row.plan_type), h("pre", { class: "plan" }, row.plan)]));
 }
 
 /** Charts of rows: a line for each number over time, else bars. Nothing without a number. */
@@ -110,7 +110,7 @@ export class ResultChart {
 
   #bars(rows, x, y) {
     const most = Math.max(...rows.map((row) => Number(row[y]) || 0), 1e-9);
-    return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${y} by ${x}` }, h("table", { class: "rows bars" }, h("caption", { class: "only-heard" }, `${y} by ${x}`), h("tbody", {}, rows.slice(0, BARS_MAX).map((row) =>
+    return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `${y} by ${x}` }, h("table", { class: "rows bars" }, h("caption", { class: "only-heard" }, `${y} by ${x}`), h("tbody", {}, rows.slice(0, BARS_MAX).map((row) =>
       h("tr", {}, h("th", { scope: "row" }, h("span", { class: "cut" }, x ? String(row[x]) : "")), add(h("td", {}), share(row[y] === null ? "null" : digits(Number(row[y])), (Number(row[y]) || 0) / most)))))),
     rows.length > BARS_MAX && h("p", { class: "more" }, `The first ${BARS_MAX} of ${rows.length} rows are drawn.`));
   }

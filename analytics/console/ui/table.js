@@ -20,7 +20,7 @@ export class Table {
     this.body = h("tbody", {});
     this.more = h("div", { class: "more hidden" });
     this.element = h("div", {},
-      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+      h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label },
         h("table", { class: "rows" }, h("caption", { class: "only-heard" }, label), h("thead", {}, this.head), this.body)),
       this.more);
     this.#heading();
