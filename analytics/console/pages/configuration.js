@@ -72,7 +72,7 @@ function tables() {
         { key: "read_timeout_ms", label: "Read", number: true, cell: (row) => timeout(row.read_timeout_ms) },
         { key: "enabled", label: "State", cell: (row) => truth(row.enabled) },
         { key: "tags", label: "Tags", fixed: true, cell: (row) => texts(row.tags, "–") },
-        { key: "traffic", label: "", heard: "Traffic", fixed: true, cell: (row) => row.name && h("a", { href: link("service", { args: [row.name] }) }, "Traffic") },
+        { key: "traffic", label: "", heard: "Traffic", fixed: true, cell: (row) => (row.name ?? "") && h("a", { href: link("service", { args: [row.name] }) }, "Traffic") },
       ],
     }, {
       title: "Routes", sql: all("routes", "service, name"), empty: "No routes", columns: [
@@ -82,7 +82,7 @@ function tables() {
         { key: "methods", label: "Methods", fixed: true, cell: (row) => texts(row.methods) },
         { key: "hosts", label: "Hosts", fixed: true, cell: (row) => texts(row.hosts) },
         { key: "paths", label: "Paths", fixed: true, cell: (row) => texts(row.paths) },
-        { key: "traffic", label: "", heard: "Traffic", fixed: true, cell: (row) => row.name && h("a", { href: link("route", { args: [row.name] }) }, "Traffic") },
+        { key: "traffic", label: "", heard: "Traffic", fixed: true, cell: (row) => (row.name ?? "") && h("a", { href: link("route", { args: [row.name] }) }, "Traffic") },
       ],
     }],
     upstreams: [{
@@ -109,13 +109,13 @@ function tables() {
         { key: "failover", label: "Only when others fail", cell: (row) => (row.failover ? "yes" : "no") },
       ],
     }, {
-      title: "Circuit breakers", sql: CIRCUITS, empty: "No circuit breaker has anything to say", columns: null,
+      title: "Circuit breakers", sql: CIRCUITS, empty: "No circuit breaker is set", columns: null,
     }],
     consumers: [{
       title: "Consumers", sql: all("consumers", "username"), empty: "No consumers", columns: [
         { key: "username", label: "Consumer", cell: opener("Consumer", "username") },
         { key: "custom_id", label: "Custom id" }, { key: "credentials", label: "Credentials", number: true }, { key: "tags", label: "Tags", fixed: true, cell: (row) => texts(row.tags, "–") },
-        { key: "traffic", label: "", heard: "Traffic", fixed: true, cell: (row) => row.username && h("a", { href: link("consumer", { args: [row.username] }) }, "Traffic") },
+        { key: "traffic", label: "", heard: "Traffic", fixed: true, cell: (row) => (row.username ?? "") && h("a", { href: link("consumer", { args: [row.username] }) }, "Traffic") },
       ],
     }, {
       title: "Credentials", note: "without their secrets", sql: all("credentials", "consumer, id"), empty: "No credentials", columns: [
@@ -149,7 +149,7 @@ function tables() {
         ...["services", "routes", "upstreams", "targets", "consumers", "plugins"].map((key) => ({ key, label: key[0].toUpperCase() + key.slice(1), number: true })),
         { key: "source", label: "Source", cell: (row) => h("code", { class: "cut", title: row.source }, row.source) },
         { key: "version", label: "Version", cell: (row) => h("code", {}, row.version) },
-        { key: "compare", label: "", heard: "Compare", fixed: true, cell: (row) => row.before && h("a", { href: link("query", { params: { sql: `SELECT *\nFROM compare_versions(${row.version}, ${row.before})\nORDER BY requests DESC` } }) }, "Compare with before") },
+        { key: "compare", label: "", heard: "Compare", fixed: true, cell: (row) => (row.before ? h("a", { href: link("query", { params: { sql: `SELECT *\nFROM compare_versions(${row.version}, ${row.before})\nORDER BY requests DESC` } }) }, "Compare with before") : "") },
       ],
     }],
   };
@@ -184,7 +184,7 @@ export function open(context) {
       }
       replace(state,
         tile("In force since", when(now.since), ago(now.since)),
-        tile("Version", h("span", { class: "mono" }, now.version), `${whole(now.attempts)} loaded`),
+        tile("Version", h("span", { class: "mono" }, now.version), `${whole(now.attempts)} reloads`),
         tile("Last attempt", now.successful ? h("span", { class: "good" }, "taken") : h("span", { class: "bad" }, "refused"), now.successful ? when(now.last_attempt) : now.problems),
         tile("Waits for a restart", now.needs_restart || "nothing", now.needs_restart ? "these are read at the start only" : "all of it is in force"));
     } catch (error) {
