@@ -306,6 +306,7 @@ pub fn announce(parts: &Parts) -> std::io::Result<()> {
         }
     }
     if let Some(running) = &parts.analytics {
+        writeln!(out, "console http://{}/", running.addr)?;
         writeln!(out, "sql http://{}/sql", running.addr)?;
         if let Some(addr) = running.postgres_addr {
             writeln!(out, "postgres postgresql://{addr}/tollhouse")?;

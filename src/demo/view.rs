@@ -162,6 +162,8 @@ pub fn places(paint: Paint, listen: &Listen) -> Vec<String> {
     let place =
         |what: &str, url: String| format!("{} {}", paint.ink(Ink::Dim, what), paint.ink(Ink::Cyan, &url));
     vec![
+        // Of the last minutes only: an hour would be empty but for its end.
+        place("console ", format!("http://{}/#/overview?range=5m", listen.sql)),
         place("gateway ", format!("http://{}/shop?apikey={}", listen.gateway, world::KEY)),
         place("metrics ", format!("http://{}/metrics", listen.metrics)),
         place("SQL     ", format!("http://{}/sql?q=SELECT+*+FROM+services", listen.sql)),
@@ -250,6 +252,7 @@ mod tests {
             "p99 99.0 ms   errors 2.0 %   (last 10 s)   open now 0",
             "ledger ✔ 5,000 events = 4,990 in parquet + 0 dropped + 10 in flight",
             "acme",
+            "console  http://127.0.0.1:8000/#/overview?range=5m",
             "http://127.0.0.1:8000/metrics",
             "  target/release/tollhouse query --url http://127.0.0.1:8000 \"SELECT * FROM consumers",
             "  target/release/tollhouse run --upstream http://127.0.0.1:3000",

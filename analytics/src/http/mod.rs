@@ -1,8 +1,10 @@
-//! The HTTP door: `/sql`, `/queries`, `/graph`, `/openapi.json`, `/healthz`, `/readyz`.
+//! The HTTP door: the console at `/`, `/sql`, `/queries`, `/graph`, `/session`, `/openapi.json`, `/healthz`, `/readyz`.
 //!
 //! Until the first batch an error is a JSON body with its status. After that the status is sent: an error ends NDJSON
 //! with a line `{"error": ...}`, and in every format the connection is cut, so that no client takes half an answer
 //! for a whole one.
+
+mod console;
 
 mod graph;
 
@@ -13,6 +15,8 @@ mod pages;
 mod queries;
 
 mod question;
+
+mod session;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,8 +44,8 @@ const PIECE_BYTES_MAX: usize = 256 << 10;
 /// How long a client may take for the last piece.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Said where nothing is.
-const ANSWERS: &str = "here are /sql (POST a statement, or GET with q=), /queries/{id}, /queries/{id}/next, /graph, \
-                       /openapi.json, /healthz and /readyz\n";
+const ANSWERS: &str = "here are / (the console), /sql (POST a statement, or GET with q=), /queries/{id}, \
+                       /queries/{id}/next, /graph, /session, /openapi.json, /healthz and /readyz\n";
 /// The id of a query in `system.queries`, on each answer to one.
 const QUERY_ID: &str = "x-tollhouse-query-id";
 
@@ -72,9 +76,11 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/queries/{id}", get(queries::show).delete(queries::cancel))
         .route("/queries/{id}/next", get(pages::next))
         .route("/graph", get(graph::draw))
+        .route("/session", get(session::tell))
         .route("/openapi.json", get(openapi::document))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .merge(console::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, ANSWERS) })
         .with_state(Shared { engine, pages })
 }

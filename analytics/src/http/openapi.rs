@@ -90,6 +90,10 @@ fn paths() -> Value {
                 "default": reference("responses", "error"),
             },
         }},
+        "/session": {"get": {
+            "summary": "Who one is by one's token, and what one may see.", "operationId": "session",
+            "responses": answers("session"),
+        }},
         "/openapi.json": {"get": {
             "summary": "This document.", "security": [{}],
             "responses": {"200": {"description": "It.", "content": {"application/json": {"schema": {"type": "object"}}}}},
@@ -152,6 +156,7 @@ fn responses() -> Value {
             },
         },
         "progress": {"description": "A query.", "content": json("Query")},
+        "session": {"description": "Who asks.", "content": json("Session")},
         "error": {"description": "Why there is no answer.", "content": json("Error")},
     })
 }
@@ -181,6 +186,20 @@ fn schemas() -> Value {
                 "rows": {"type": "integer", "description": "Made so far."},
                 "bytes": {"type": "integer", "description": "Sent so far."},
                 "error": {"type": ["string", "null"]},
+            },
+        },
+        "Session": {
+            "type": "object",
+            "required": ["name", "tokens", "consumer", "workspace", "system", "timeout_ms", "rows_max", "version"],
+            "properties": {
+                "name": {"type": "string", "description": "Of the token; anonymous without one."},
+                "tokens": {"type": "boolean", "description": "Whether a token is needed."},
+                "consumer": {"type": ["string", "null"], "description": "Whose rows there are, when it is one consumer's."},
+                "workspace": {"type": ["string", "null"], "description": "The same of a workspace."},
+                "system": {"type": "boolean", "description": "Whether the schemas system and config may be read."},
+                "timeout_ms": {"type": "integer", "description": "Longest time that a query may take."},
+                "rows_max": {"type": "integer", "description": "Most rows that an answer may have."},
+                "version": {"type": "string", "description": "Of Tollhouse."},
             },
         },
         "Error": {
