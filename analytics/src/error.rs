@@ -13,6 +13,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::bucket::STORE;
+use crate::cluster::{ClusterError, ClusterStartError};
 use crate::guard::Refused;
 
 /// Why a query has no (whole) answer.
@@ -54,6 +55,9 @@ pub enum QueryError {
     /// The caller may not.
     #[error("{0}")]
     Forbidden(String),
+    /// The cluster cannot be used.
+    #[error(transparent)]
+    Cluster(#[from] ClusterStartError),
     /// As many queries as `concurrency_max` and `queue_max` allow.
     #[error("too many queries at one time, try again")]
     Busy,
@@ -74,7 +78,13 @@ impl QueryError {
             Self::Refused(Refused::Call(_)) => (StatusCode::BAD_REQUEST, "plan"),
             Self::Refused(Refused::TooMuch(..)) => (StatusCode::BAD_REQUEST, "too_complex"),
             Self::Refused(Refused::Count(_) | Refused::Forbidden(_)) => (StatusCode::FORBIDDEN, "refused"),
+            Self::Engine(error) if of_cluster(error).is_some_and(ClusterError::is_of_cluster) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "cluster")
+            }
             Self::Engine(error) if of_bucket(error).is_some() => (StatusCode::SERVICE_UNAVAILABLE, "bucket"),
+            Self::Engine(error) if of_cluster(error).is_some_and(ClusterError::is_of_memory) => {
+                (StatusCode::INSUFFICIENT_STORAGE, "out_of_memory")
+            }
             Self::Engine(error) if of_condition(error).is_some() => (StatusCode::BAD_REQUEST, "execution"),
             Self::Engine(error) => engine_status(error.find_root()),
             Self::Catalog(_) => (StatusCode::SERVICE_UNAVAILABLE, "catalog"),
@@ -87,6 +97,7 @@ impl QueryError {
             Self::TooManyRows(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_rows"),
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Cluster(_) => (StatusCode::SERVICE_UNAVAILABLE, "cluster"),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
         }
     }
@@ -103,6 +114,8 @@ impl QueryError {
             full if spill_is_full(full) => false,
             // No file of the disk is looked at for what the bucket does.
             _ if of_bucket(error).is_some() || of_condition(error).is_some() => false,
+            // Nor for what a cluster does: it reads none.
+            _ if of_cluster(error).is_some() => false,
             // One that is no part of the table.
             state if is_of_state(state) => false,
             DataFusionError::ArrowError(error, _) => matches!(
@@ -176,6 +189,14 @@ fn of_condition(error: &DataFusionError) -> Option<String> {
     Some(format!("a condition fails for a row: {}", quoted.or(named).unwrap_or(said)))
 }
 
+/// What a cluster said, if it comes of that.
+fn of_cluster(error: &DataFusionError) -> Option<&ClusterError> {
+    match error.find_root() {
+        DataFusionError::External(error) => error.downcast_ref(),
+        _ => None,
+    }
+}
+
 /// Whether a file of the schema `system` cannot be read.
 fn is_of_state(root: &DataFusionError) -> bool {
     matches!(root, DataFusionError::External(error) if error.is::<Arc<LayoutError>>())
@@ -231,6 +252,7 @@ pub(crate) fn message(error: &DataFusionError) -> String {
         full if spill_is_full(full) => {
             "the query's intermediate results need more disk than `spill_bytes_max`".to_owned()
         }
+        DataFusionError::External(error) if error.is::<ClusterError>() => error.to_string(),
         root @ (DataFusionError::Plan(_) | DataFusionError::Execution(_)) => {
             root.message().split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned()
         }
