@@ -107,6 +107,11 @@ impl QueryError {
         matches!(self, Self::Engine(error) if of_bucket(error).is_some())
     }
 
+    /// Whether it is one of the cluster, rather than of the query.
+    pub(crate) fn is_of_cluster(&self) -> bool {
+        matches!(self, Self::Engine(error) if of_cluster(error).is_some_and(ClusterError::is_of_cluster))
+    }
+
     /// Whether it may come from a file that is not what was written.
     pub(crate) fn is_of_storage(&self) -> bool {
         let Self::Engine(error) = self else { return matches!(self, Self::Panicked) };

@@ -356,7 +356,8 @@ pub fn validate(loaded: &Loaded<Config>, role: Role) -> Result<Plans, Report> {
         .and_then(|plan| match (role, bucket) {
             (Role::Executor, Some(bucket)) => Some(ClusterRole::Executor(plan, bucket)),
             (Role::Executor, None) => {
-                let problem = event::Problem::new("object_store.url", "missing: executors read files of a bucket");
+                let problem =
+                    event::Problem::new("object_store.url", "missing: executors read files of a bucket");
                 keep(vec![problem.hint("as collectors and analytics have it")]);
                 None
             }
@@ -365,5 +366,9 @@ pub fn validate(loaded: &Loaded<Config>, role: Role) -> Result<Plans, Report> {
     if role.runs(Role::Proxy) {
         problems.extend(config.spool.problems("spool"));
     }
-    if problems.is_empty() { Ok(Plans { proxy, collector, analytics, cluster }) } else { Err(loaded.report(problems)) }
+    if problems.is_empty() {
+        Ok(Plans { proxy, collector, analytics, cluster })
+    } else {
+        Err(loaded.report(problems))
+    }
 }

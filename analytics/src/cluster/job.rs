@@ -52,7 +52,10 @@ impl Drop for Job {
         let (mut scheduler, job_id, is_over) = (self.scheduler.clone(), self.id.clone(), self.is_over);
         self.threads.spawn(async move {
             let told = match is_over {
-                true => scheduler.clean_job_data(CleanJobDataParams { job_id }).await.map(|_| ()),
+                true => scheduler
+                    .clean_job_data(CleanJobDataParams { job_id, remove_stage_ids: Vec::new() })
+                    .await
+                    .map(|_| ()),
                 false => scheduler.cancel_job(CancelJobParams { job_id }).await.map(|_| ()),
             };
             if let Err(status) = told {
@@ -199,9 +202,10 @@ impl Parts {
             }
         };
         let port = u16::try_from(executor.port).unwrap_or_default();
+        let partition = partition.into();
         let fetched = client.fetch_partition_proxied(
             &executor.id,
-            &partition.into(),
+            &partition,
             location.file_id,
             layout,
             &executor.host,

@@ -140,7 +140,7 @@ fn read(path: &Path) -> Result<Vec<u8>, LinkError> {
 
 /// An error with what it comes of.
 pub(super) fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 

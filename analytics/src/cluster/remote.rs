@@ -11,6 +11,7 @@ use ballista_core::extension::{SessionConfigExt, SessionConfigHelperExt};
 use ballista_core::registry::BallistaFunctionRegistry;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
+use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -71,7 +72,7 @@ pub enum ClusterStartError {
     },
     /// The engine refused its settings.
     #[error(transparent)]
-    Engine(#[from] datafusion::error::DataFusionError),
+    Engine(#[from] DataFusionError),
 }
 
 impl Cluster {
@@ -234,7 +235,7 @@ impl ExecutionPlan for RemoteExec {
                         tracing::warn!(reason, "executors were lost: a query is run again");
                         run += 1;
                     }
-                    Ok((parts, part)) => return Ok(batches(parts, part, served)),
+                    Ok((parts, part)) => return Ok::<_, DataFusionError>(batches(parts, part, served)),
                     Err(error) => return Err(error.into()),
                 }
             }

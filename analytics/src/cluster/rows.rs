@@ -7,7 +7,7 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, UInt64Array};
+use arrow::array::{AsArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use arrow_flight::decode::FlightRecordBatchStream;
@@ -19,6 +19,7 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -188,7 +189,12 @@ impl RowsOfCaller {
     pub(super) fn new(all: Arc<dyn ExecutionPlan>, scope: Scope, shown: usize) -> Result<Self> {
         let Some(condition) = scope.condition() else { return internal_err!("a scope without a condition") };
         let names = DFSchema::try_from(all.schema())?;
-        let condition = create_physical_expr(&condition, &names, &ExecutionProps::new())?;
+        let condition = create_physical_expr(
+            &condition,
+            &names,
+            &ExecutionProps::new(),
+            &PhysicalPlanningContext::default(),
+        )?;
         let columns: Vec<usize> = (0..shown).collect();
         let properties = of_input(&all, &Arc::new(all.schema().project(&columns)?));
         Ok(Self { all, scope, shown, condition, properties })
