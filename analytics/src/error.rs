@@ -230,10 +230,19 @@ fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
     }
 }
 
+/// What a query is told that does not fit.
+const NO_MEMORY: &str = "the query needs more memory than `memory_bytes_max` leaves for it, and cannot spill";
+
 /// What people read: the cause, without the engine's own words around it. The place is told apart.
 pub(crate) fn message(error: &DataFusionError) -> String {
     if let Some(text) = of_bucket(error).or_else(|| of_condition(error)) {
         return text;
+    }
+    if let Some(error) = of_cluster(error) {
+        return match error.is_of_memory() && !error.to_string().contains("text_bytes_max") {
+            true => NO_MEMORY.to_owned(),
+            false => error.to_string(),
+        };
     }
     match error.find_root() {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
@@ -251,13 +260,10 @@ pub(crate) fn message(error: &DataFusionError) -> String {
         DataFusionError::ResourcesExhausted(text) if text.contains("text_bytes_max") => {
             text.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned()
         }
-        DataFusionError::ResourcesExhausted(_) => {
-            "the query needs more memory than `memory_bytes_max` leaves for it, and cannot spill".to_owned()
-        }
+        DataFusionError::ResourcesExhausted(_) => NO_MEMORY.to_owned(),
         full if spill_is_full(full) => {
             "the query's intermediate results need more disk than `spill_bytes_max`".to_owned()
         }
-        DataFusionError::External(error) if error.is::<ClusterError>() => error.to_string(),
         root @ (DataFusionError::Plan(_) | DataFusionError::Execution(_)) => {
             root.message().split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned()
         }

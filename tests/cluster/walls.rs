@@ -1,10 +1,13 @@
 //! Who may see what, and who belongs to a cluster.
 
+use std::path::Path;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 use super::support::client;
 use super::support::origin::Origin;
-use super::{Cluster, Rows, member};
+use super::{Cluster, Rows, engine_of, member};
 
 const TOKEN: &str = "the-token-of-alice-0123456789";
 const OPERATOR: &str = "the-token-of-operators-0123456789";
@@ -58,4 +61,47 @@ fn listeners_that_others_reach_want_certificates() {
         assert!(said.contains("cluster.tls") && said.contains("could have any plan run"), "{said}");
     };
     open("cluster scheduler", &["cluster", "scheduler", "listen"]);
+}
+
+/// A section `cluster` with a certificate of an authority of this name.
+fn certified(folder: &Path, name: &str) -> Value {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let host =
+        CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    let put = |kind: &str, text: String| {
+        let path = folder.join(format!("{name}-{kind}.pem"));
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (cert, key, ca) =
+        (put("host", host.pem()), put("key", key.serialize_pem()), put("authority", authority.pem()));
+    json!({ "tls": { "cert_file": cert, "key_file": key, "ca_file": ca }, "connect_timeout_ms": 2_000 })
+}
+
+#[test]
+fn whoever_has_no_certificate_of_the_authority_is_no_part_of_a_cluster() {
+    let origin = Origin::start();
+    let rows = Rows::new(&origin);
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (certified(folder.path(), "ours"), certified(folder.path(), "theirs"));
+    let cluster = Cluster::start(&rows, 2, &ours);
+    let grouped = "SELECT status, count(*) AS n FROM requests WHERE sequence >= 0 GROUP BY 1 ORDER BY 1";
+    let (rows, local) = rows.analytics(&[]);
+    let expected = local.sql(grouped);
+    let with = |common: Value| [cluster.engine().as_slice(), &[(&["cluster"][..], common)]].concat();
+    let (mut rows, remote) = rows.analytics(&with(ours));
+    assert_eq!(remote.sql(grouped), expected);
+    assert_eq!(engine_of(&remote, grouped), "ballista");
+    drop(remote);
+    for stranger in [theirs, json!({})] {
+        let plain = stranger == json!({});
+        let (again, remote) = rows.analytics(&with(stranger));
+        rows = again;
+        let refused = remote.try_sql(grouped).unwrap_err();
+        assert!(refused.contains("503") && refused.contains("cannot be reached"), "plain {plain}: {refused}");
+    }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::rows::{FetchRows, RowsOfCaller};
 use crate::access::Scope;
 use crate::growth::Bounded;
+use crate::once::OnceExec;
 
 /// What our nodes begin with: no message of Ballista does.
 const OURS: u8 = 0;
@@ -50,6 +51,7 @@ enum Node {
         workspace: Option<String>,
         shown: usize,
     },
+    ReadOnce,
 }
 
 /// A function that is ours and has settings.
@@ -91,6 +93,7 @@ impl PhysicalExtensionCodec for Codec {
             Node::RowsOfCaller { consumer, workspace, shown } => {
                 Arc::new(RowsOfCaller::new(input, Scope { consumer, workspace }, shown)?)
             }
+            Node::ReadOnce => Arc::new(OnceExec::new(input)),
         })
     }
 
@@ -106,6 +109,8 @@ impl PhysicalExtensionCodec for Codec {
         } else if let Some(rows) = node.downcast_ref::<RowsOfCaller>() {
             let Scope { consumer, workspace } = rows.scope.clone();
             Node::RowsOfCaller { consumer, workspace, shown: rows.shown }
+        } else if node.is::<OnceExec>() {
+            Node::ReadOnce
         } else {
             return self.ballista.try_encode(node, buf, converter);
         };

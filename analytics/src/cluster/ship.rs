@@ -34,6 +34,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, replace_
 use super::host;
 use super::rows::{FetchRows, RowsOfCaller};
 use crate::access::ScopedSource;
+use crate::once::OnceExec;
 use crate::table::bucket_url;
 
 /// Tables of this process that are sent along rather than fetched, in bytes.
@@ -164,6 +165,7 @@ fn is_known(plan: &dyn ExecutionPlan) -> bool {
         || plan.is::<HashJoinExec>()
         || plan.is::<LocalLimitExec>()
         || plan.is::<NestedLoopJoinExec>()
+        || plan.is::<OnceExec>()
         || plan.is::<ProjectionExec>()
         || plan.is::<RepartitionExec>()
         || plan.is::<SortExec>()
