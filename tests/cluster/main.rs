@@ -16,6 +16,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use support::bucket::Store;
+use support::client;
 use support::eventually;
 use support::origin::Origin;
 use support::site::{ALICE_KEY, BOB_KEY, Site, Tollhouse};
@@ -143,14 +144,17 @@ fn member(common: &Value, more: &[(&[&str], Value)]) -> Site {
     more.iter().fold(site, |site, (path, value)| site.set(path, value.clone()))
 }
 
-/// What ran the last query with this text in it.
-fn engine_of(house: &Tollhouse, part: &str) -> String {
-    let part = part.replace('\'', "''");
-    let asked = format!(
-        "SELECT engine FROM system.queries WHERE sql LIKE '%{part}%' AND sql NOT LIKE '%system.queries%' \
-         AND engine IS NOT NULL ORDER BY id DESC LIMIT 1"
-    );
-    house.sql(&asked)[0]["engine"].as_str().unwrap().to_owned()
+/// The rows of a statement, and what ran it.
+fn ask(house: &Tollhouse, statement: &str) -> Result<(Vec<Value>, String), String> {
+    let headers = [("Content-Type", "text/plain"), ("Accept", "application/json")];
+    let reply = client::exchange(house.addr("sql"), "POST", "/sql", &headers, statement.as_bytes()).unwrap();
+    if reply.status != 200 {
+        return Err(format!("{} {}", reply.status, reply.text()));
+    }
+    let rows = serde_json::from_slice(&reply.body).unwrap();
+    let id = reply.header("x-tollhouse-query-id").unwrap();
+    let engine = house.sql(&format!("SELECT engine FROM system.queries WHERE id = {id}")).remove(0);
+    Ok((rows, engine["engine"].as_str().unwrap().to_owned()))
 }
 
 /// Asks as `tollhouse query` does, which waits as long as it takes.

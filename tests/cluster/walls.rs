@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::support::client;
 use super::support::origin::Origin;
-use super::{Cluster, Rows, engine_of, member};
+use super::{Cluster, Rows, member};
 
 const TOKEN: &str = "the-token-of-alice-0123456789";
 const OPERATOR: &str = "the-token-of-operators-0123456789";
@@ -94,8 +94,7 @@ fn whoever_has_no_certificate_of_the_authority_is_no_part_of_a_cluster() {
     let expected = local.sql(grouped);
     let with = |common: Value| [cluster.engine().as_slice(), &[(&["cluster"][..], common)]].concat();
     let (mut rows, remote) = rows.analytics(&with(ours));
-    assert_eq!(remote.sql(grouped), expected);
-    assert_eq!(engine_of(&remote, grouped), "ballista");
+    assert_eq!(super::ask(&remote, grouped), Ok((expected, "ballista".to_owned())));
     drop(remote);
     for stranger in [theirs, json!({})] {
         let plain = stranger == json!({});
