@@ -82,7 +82,7 @@ impl QueryError {
                 (StatusCode::SERVICE_UNAVAILABLE, "cluster")
             }
             Self::Engine(error) if of_bucket(error).is_some() => (StatusCode::SERVICE_UNAVAILABLE, "bucket"),
-            Self::Engine(error) if of_cluster(error).is_some_and(ClusterError::is_of_memory) => {
+            Self::Engine(error) if matches!(of_cluster(error), Some(ClusterError::Memory(_))) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "out_of_memory")
             }
             Self::Engine(error) if of_condition(error).is_some() => (StatusCode::BAD_REQUEST, "execution"),
@@ -176,7 +176,9 @@ fn spill_is_full(root: &DataFusionError) -> bool {
 
 /// What the bucket said, if it comes of that. Of an error in a footer the engine keeps the text only.
 fn of_bucket(error: &DataFusionError) -> Option<String> {
+    let of_executor = of_cluster(error).filter(|error| matches!(error, ClusterError::Bucket(_)));
     let typed = BucketError::within(error).map(ToString::to_string);
+    let typed = typed.or_else(|| of_executor.map(ToString::to_string));
     typed.or_else(|| {
         let text = error.to_string();
         let (_, said) = text.split_once(&format!("Generic {STORE} error: "))?;
@@ -230,19 +232,13 @@ fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
     }
 }
 
-/// What a query is told that does not fit.
-const NO_MEMORY: &str = "the query needs more memory than `memory_bytes_max` leaves for it, and cannot spill";
-
 /// What people read: the cause, without the engine's own words around it. The place is told apart.
 pub(crate) fn message(error: &DataFusionError) -> String {
     if let Some(text) = of_bucket(error).or_else(|| of_condition(error)) {
         return text;
     }
     if let Some(error) = of_cluster(error) {
-        return match error.is_of_memory() && !error.to_string().contains("text_bytes_max") {
-            true => NO_MEMORY.to_owned(),
-            false => error.to_string(),
-        };
+        return error.to_string();
     }
     match error.find_root() {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
@@ -260,7 +256,9 @@ pub(crate) fn message(error: &DataFusionError) -> String {
         DataFusionError::ResourcesExhausted(text) if text.contains("text_bytes_max") => {
             text.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned()
         }
-        DataFusionError::ResourcesExhausted(_) => NO_MEMORY.to_owned(),
+        DataFusionError::ResourcesExhausted(_) => {
+            "the query needs more memory than `memory_bytes_max` leaves for it, and cannot spill".to_owned()
+        }
         full if spill_is_full(full) => {
             "the query's intermediate results need more disk than `spill_bytes_max`".to_owned()
         }

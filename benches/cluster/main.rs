@@ -7,7 +7,9 @@
 //!
 //! `cargo bench --bench cluster -- --rows 5000000 --rounds 5`. `--data DIR` keeps the files and uses them again.
 
+// They are also those of another bench, which uses more of them.
 #[path = "../analytics/house.rs"]
+#[allow(dead_code)]
 mod house;
 
 mod process;
@@ -177,6 +179,8 @@ fn upload(root: &Path) -> Result<(), String> {
 fn analytics(root: &Path, settings: &Value) -> Result<Process, String> {
     let mut analytics = settings.clone();
     analytics["listen"] = json!("127.0.0.1:0");
+    analytics["postgres"] = json!({ "listen": "127.0.0.1:0" });
+    analytics["flight"] = json!({ "listen": "127.0.0.1:0" });
     analytics["timeout_ms"] = json!(600_000);
     analytics["threads"] = json!(2);
     let config = json!({ "object_store": section(root), "analytics": analytics });

@@ -117,8 +117,8 @@ fn engine(error: &DataFusionError) -> &'static str {
                 "58030"
             }
         }
-        DataFusionError::External(error) if error.is::<ClusterError>() => match error.to_string() {
-            text if text.contains("Resources exhausted") => "53200",
+        DataFusionError::External(error) if error.is::<ClusterError>() => match error.downcast_ref() {
+            Some(ClusterError::Memory(_)) => "53200",
             _ => "22000",
         },
         DataFusionError::External(_) => "58030",
