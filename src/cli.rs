@@ -34,6 +34,9 @@ pub enum Command {
     Collector(PartArgs),
     /// Run the analytics alone; they answer SQL over the data folder.
     Analytics(PartArgs),
+    /// Run a part of a cluster that answers queries of the analytics.
+    #[command(subcommand, after_help = CLUSTER_HELP)]
+    Cluster(ClusterCommand),
     /// Make the gateway of a data folder read its configuration again, and say how that went.
     #[command(after_help = RELOAD_HELP)]
     Reload(PartArgs),
@@ -88,6 +91,22 @@ const UPGRADE_HELP: &str =
     "The program is started from where the running one was, with the same arguments and --take-over.
 
 Exit codes: 0 the new process serves, 1 it does not (the old one serves on), 3 no gateway runs.";
+
+const CLUSTER_HELP: &str = "Examples:
+  tollhouse cluster scheduler --config tollhouse.yaml
+  tollhouse cluster executor --config tollhouse.yaml --data /var/lib/tollhouse-executor
+
+Both read the section `cluster`, and executors `object_store`. Analytics with
+analytics.engine: ballista send their queries there.";
+
+/// The parts of a cluster.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Cut plans of queries into tasks, and give these to executors.
+    Scheduler(PartArgs),
+    /// Compute tasks over files of the bucket; each executor has a data folder of its own.
+    Executor(PartArgs),
+}
 
 const STORAGE_HELP: &str = "Examples:
   tollhouse storage check --data data                every file against its checksum

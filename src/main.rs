@@ -41,7 +41,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use cli::{Cli, Command, ConfigCommand, RollupCommand};
+use cli::{Cli, ClusterCommand, Command, ConfigCommand, RollupCommand};
 use config::{Config, Role, reference};
 use failure::Failure;
 
@@ -61,6 +61,8 @@ fn command(command: Command) -> Result<ExitCode, Failure> {
         Command::Proxy(args) => run::gateway(&args, Role::Proxy),
         Command::Collector(args) => run::part(&args, Role::Collector),
         Command::Analytics(args) => run::part(&args, Role::Analytics),
+        Command::Cluster(ClusterCommand::Scheduler(args)) => run::part(&args, Role::Scheduler),
+        Command::Cluster(ClusterCommand::Executor(args)) => run::part(&args, Role::Executor),
         Command::Reload(args) => reload::ask(&args),
         Command::Upgrade(args) => handover::ask(&args),
         Command::Check(args) => check::check(&args),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use event::layout::{DataFolder, LedgerRow};
 use event::spool::{Spool, Writer};
 
-use crate::config::{Config, Plans};
+use crate::config::{ClusterRole, Config, Plans};
 use crate::failure::Failure;
 use crate::handover::{Goods, Handed, Inherited, TakeError, Taking};
 
@@ -31,6 +31,8 @@ pub struct Parts {
     pub collector: Option<collector::Running>,
     /// The analytics.
     pub analytics: Option<analytics::Running>,
+    /// A part of a cluster.
+    pub cluster: Option<analytics::cluster::Member>,
 }
 
 /// Starts the parts that have a plan: the spool, which holds the folder's lock, then what reads it, then the gateway.
@@ -47,7 +49,8 @@ pub fn start(config: &Config, plans: Plans, folder: &DataFolder) -> Result<Parts
         running.open();
         show(running, config, folder)?;
     }
-    Ok(Parts { gateway, collector, analytics })
+    let cluster = plans.cluster.map(|role| start_cluster(&role, folder)).transpose()?;
+    Ok(Parts { gateway, collector, analytics, cluster })
 }
 
 /// Parts that serve in the place of another process, which still has what is to be taken over last.
@@ -100,7 +103,7 @@ fn start_half(
     let analytics = plans.analytics.map(|plan| start_analytics(plan, folder, inherited)).transpose()?;
     let sockets = std::mem::take(&mut inherited.sockets);
     let gateway = spool.map(|opened| start_gateway(opened, sockets)).transpose()?;
-    Ok((Parts { gateway, collector, analytics }, plans.collector))
+    Ok((Parts { gateway, collector, analytics, cluster: None }, plans.collector))
 }
 
 impl Half {
@@ -180,6 +183,18 @@ fn start_analytics(
     started.map_err(|error| Failure::start("cannot start the analytics", &error))
 }
 
+fn start_cluster(role: &ClusterRole, folder: &DataFolder) -> Result<analytics::cluster::Member, Failure> {
+    let (doing, started) = match role {
+        ClusterRole::Scheduler(plan) => {
+            ("cannot start the scheduler", analytics::cluster::start_scheduler(plan))
+        }
+        ClusterRole::Executor(plan, bucket) => {
+            ("cannot start the executor", analytics::cluster::start_executor(plan, bucket, folder))
+        }
+    };
+    started.map_err(|error| Failure::start(doing, &error))
+}
+
 /// Starts the gateway, without a connection yet.
 fn start_gateway(
     (plan, spool, writers): (proxy::Plan, Spool, Vec<Writer>),
@@ -234,7 +249,7 @@ pub fn goods(parts: &Parts, config: &Config) -> std::io::Result<Option<Goods>> {
 
 /// Ends the parts behind another process that serves: it takes the connections, and what is here may end.
 pub async fn retire(parts: Parts, handed: Handed, patience: Duration) {
-    let Parts { gateway, collector, analytics } = parts;
+    let Parts { gateway, collector, analytics, .. } = parts;
     let Some((mut running, mut spool)) = gateway else { return };
     running.hide_upstreams();
     spool.hand_over();
@@ -285,6 +300,16 @@ pub async fn analytics_ended(analytics: &mut Option<analytics::Running>) {
     }
 }
 
+pub async fn cluster_ended(cluster: &mut Option<analytics::cluster::Member>) -> &'static str {
+    match cluster {
+        Some(running) => {
+            running.ended().await;
+            running.role
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// One line for each listener, for people and for scripts: a word, a blank, a URL. Those of the gateway
 /// come in the order of `gateway.listen`, those of streams (`stream`) in that of `gateway.stream_listen`; `ready` comes
 /// last.
@@ -315,6 +340,9 @@ pub fn announce(parts: &Parts) -> std::io::Result<()> {
             writeln!(out, "flight grpc://{addr}")?;
         }
     }
+    if let Some(running) = &parts.cluster {
+        writeln!(out, "{} grpc://{}", running.role, running.addr)?;
+    }
     writeln!(out, "ready")?;
     out.flush()
 }
@@ -336,6 +364,9 @@ pub async fn drain(parts: Parts) -> Vec<LedgerRow> {
             report.ledger.into_iter().filter(|row| ["parquet", "forward"].contains(&&*row.sink)).collect();
     }
     if let Some(running) = parts.analytics {
+        running.shutdown().await;
+    }
+    if let Some(running) = parts.cluster {
         running.shutdown().await;
     }
     books

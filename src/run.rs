@@ -50,7 +50,7 @@ pub fn gateway(args: &RunArgs, role: Role) -> Result<ExitCode, Failure> {
     run(again()?, role, Start { again: Some(again), take_over })
 }
 
-/// `collector` and `analytics`.
+/// `collector`, `analytics`, and the parts of a cluster.
 pub fn part(args: &PartArgs, role: Role) -> Result<ExitCode, Failure> {
     let sources = sources::for_part(args.config.as_deref(), args.data.as_deref(), sources::variables()?)?;
     run(sources, role, Start { again: None, take_over: false })
@@ -233,6 +233,7 @@ async fn stay(
             }
             thread = parts::collector_ended(&mut parts.collector) => format!("collector ({thread})"),
             () = parts::analytics_ended(&mut parts.analytics) => "analytics".to_owned(),
+            role = parts::cluster_ended(&mut parts.cluster) => role.to_owned(),
             _ = look.tick() => match &parts.gateway {
                 Some((_, spool)) if !spool.is_kept() && !dead.iter().any(|part| part == "spool keeper") => {
                     "spool keeper".to_owned()

@@ -112,6 +112,8 @@ impl HotFile {
 pub struct Catalog {
     folder: DataFolder,
     bucket: Option<Arc<Follower>>,
+    /// Whether files that are on the disk and in the bucket are read from the bucket.
+    prefers_bucket: bool,
     manifest: Mutex<Option<(Stamp, Arc<Manifest>)>>,
     verdicts: Mutex<HashMap<String, Verdict>>,
     /// What was last said of them in the data folder; none before the first look.
@@ -144,12 +146,22 @@ impl Catalog {
     #[must_use]
     pub fn new(folder: DataFolder) -> Self {
         let (manifest, verdicts, hot) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { folder, bucket: None, manifest, verdicts, said: Mutex::default(), hot, lookup: Arc::default() }
+        let (bucket, prefers_bucket) = (None, false);
+        Self {
+            folder,
+            bucket,
+            prefers_bucket,
+            manifest,
+            verdicts,
+            said: Mutex::default(),
+            hot,
+            lookup: Arc::default(),
+        }
     }
 
-    /// The same with the files of a bucket.
-    pub(crate) fn with_bucket(self, bucket: Option<Arc<Follower>>) -> Self {
-        Self { bucket, ..self }
+    /// The same with the files of a bucket, from which `prefers_bucket` reads also those that are on the disk as well.
+    pub(crate) fn with_bucket(self, bucket: Option<Arc<Follower>>, prefers_bucket: bool) -> Self {
+        Self { bucket, prefers_bucket, ..self }
     }
 
     /// The folder that it reads.
@@ -246,6 +258,12 @@ impl Catalog {
         if entry.place == Place::Bucket {
             let unknown = || "it is in a bucket, and object_store.url does not say in which".to_owned();
             return in_bucket().ok_or_else(unknown);
+        }
+        if entry.place == Place::Both
+            && self.prefers_bucket
+            && let Some(source) = in_bucket()
+        {
+            return Ok(source);
         }
         let path = self.folder.root().join(&entry.path);
         match (self.verdict(&path, entry), entry.place) {

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{self, RoleConfig, TokenConfig};
+use crate::cluster::{BallistaConfig, ClusterConfig, EngineKind};
 use crate::flight::FlightConfig;
 use crate::postgres::PostgresConfig;
 use crate::reports::{self, PlanConfig};
@@ -19,6 +20,10 @@ use crate::reports::{self, PlanConfig};
 pub struct AnalyticsConfig {
     /// Address of the HTTP endpoint (`/sql`, `/healthz`, `/readyz`). Loopback unless you decide otherwise.
     pub listen: String,
+    /// Where queries are run.
+    pub engine: EngineKind,
+    /// How a cluster is used.
+    pub ballista: BallistaConfig,
     /// Threads that run queries, at low scheduling priority; 0 means one per core.
     pub threads: u16,
     /// Memory that all queries together may hold, in bytes. A query that needs more spills or fails by itself.
@@ -72,6 +77,8 @@ impl Default for AnalyticsConfig {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8200".into(),
+            engine: EngineKind::Local,
+            ballista: BallistaConfig::default(),
             threads: 0,
             memory_bytes_max: 1 << 30,
             text_bytes_max: 32 << 20,
@@ -125,6 +132,8 @@ pub struct Plan {
     pub(crate) threads: usize,
     pub(crate) config: AnalyticsConfig,
     pub(crate) bucket: Option<BucketPlan>,
+    /// What the hosts of the cluster have in common that queries are run by.
+    pub(crate) cluster: Option<ClusterConfig>,
 }
 
 impl Plan {
@@ -132,6 +141,18 @@ impl Plan {
     #[must_use]
     pub fn with_bucket(self, bucket: Option<BucketPlan>) -> Self {
         Self { bucket, ..self }
+    }
+
+    /// The same with the cluster that `analytics.engine` asks for, of which files of the bucket are read.
+    ///
+    /// # Errors
+    /// Every field that cannot be used, each with its path.
+    pub fn with_cluster(self, cluster: &ClusterConfig) -> Result<Self, Vec<Problem>> {
+        if self.config.engine == EngineKind::Local {
+            return Ok(self);
+        }
+        let problems = self.config.ballista.problems(cluster, self.bucket.is_some());
+        if problems.is_empty() { Ok(Self { cluster: Some(cluster.clone()), ..self }) } else { Err(problems) }
     }
 
     /// Where `/sql` is to answer.
@@ -208,7 +229,7 @@ pub fn validate(config: &AnalyticsConfig) -> Result<Plan, Vec<Problem>> {
         Ok(listen) if problems.is_empty() => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let threads = if config.threads == 0 { cores } else { config.threads.into() };
-            Ok(Plan { listen, threads, config: config.clone(), bucket: None })
+            Ok(Plan { listen, threads, config: config.clone(), bucket: None, cluster: None })
         }
         _ => Err(problems),
     }

@@ -13,6 +13,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::bucket::STORE;
+use crate::cluster::{ClusterError, ClusterStartError};
 use crate::guard::Refused;
 
 /// Why a query has no (whole) answer.
@@ -54,6 +55,9 @@ pub enum QueryError {
     /// The caller may not.
     #[error("{0}")]
     Forbidden(String),
+    /// The cluster cannot be used.
+    #[error(transparent)]
+    Cluster(#[from] ClusterStartError),
     /// As many queries as `concurrency_max` and `queue_max` allow.
     #[error("too many queries at one time, try again")]
     Busy,
@@ -74,7 +78,13 @@ impl QueryError {
             Self::Refused(Refused::Call(_)) => (StatusCode::BAD_REQUEST, "plan"),
             Self::Refused(Refused::TooMuch(..)) => (StatusCode::BAD_REQUEST, "too_complex"),
             Self::Refused(Refused::Count(_) | Refused::Forbidden(_)) => (StatusCode::FORBIDDEN, "refused"),
+            Self::Engine(error) if of_cluster(error).is_some_and(ClusterError::is_of_cluster) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "cluster")
+            }
             Self::Engine(error) if of_bucket(error).is_some() => (StatusCode::SERVICE_UNAVAILABLE, "bucket"),
+            Self::Engine(error) if matches!(of_cluster(error), Some(ClusterError::Memory(_))) => {
+                (StatusCode::INSUFFICIENT_STORAGE, "out_of_memory")
+            }
             Self::Engine(error) if of_condition(error).is_some() => (StatusCode::BAD_REQUEST, "execution"),
             Self::Engine(error) => engine_status(error.find_root()),
             Self::Catalog(_) => (StatusCode::SERVICE_UNAVAILABLE, "catalog"),
@@ -87,6 +97,7 @@ impl QueryError {
             Self::TooManyRows(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_rows"),
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Cluster(_) => (StatusCode::SERVICE_UNAVAILABLE, "cluster"),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
         }
     }
@@ -96,6 +107,11 @@ impl QueryError {
         matches!(self, Self::Engine(error) if of_bucket(error).is_some())
     }
 
+    /// Whether it is one of the cluster, rather than of the query.
+    pub(crate) fn is_of_cluster(&self) -> bool {
+        matches!(self, Self::Engine(error) if of_cluster(error).is_some_and(ClusterError::is_of_cluster))
+    }
+
     /// Whether it may come from a file that is not what was written.
     pub(crate) fn is_of_storage(&self) -> bool {
         let Self::Engine(error) = self else { return matches!(self, Self::Panicked) };
@@ -103,6 +119,8 @@ impl QueryError {
             full if spill_is_full(full) => false,
             // No file of the disk is looked at for what the bucket does.
             _ if of_bucket(error).is_some() || of_condition(error).is_some() => false,
+            // Nor for what a cluster does: it reads none.
+            _ if of_cluster(error).is_some() => false,
             // One that is no part of the table.
             state if is_of_state(state) => false,
             DataFusionError::ArrowError(error, _) => matches!(
@@ -158,7 +176,9 @@ fn spill_is_full(root: &DataFusionError) -> bool {
 
 /// What the bucket said, if it comes of that. Of an error in a footer the engine keeps the text only.
 fn of_bucket(error: &DataFusionError) -> Option<String> {
+    let of_executor = of_cluster(error).filter(|error| matches!(error, ClusterError::Bucket(_)));
     let typed = BucketError::within(error).map(ToString::to_string);
+    let typed = typed.or_else(|| of_executor.map(ToString::to_string));
     typed.or_else(|| {
         let text = error.to_string();
         let (_, said) = text.split_once(&format!("Generic {STORE} error: "))?;
@@ -174,6 +194,14 @@ fn of_condition(error: &DataFusionError) -> Option<String> {
     let quoted = said.split_once("(\"").and_then(|(_, said)| said.split_once("\")")).map(|(said, _)| said);
     let named = said.split_once('(').and_then(|(_, said)| said.split([',', '(', ')']).next());
     Some(format!("a condition fails for a row: {}", quoted.or(named).unwrap_or(said)))
+}
+
+/// What a cluster said, if it comes of that.
+fn of_cluster(error: &DataFusionError) -> Option<&ClusterError> {
+    match error.find_root() {
+        DataFusionError::External(error) => error.downcast_ref(),
+        _ => None,
+    }
 }
 
 /// Whether a file of the schema `system` cannot be read.
@@ -208,6 +236,9 @@ fn engine_status(root: &DataFusionError) -> (StatusCode, &'static str) {
 pub(crate) fn message(error: &DataFusionError) -> String {
     if let Some(text) = of_bucket(error).or_else(|| of_condition(error)) {
         return text;
+    }
+    if let Some(error) = of_cluster(error) {
+        return error.to_string();
     }
     match error.find_root() {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {

@@ -133,7 +133,7 @@ enum Call {
 
 /// A function whose answers are bounded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Bounded {
+pub(crate) struct Bounded {
     call: Call,
     signature: Signature,
     bytes_max: usize,
@@ -146,6 +146,20 @@ impl Bounded {
             Call::Function(function) => function.signature().clone(),
         };
         Self { call, signature, bytes_max }
+    }
+
+    /// The same of its [`Self::parts`]; without a function it is `||`.
+    pub(crate) fn of(function: Option<Arc<ScalarUDF>>, bytes_max: usize) -> Self {
+        Self::new(function.map_or(Call::Operator, Call::Function), bytes_max)
+    }
+
+    /// The name of the function, none for `||`, and the bound.
+    pub(crate) fn parts(&self) -> (Option<String>, usize) {
+        let function = match &self.call {
+            Call::Operator => None,
+            Call::Function(function) => Some(function.name().to_owned()),
+        };
+        (function, self.bytes_max)
     }
 
     /// At most so many bytes come of it.

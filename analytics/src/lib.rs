@@ -5,7 +5,7 @@
 //! uploaded to it is part of the table. Answers go out over HTTP (`/sql`). The modules stand in the order of a question's
 //! journey: a configuration, who may ask, a [`catalog`] snapshot, the sources, where ids are looked up, and the table over
 //! it, ids in text, texts that grow, functions, questions that roll-ups answer, table functions, views and tables of
-//! traffic, a session, the guard that refuses everything but reading, the engine that bounds and runs a query, threads for each query,
+//! traffic, a cluster that may compute, a session, the guard that refuses everything but reading, the engine that bounds and runs a query, threads for each query,
 //! a format, the door for connections, what is asked and answered over HTTP, by clients of PostgreSQL and by those of Arrow Flight SQL,
 //! and the service around it all.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -52,6 +52,8 @@ mod config_tables;
 
 mod unreadable;
 
+pub mod cluster;
+
 mod session;
 
 pub mod guard;
@@ -79,6 +81,7 @@ mod flight;
 mod serve;
 
 pub use access::{Caller, RoleConfig, TokenConfig};
+pub use cluster::{BallistaConfig, ClusterConfig, EngineKind};
 pub use config::{AnalyticsConfig, PagesConfig, Plan, validate};
 pub use flight::{FlightConfig, FlightError};
 pub use postgres::PostgresConfig;

@@ -38,7 +38,7 @@ impl PhysicalOptimizerRule for ReadOnce {
             }
             let mut sides: Vec<_> = node.children().into_iter().map(Arc::clone).collect();
             if let Some(left) = sides.first_mut() {
-                *left = Arc::new(OnceExec { input: Arc::clone(left), is_read: AtomicBool::new(false) });
+                *left = Arc::new(OnceExec::new(Arc::clone(left)));
             }
             replace_children_if_necessary(node, sides).map(Transformed::yes)
         })
@@ -56,9 +56,15 @@ impl PhysicalOptimizerRule for ReadOnce {
 
 /// What its input gives, once.
 #[derive(Debug)]
-struct OnceExec {
+pub(crate) struct OnceExec {
     input: Arc<dyn ExecutionPlan>,
     is_read: AtomicBool,
+}
+
+impl OnceExec {
+    pub(crate) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+        Self { input, is_read: AtomicBool::new(false) }
+    }
 }
 
 impl DisplayAs for OnceExec {
@@ -104,7 +110,7 @@ impl ExecutionPlan for OnceExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let input = children.pop().ok_or_else(|| exec_datafusion_err!("OnceExec has one input"))?;
-        Ok(Arc::new(Self { input, is_read: AtomicBool::new(false) }))
+        Ok(Arc::new(Self::new(input)))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

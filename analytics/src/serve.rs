@@ -179,6 +179,7 @@ pub fn start_on(listeners: Listeners, plan: Plan, folder: &DataFolder) -> Result
     runtime.spawn(async move { verifier.verify_files().await });
     let follower = Arc::clone(&engine);
     runtime.spawn(async move { follower.follow_bucket().await });
+    let rows_door = engine.rows_door();
     let refused = |source| StartError::Listen { addr: plan.listen, source };
     let listener = {
         let _inside = runtime.enter();
@@ -209,11 +210,21 @@ pub fn start_on(listeners: Listeners, plan: Plan, folder: &DataFolder) -> Result
                 }
             }
         };
+        let rows = async {
+            match rows_door {
+                Some(door) => door.serve(stopping.clone()).await,
+                None => {
+                    stopping.cancelled().await;
+                    Ok(())
+                }
+            }
+        };
         // Where one ends though nobody told it to, the service has.
         let http = async { stop_with(http.await, "HTTP", &stopping) };
         let postgres = async { stop_with(postgres.await, "PostgreSQL", &stopping) };
         let flight = async { stop_with(flight.await, "Flight SQL", &stopping) };
-        tokio::join!(http, postgres, flight);
+        let rows = async { stop_with(rows.await, "rows for executors", &stopping) };
+        tokio::join!(http, postgres, flight, rows);
         // Nobody waits after a drop.
         let _nobody = ended.send(());
     });

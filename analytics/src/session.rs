@@ -16,6 +16,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::optimizer::Analyzer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as Sql;
 use event::connections::ConnectionStates;
 use event::layout::{DataFolder, Ledger};
 use event::rollup::{Grouping, Resolution};
@@ -24,6 +25,7 @@ use event::upstreams::UpstreamStates;
 use crate::access::{Caller, Role, SharePool};
 use crate::bucket::{Follower, ReadOnly};
 use crate::catalog::{Catalog, Snapshot};
+use crate::cluster::{self, EngineKind};
 use crate::config::{AnalyticsConfig, Plan};
 use crate::config_tables::{self, Wanted};
 use crate::error::QueryError;
@@ -51,6 +53,8 @@ const OPEN: [(&str, &str); 2] = [("system", "queries"), ("config", "plans")];
 pub(crate) struct Sessions {
     /// Functions, rules, options and runtime, without any table.
     base: SessionState,
+    /// The same for queries that may go to a cluster.
+    remote: Option<SessionState>,
     /// The runtime of each role: one memory, of which each has its share.
     runtimes: Vec<Arc<RuntimeEnv>>,
     settings: AnalyticsConfig,
@@ -99,14 +103,28 @@ impl Sessions {
             let share = SharePool::new(bytes_max, Arc::clone(&runtime.memory_pool));
             Arc::new(RuntimeEnv { memory_pool: Arc::new(share), ..runtime.as_ref().clone() })
         });
+        let remote = plan.cluster.as_ref();
+        let remote = remote.map(|common| cluster::session_config(&config, &plan.config.ballista, common));
         Ok(Self {
             runtimes: shares.collect(),
+            remote: remote.map(|config| base(config, Arc::clone(&runtime), &plan.config)).transpose()?,
             base: base(config, runtime, &plan.config)?,
             settings: plan.config.clone(),
-            catalog: Arc::new(Catalog::new(folder.clone()).with_bucket(bucket.clone())),
+            catalog: Arc::new(
+                Catalog::new(folder.clone()).with_bucket(bucket.clone(), plan.cluster.is_some()),
+            ),
             history: Arc::new(History::new(plan.config.history_max as usize)),
             bucket,
         })
+    }
+
+    /// Whether a statement may be run by a cluster: it names a table of requests.
+    pub(crate) fn may_be_remote(&self, statement: &Statement) -> Result<bool> {
+        let Some(state) = &self.remote else { return Ok(false) };
+        let own = |schema: Option<&str>| schema.is_none_or(|schema| schema == SCHEMA);
+        let tables = state.resolve_table_references(statement)?;
+        let reads = tables.iter().any(|table| own(table.schema()));
+        Ok(reads && matches!(statement, Statement::Statement(sql) if matches!(sql.as_ref(), Sql::Query(_))))
     }
 
     /// A session over one snapshot. Of views and system tables only those are made that the statement names, or all
@@ -116,11 +134,12 @@ impl Sessions {
         snapshot: Arc<Snapshot>,
         statement: &Statement,
         caller: &Caller,
-        protocol: Protocol,
+        (protocol, engine): (Protocol, EngineKind),
     ) -> Result<SessionContext, QueryError> {
         let schema = || Arc::new(MemorySchemaProvider::new());
         let (public, system, config) = (schema(), schema(), schema());
-        let context = self.context(&[(SCHEMA, &public), ("system", &system), ("config", &config)], caller)?;
+        let schemas = [(SCHEMA, &public), ("system", &system), ("config", &config)];
+        let context = self.context(&schemas, caller, engine)?;
         let requests = Rows::requests(Arc::clone(&snapshot), caller.scope.clone());
         public.register_table("requests".into(), Arc::new(requests))?;
 
@@ -195,8 +214,13 @@ impl Sessions {
         &self,
         schemas: &[(&str, &Arc<MemorySchemaProvider>)],
         caller: &Caller,
+        engine: EngineKind,
     ) -> Result<SessionContext> {
-        let state = SessionStateBuilder::new_from_existing(self.base.clone())
+        let base = match (&self.remote, engine) {
+            (Some(remote), EngineKind::Ballista) => remote,
+            _ => &self.base,
+        };
+        let state = SessionStateBuilder::new_from_existing(base.clone())
             .with_runtime_env(Arc::clone(&self.runtimes[caller.role.index]))
             .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
             .build();
@@ -217,7 +241,7 @@ impl Sessions {
         caller: &Caller,
     ) -> Result<Arc<ViewTable>> {
         let parts = Arc::new(MemorySchemaProvider::new());
-        let context = self.context(&[(SCHEMA, &parts)], caller)?;
+        let context = self.context(&[(SCHEMA, &parts)], caller, EngineKind::Local)?;
         let (sealed, hot) = (
             Rows::rollups(Arc::clone(snapshot), (resolution, Grouping::All), caller.scope.clone()),
             Rows::live(Arc::clone(snapshot), caller.scope.clone()),
@@ -228,10 +252,6 @@ impl Sessions {
         Ok(Arc::new(ViewTable::new(plan, None)))
     }
 }
-
-/// Functions that make much out of little, outside of the memory that is counted.
-const LEFT_OUT: [&str; 7] =
-    ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
 fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>, settings: &AnalyticsConfig) -> Result<SessionState> {
     let mut rules = Analyzer::new().rules;
@@ -252,15 +272,7 @@ fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>, settings: &AnalyticsCon
     }
     let mut state = builder.build();
     state.register_expr_planner(Arc::new(IdsInText))?;
-    for aggregate in functions::aggregates() {
-        state.register_udaf(Arc::new(aggregate))?;
-    }
-    for scalar in functions::scalars() {
-        state.register_udf(Arc::new(scalar))?;
-    }
-    for name in LEFT_OUT {
-        state.deregister_udf(name)?;
-    }
+    functions::register(&mut state)?;
     Ok(state)
 }
 
@@ -277,7 +289,6 @@ fn named(context: &SessionContext, statement: &Statement) -> Result<Named> {
         named.tables.insert((schema, reference.table().to_owned()));
     }
     if let Statement::Statement(sql) = statement {
-        use datafusion::sql::sqlparser::ast::Statement as Sql;
         named.everything |= !matches!(sql.as_ref(), Sql::Query(_) | Sql::Explain { .. });
     }
     Ok(named)

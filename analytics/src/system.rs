@@ -33,6 +33,8 @@ pub(crate) struct QueryRecord {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) error: Option<String>,
+    /// What ran it; none before it is known.
+    pub(crate) engine: Option<&'static str>,
 }
 
 /// The last queries, at most `history_max` of them.
@@ -230,6 +232,7 @@ pub(crate) fn queries(history: &History, user: Option<&str>) -> Result<MemTable>
         ("rows", numbers(all.iter().map(|query| query.rows))),
         ("bytes", numbers(all.iter().map(|query| query.bytes))),
         ("error", Arc::new(StringArray::from_iter(all.iter().map(|query| query.error.as_deref())))),
+        ("engine", Arc::new(StringArray::from_iter(all.iter().map(|query| query.engine)))),
     ])
 }
 

@@ -310,7 +310,7 @@ impl TableProvider for Rows {
         // What the caller asks for chooses files by their times, and sees no row.
         let all = self.sources(state, Some(&columns), filters, None)?;
         let condition = state.create_physical_expr(condition, &DFSchema::try_from(all.schema())?)?;
-        Ok(DataSourceExec::from_data_source(ScopedSource::new(all, condition, shown)?))
+        Ok(DataSourceExec::from_data_source(ScopedSource::new(all, self.scope.clone(), condition, shown)?))
     }
 }
 

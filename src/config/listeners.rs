@@ -38,6 +38,9 @@ pub(super) fn conflicts(config: &Config, role: Role) -> Vec<Problem> {
         let flight = config.analytics.flight.listen;
         wanted.extend(flight.map(|addr| ("analytics.flight.listen".to_owned(), addr)));
     }
+    if role.runs(Role::Analytics) && config.analytics.engine == analytics::EngineKind::Ballista {
+        wanted.push(("analytics.ballista.listen".to_owned(), config.analytics.ballista.listen));
+    }
     let mut problems = Vec::new();
     for (index, (path, addr)) in wanted.iter().enumerate() {
         if let Some((other, taken)) = wanted[..index].iter().find(|(_, other)| meet(*addr, *other)) {

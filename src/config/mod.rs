@@ -98,6 +98,9 @@ pub struct Config {
     /// SQL over what was recorded.
     #[serde(default)]
     pub analytics: analytics::AnalyticsConfig,
+    /// A cluster that answers queries (`analytics.engine: ballista`).
+    #[serde(default)]
+    pub cluster: analytics::ClusterConfig,
     /// A bucket for sealed files, shared by several collectors.
     #[serde(default)]
     pub object_store: event::bucket::BucketConfig,
@@ -280,12 +283,21 @@ pub enum Role {
     Collector,
     /// The analytics.
     Analytics,
+    /// The scheduler of a cluster.
+    Scheduler,
+    /// An executor of a cluster.
+    Executor,
 }
 
 impl Role {
     /// Whether a process of this role runs that part.
     pub fn runs(self, part: Self) -> bool {
-        self == Self::All || self == part
+        self == part || (self == Self::All && !part.is_of_cluster())
+    }
+
+    /// Whether it is a part of a cluster, which no gateway runs beside it.
+    pub fn is_of_cluster(self) -> bool {
+        matches!(self, Self::Scheduler | Self::Executor)
     }
 }
 
@@ -298,6 +310,17 @@ pub struct Plans {
     pub collector: Option<collector::Plan>,
     /// The analytics', when the role runs them.
     pub analytics: Option<analytics::Plan>,
+    /// The cluster's, when the role is a part of one.
+    pub cluster: Option<ClusterRole>,
+}
+
+/// A part of a cluster that is to be started.
+#[derive(Debug)]
+pub enum ClusterRole {
+    /// It cuts plans into tasks.
+    Scheduler(analytics::cluster::ClusterPlan),
+    /// It computes over files of a bucket.
+    Executor(analytics::cluster::ClusterPlan, event::bucket::BucketPlan),
 }
 
 /// Asks each part of the role whether the configuration is right; all problems come at once, with their lines.
@@ -307,7 +330,7 @@ pub fn validate(loaded: &Loaded<Config>, role: Role) -> Result<Plans, Report> {
     problems.extend(config.own_problems());
     problems.extend(listeners::conflicts(config, role));
     let mut keep = |found: Vec<event::Problem>| problems.extend(found);
-    let uses_bucket = role.runs(Role::Collector) || role.runs(Role::Analytics);
+    let uses_bucket = role.runs(Role::Collector) || role.runs(Role::Analytics) || role == Role::Executor;
     let bucket = uses_bucket
         .then(|| event::bucket::validate(&config.object_store).map_err(&mut keep).ok().flatten())
         .flatten();
@@ -324,9 +347,28 @@ pub fn validate(loaded: &Loaded<Config>, role: Role) -> Result<Plans, Report> {
         .runs(Role::Analytics)
         .then(|| analytics::validate(&config.analytics).map_err(&mut keep).ok())
         .flatten()
-        .map(|plan| plan.with_bucket(bucket));
+        .map(|plan| plan.with_bucket(bucket.clone()))
+        .and_then(|plan| plan.with_cluster(&config.cluster).map_err(&mut keep).ok());
+    let cluster = role
+        .is_of_cluster()
+        .then(|| analytics::cluster::validate(&config.cluster).map_err(&mut keep).ok())
+        .flatten()
+        .and_then(|plan| match (role, bucket) {
+            (Role::Executor, Some(bucket)) => Some(ClusterRole::Executor(plan, bucket)),
+            (Role::Executor, None) => {
+                let problem =
+                    event::Problem::new("object_store.url", "missing: executors read files of a bucket");
+                keep(vec![problem.hint("as collectors and analytics have it")]);
+                None
+            }
+            _ => Some(ClusterRole::Scheduler(plan)),
+        });
     if role.runs(Role::Proxy) {
         problems.extend(config.spool.problems("spool"));
     }
-    if problems.is_empty() { Ok(Plans { proxy, collector, analytics }) } else { Err(loaded.report(problems)) }
+    if problems.is_empty() {
+        Ok(Plans { proxy, collector, analytics, cluster })
+    } else {
+        Err(loaded.report(problems))
+    }
 }

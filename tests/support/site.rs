@@ -88,7 +88,7 @@ impl Site {
         self.start("run")
     }
 
-    /// One role: `run`, `proxy`, `collector` or `analytics`. Returns when it says that it is ready.
+    /// One role: `run`, `proxy`, `collector`, `analytics` or `cluster executor`. Returns when it says that it is ready.
     pub fn start(&self, role: &str) -> Tollhouse {
         self.launch(role, self.command(role))
     }
@@ -123,7 +123,13 @@ impl Site {
         // JSON is YAML. Put there whole, since a process that runs may look at it at any moment.
         self.replace(&self.config.to_string());
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
-        command.arg(role).arg("--config").arg(&config).arg("--data").arg(self.data()).stdin(Stdio::null());
+        command
+            .args(role.split(' '))
+            .arg("--config")
+            .arg(&config)
+            .arg("--data")
+            .arg(self.data())
+            .stdin(Stdio::null());
         command
     }
 

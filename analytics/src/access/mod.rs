@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 pub use config::{RoleConfig, TokenConfig};
 pub(crate) use config::{open_to_all, problems};
 pub(crate) use memory::SharePool;
-pub(crate) use scope::{Scope, ScopedSource};
+pub(crate) use scope::{Scope, ScopedSource, choose};
 
 use crate::AnalyticsConfig;
 use event::Secret;

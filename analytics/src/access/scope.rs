@@ -58,6 +58,7 @@ impl Scope {
 #[derive(Debug)]
 pub(crate) struct ScopedSource {
     all: Arc<dyn ExecutionPlan>,
+    scope: Scope,
     condition: Arc<dyn PhysicalExpr>,
     /// Those of its columns that are shown: all but those that only the condition needs.
     shown: Vec<usize>,
@@ -65,19 +66,30 @@ pub(crate) struct ScopedSource {
 }
 
 impl ScopedSource {
-    /// Of `all`, of which the condition names columns, the first `shown` columns.
+    /// Of `all`, of which the condition of the scope names columns, the first `shown` columns.
     pub(crate) fn new(
         all: Arc<dyn ExecutionPlan>,
+        scope: Scope,
         condition: Arc<dyn PhysicalExpr>,
         shown: usize,
     ) -> Result<Self> {
         let shown: Vec<usize> = (0..shown).collect();
         let schema = Arc::new(all.schema().project(&shown)?);
-        Ok(Self { all, condition, shown, schema })
+        Ok(Self { all, scope, condition, shown, schema })
+    }
+
+    /// The other source, whose rows are there, and how many columns are shown.
+    pub(crate) fn parts(&self) -> (&Arc<dyn ExecutionPlan>, &Scope, usize) {
+        (&self.all, &self.scope, self.shown.len())
     }
 }
 
-fn choose(batch: &RecordBatch, condition: &dyn PhysicalExpr, shown: &[usize]) -> Result<RecordBatch> {
+/// The rows of a batch that meet a condition, in some of its columns.
+pub(crate) fn choose(
+    batch: &RecordBatch,
+    condition: &dyn PhysicalExpr,
+    shown: &[usize],
+) -> Result<RecordBatch> {
     let met = condition.evaluate(batch)?.into_array(batch.num_rows())?;
     Ok(filter_record_batch(&batch.project(shown)?, as_boolean_array(&met)?)?)
 }

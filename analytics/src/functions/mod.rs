@@ -19,9 +19,34 @@ mod scalar;
 
 mod share;
 
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub(crate) use share::ShareSketches;
+
+/// Functions that make much out of little, outside of the memory that is counted.
+const LEFT_OUT: [&str; 7] =
+    ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
+
+/// Makes the functions of a session those of the house: the one list for all processes that plan or compute.
+///
+/// # Errors
+/// When the engine takes none.
+pub(crate) fn register(state: &mut SessionState) -> Result<()> {
+    for aggregate in aggregates() {
+        state.register_udaf(Arc::new(aggregate))?;
+    }
+    for scalar in scalars() {
+        state.register_udf(Arc::new(scalar))?;
+    }
+    for name in LEFT_OUT {
+        state.deregister_udf(name)?;
+    }
+    Ok(())
+}
 
 /// The aggregates to register in a session.
 #[must_use]

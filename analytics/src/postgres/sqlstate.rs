@@ -4,6 +4,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
 use super::message::Malformed;
+use crate::cluster::ClusterError;
 use crate::error::QueryError;
 use crate::guard::Refused;
 
@@ -77,6 +78,7 @@ fn code(error: &QueryError) -> &'static str {
         QueryError::Refused(Refused::Call(_)) => "42883",
         QueryError::Refused(Refused::Forbidden(_)) | QueryError::Forbidden(_) => "42501",
         QueryError::Engine(_) if error.is_of_bucket() => "58030",
+        QueryError::Engine(_) if error.is_of_cluster() => "58000",
         QueryError::Engine(error) => engine(error),
         QueryError::Catalog(_) => "58030",
         QueryError::Encode(_) | QueryError::Panicked => "XX000",
@@ -85,6 +87,7 @@ fn code(error: &QueryError) -> &'static str {
         QueryError::Timeout(_) | QueryError::Cancelled => "57014",
         QueryError::TooManyRows(_) => "54000",
         QueryError::Unauthenticated(_) => "28000",
+        QueryError::Cluster(_) => "58000",
         QueryError::Busy => "53300",
     }
 }
@@ -114,6 +117,10 @@ fn engine(error: &DataFusionError) -> &'static str {
                 "58030"
             }
         }
+        DataFusionError::External(error) if error.is::<ClusterError>() => match error.downcast_ref() {
+            Some(ClusterError::Memory(_)) => "53200",
+            _ => "22000",
+        },
         DataFusionError::External(_) => "58030",
         _ => "XX000",
     }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Question;
 use crate::catalog::{Catalog, Quarantined, Snapshot};
+use crate::cluster::EngineKind;
 use crate::error::QueryError;
 use crate::live::{Live, Lives};
 use crate::runner::Batches;
@@ -131,10 +132,17 @@ impl Entry {
             rows: 0,
             bytes: 0,
             error: None,
+            engine: None,
         };
         history.put(record.clone());
         let live = lives.begin(id);
         Self { history: Arc::clone(history), lives: Arc::clone(lives), live, record, clock: Instant::now() }
+    }
+
+    /// Notes what runs it.
+    pub(super) fn is_run_by(&mut self, engine: EngineKind) {
+        self.record.engine = Some(engine.as_str());
+        self.history.put(self.record.clone());
     }
 
     pub(super) fn fail(&mut self, error: &QueryError) {

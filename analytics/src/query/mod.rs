@@ -9,8 +9,8 @@ mod question;
 
 mod turns;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
@@ -26,6 +26,7 @@ pub use question::{Protocol, Question};
 
 use crate::access::{Access, Caller};
 use crate::catalog::{Catalog, Snapshot};
+use crate::cluster::{Cluster, EngineKind, RowsDoor};
 use crate::config::{PagesConfig, Plan};
 use crate::live::{Live, Lives};
 use crate::runner::{Batches, Runners};
@@ -33,6 +34,7 @@ use crate::session::Sessions;
 use crate::system::QueryRecord;
 use crate::threads::{STACK_BYTES, lower_priority};
 use answer::Entry;
+use planned::Planned;
 use question::allowed;
 use turns::{Turn, Turns};
 
@@ -45,6 +47,9 @@ pub struct Engine {
     sessions: Arc<Sessions>,
     access: Access,
     runners: Arc<Runners>,
+    cluster: Option<Arc<Cluster>>,
+    /// Where executors fetch rows, until it is opened.
+    rows_door: Mutex<Option<RowsDoor>>,
     plan: Plan,
     turns: Turns,
     ids: AtomicU64,
@@ -55,18 +60,27 @@ impl Engine {
     /// An engine over a data folder. Starts nothing.
     ///
     /// # Errors
-    /// When the spill folder cannot be made.
+    /// When the spill folder cannot be made, or a cluster not be used.
     pub fn new(plan: Plan, folder: &DataFolder) -> Result<Self, QueryError> {
         let access = Access::new(&plan.config);
+        let cluster = plan.cluster.as_ref().map(|common| Cluster::new(&plan.config.ballista, common));
+        let (cluster, door) = cluster.transpose()?.unzip();
         Ok(Self {
             sessions: Arc::new(Sessions::new(&plan, folder, &access.roles)?),
             access,
             runners: Runners::new(plan.threads, STACK_BYTES, lower_priority),
+            cluster: cluster.map(Arc::new),
+            rows_door: Mutex::new(door),
             turns: Turns::new(&plan.config),
             ids: AtomicU64::new(1),
             lives: Arc::default(),
             plan,
         })
+    }
+
+    /// Where executors fetch rows, for whoever opens it.
+    pub(crate) fn rows_door(&self) -> Option<RowsDoor> {
+        self.rows_door.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether the data folder can be read at this moment.
@@ -106,19 +120,22 @@ impl Engine {
             () = live.cancel.cancelled() => Err(QueryError::Cancelled),
         };
         match result {
-            Ok(Begun { ran, snapshot }) => Ok(Answer {
-                schema: ran.schema,
-                quarantined: answer::missing(&snapshot, &question.sql),
-                first: ran.first,
-                batches: ran.batches,
-                catalog: Arc::clone(&self.sessions.catalog),
-                snapshot,
-                rows: 0,
-                rows_max,
-                deadline: started + timeout,
-                timeout,
-                entry,
-            }),
+            Ok(Begun { ran, snapshot }) => {
+                entry.is_run_by(ran.engine);
+                Ok(Answer {
+                    schema: ran.schema,
+                    quarantined: answer::missing(&snapshot, &question.sql),
+                    first: ran.first,
+                    batches: ran.batches,
+                    catalog: Arc::clone(&self.sessions.catalog),
+                    snapshot,
+                    rows: 0,
+                    rows_max,
+                    deadline: started + timeout,
+                    timeout,
+                    entry,
+                })
+            }
             Err(error) => {
                 entry.fail(&error);
                 Err(error)
@@ -216,19 +233,19 @@ impl Engine {
         let planned = {
             let (sessions, snapshot, turn) =
                 (Arc::clone(&self.sessions), Arc::clone(snapshot), Arc::clone(turn));
-            let (statement, question) = (statement.clone(), question.clone());
+            let (statement, question, cluster) = (statement.clone(), question.clone(), self.cluster.clone());
             let runtime = tokio::runtime::Handle::current();
             // Planning does not yield, and cannot be stopped: it keeps its turn, and no other query waits behind it.
             tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                runtime.block_on(planned::plan(&sessions, statement, &question, snapshot))
+                runtime.block_on(planned::plan(&sessions, cluster.as_ref(), statement, &question, snapshot))
             })
         };
-        let (plan, context) = planned.await.map_err(|_| QueryError::Panicked)??;
+        let Planned { plan, context, engine } = planned.await.map_err(|_| QueryError::Panicked)??;
         let schema = plan.schema();
         let mut batches = self.runners.run(plan, context, Arc::clone(turn))?;
         let first = batches.next().await.transpose()?;
-        Ok(Ran { schema, batches, first })
+        Ok(Ran { schema, batches, first, engine })
     }
 
     async fn snapshot(&self) -> Result<Arc<Snapshot>, QueryError> {
@@ -295,6 +312,7 @@ struct Ran {
     schema: SchemaRef,
     batches: Batches,
     first: Option<RecordBatch>,
+    engine: EngineKind,
 }
 
 impl Catalog {

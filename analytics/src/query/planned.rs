@@ -11,6 +11,7 @@ use datafusion::sql::parser::Statement;
 
 use super::Question;
 use crate::catalog::Snapshot;
+use crate::cluster::{Cluster, EngineKind};
 use crate::error::QueryError;
 use crate::guard;
 use crate::session::Sessions;
@@ -32,7 +33,8 @@ pub(super) async fn describe(
     snapshot: Arc<Snapshot>,
     named: &[Option<ScalarValue>],
 ) -> Result<Described, QueryError> {
-    let context = sessions.open(snapshot, &statement, &question.caller, question.protocol).await?;
+    let way = (question.protocol, EngineKind::Local);
+    let context = sessions.open(snapshot, &statement, &question.caller, way).await?;
     let state = context.state();
     let plan = state.statement_to_plan(statement).await?;
     guard::plan_options().verify_plan(&plan)?;
@@ -57,13 +59,45 @@ pub(super) async fn describe(
 }
 
 /// A question as the engine runs it.
+pub(super) struct Planned {
+    pub(super) plan: Arc<dyn ExecutionPlan>,
+    pub(super) context: Arc<TaskContext>,
+    /// What runs it.
+    pub(super) engine: EngineKind,
+}
+
+/// A question as the engine runs it: by the cluster, if there is one and it can, or here.
 pub(super) async fn plan(
+    sessions: &Sessions,
+    cluster: Option<&Arc<Cluster>>,
+    statement: Statement,
+    question: &Question,
+    snapshot: Arc<Snapshot>,
+) -> Result<Planned, QueryError> {
+    if let Some(cluster) = cluster
+        && sessions.may_be_remote(&statement)?
+    {
+        let engine = EngineKind::Ballista;
+        let (plan, context) =
+            planned(sessions, statement.clone(), question, Arc::clone(&snapshot), engine).await?;
+        if let Some(plan) = cluster.remote(&plan, question.caller.role.rows_max, &question.caller.name)? {
+            return Ok(Planned { plan, context, engine });
+        }
+    }
+    let engine = EngineKind::Local;
+    let (plan, context) = planned(sessions, statement, question, snapshot, engine).await?;
+    Ok(Planned { plan, context, engine })
+}
+
+async fn planned(
     sessions: &Sessions,
     statement: Statement,
     question: &Question,
     snapshot: Arc<Snapshot>,
+    engine: EngineKind,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), QueryError> {
-    let context = sessions.open(snapshot, &statement, &question.caller, question.protocol).await?;
+    let way = (question.protocol, engine);
+    let context = sessions.open(snapshot, &statement, &question.caller, way).await?;
     let state = context.state();
     let plan = bind(state.statement_to_plan(statement).await?, &question.params)?;
     guard::plan_options().verify_plan(&plan)?;
