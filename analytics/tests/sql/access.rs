@@ -205,7 +205,8 @@ fn a_role_has_limits_of_its_own() {
     let endless = "SELECT count(*) FROM requests a, requests b, requests c, requests d WHERE a.path <> b.path || c.path || d.path";
     let first = send(running.addr, "POST", "/sql", &[("authorization", &header)], endless);
     // While it runs nobody else of its role does, and all others do. Asked too early, others would keep it out.
-    let runs = "SELECT count(*) AS n FROM system.queries WHERE status = 'running' AND sql LIKE '%requests d%'";
+    let runs =
+        "SELECT count(*) AS n FROM system.queries WHERE status = 'running' AND sql LIKE '%requests d%'";
     wait_for("it to run", || rows(&running, ADMIN, runs), |found| *found == json!([{"n": 1}]));
     assert_eq!(refused_or_ok(&running), "busy");
     assert_eq!(rows(&running, ADMIN, "SELECT 1 AS one"), json!([{"one": 1}]));
