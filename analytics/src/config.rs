@@ -18,7 +18,7 @@ use crate::reports::{self, PlanConfig};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnalyticsConfig {
-    /// Address of the HTTP endpoint (`/sql`, `/healthz`, `/readyz`). Loopback unless you decide otherwise.
+    /// Address of the HTTP endpoint (the console at `/`, `/sql`, `/healthz`, `/readyz`). Loopback unless you decide otherwise.
     pub listen: String,
     /// Where queries are run.
     pub engine: EngineKind,

@@ -41,6 +41,11 @@ export function open(context) {
     const failed = hops.filter((hop) => hop.status >= 500 || hop.status === null).length;
     const percent = (us) => `${(us / whole_us) * 100}%`;
     const used = new Set();
+    // When what a hop called ran, within the hop's own time.
+    const below = (hop) => hops.filter((other) => hop.upstream_span_id && other.parent_span_id === hop.upstream_span_id).map((other) => {
+      const from = Math.max(0, micro(other.time) - micro(hop.time));
+      return [from, Math.min(hop.duration_us, from + other.duration_us)];
+    });
     const lines = hops.map((hop) => {
       const offset = micro(hop.time) - start;
       const parts = segments(hop);
@@ -51,7 +56,8 @@ export function open(context) {
         h("strong", {}, hop.service ?? "none"), h("span", { class: "soft cut" }, hop.method ?? hop.protocol, " ", hop.path ?? ""));
       const bar = h("div", { class: "hop-lane" },
         h("div", { class: `hop-bar ${hop.status >= 500 || hop.status === null ? "bad" : ""}`, style: { left: percent(offset), width: `max(2px, ${percent(hop.duration_us)})` } },
-          parts.map((part) => h("span", { class: `phase ${part.phase}`, style: { left: `${(part.from / Math.max(1, hop.duration_us)) * 100}%`, width: `${(part.us / Math.max(1, hop.duration_us)) * 100}%` }, title: `${PHASES[part.phase]}: ${line(ms(part.us / 1000))}` }))));
+          parts.map((part) => h("span", { class: `phase ${part.phase}`, style: { left: `${(part.from / Math.max(1, hop.duration_us)) * 100}%`, width: `${(part.us / Math.max(1, hop.duration_us)) * 100}%` }, title: `${PHASES[part.phase]}: ${line(ms(part.us / 1000))}` })),
+          below(hop).map(([from, until]) => h("span", { class: "below", style: { left: `${(from / Math.max(1, hop.duration_us)) * 100}%`, width: `${((until - from) / Math.max(1, hop.duration_us)) * 100}%` } }))));
       const row = h("div", { class: "hop" }, button, h("div", { class: "hop-status" }, statusTag(hop)),
         h("div", { class: "hop-time", title: `${line(ms(hop.self_us / 1000))} of its own` }, line(ms(hop.duration_us / 1000))), bar);
       const toggle = () => {
@@ -75,7 +81,8 @@ export function open(context) {
         h("div", { class: "hop axis", "aria-hidden": "true" }, h("span"), h("span"), h("span"), h("div", { class: "hop-lane" }, [0, 0.25, 0.5, 0.75, 1].map((part) =>
           h("span", { style: part === 1 ? { right: 0 } : { left: `${part * 100}%` } }, line(ms((whole_us * part) / 1000)))))),
         h("ol", {}, lines),
-        h("div", { class: "map-key" }, Object.entries(PHASES).filter(([phase]) => used.has(phase)).map(([phase, words]) => h("span", { class: "key" }, h("i", { class: `phase ${phase}` }), words)))));
+        h("div", { class: "map-key" }, Object.entries(PHASES).filter(([phase]) => used.has(phase)).map(([phase, words]) => h("span", { class: "key" }, h("i", { class: `phase ${phase}` }), words)),
+          hops.length > 1 && h("span", { class: "faint" }, "Lighter: in services below"))));
     if (hops.length === 1) place.querySelector(".hop-name").click();
   }
 
