@@ -10,6 +10,8 @@ mod graph;
 
 mod openapi;
 
+mod names;
+
 mod pages;
 
 mod queries;
@@ -71,6 +73,7 @@ impl FromRef<Shared> for Arc<Pages> {
 /// The routes.
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     let pages = Arc::new(Pages::new(engine.pages()));
+    let shared = Shared { engine, pages };
     Router::new()
         .route("/sql", get(by_get).post(by_post))
         .route("/queries/{id}", get(queries::show).delete(queries::cancel))
@@ -82,7 +85,8 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/readyz", get(ready))
         .merge(console::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, ANSWERS) })
-        .with_state(Shared { engine, pages })
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), names::known))
+        .with_state(shared)
 }
 
 async fn ready(State(engine): State<Arc<Engine>>) -> Response {

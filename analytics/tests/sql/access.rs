@@ -230,3 +230,35 @@ fn a_service_that_others_reach_wants_tokens() {
     tokens(&mut guarded);
     assert!(analytics::validate(&guarded).is_ok());
 }
+
+/// A page of another site, whose name leads here the second time (DNS rebinding), is told nothing; where there are tokens it has
+/// none, and names do not matter.
+#[test]
+fn without_tokens_nobody_asks_by_a_public_name() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = house(root.path());
+    let (open, guarded) = (serve(&folder, |_| ()), serve(&folder, tokens));
+    let by_name = |running: &Running, name: &str, target: &str, token: &str| {
+        use std::io::{Read, Write};
+        let mut socket = std::net::TcpStream::connect(running.addr).unwrap();
+        write!(
+            socket,
+            "GET {target} HTTP/1.1\r\nHost: {name}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut said = String::new();
+        socket.read_to_string(&mut said).unwrap();
+        said
+    };
+    for target in ["/sql?q=SELECT+1+AS+one", "/", "/session", "/graph"] {
+        for name in ["evil.example.com", "evil.example.com:8200"] {
+            let said = by_name(&open, name, target, "none");
+            assert!(said.starts_with("HTTP/1.1 421 ") && said.contains("misdirected"), "{said}");
+            assert!(!said.contains("\"one\""), "{said}");
+        }
+        for name in ["127.0.0.1", "localhost:8200", "[::1]:8200", "analytics"] {
+            assert!(by_name(&open, name, target, "none").starts_with("HTTP/1.1 200 "), "{name} {target}");
+        }
+        assert!(by_name(&guarded, "sql.example.com", target, ADMIN).starts_with("HTTP/1.1 200 "), "{target}");
+    }
+}
