@@ -74,8 +74,8 @@ fn files_with(folder: &Path, name: &str) -> Vec<PathBuf> {
             if !path.ends_with("spool") {
                 found.extend(files_with(&path, name));
             }
-        // A socket holds nothing to read.
-        } else if path.is_file() && has_consumer(&path, name) {
+        // A socket holds nothing to read. The gateway is still configured to know the consumer, and says so there.
+        } else if path.is_file() && !path.ends_with("state/in-force.json") && has_consumer(&path, name) {
             found.push(path);
         }
     }

@@ -231,7 +231,7 @@ fn a_path_that_answers_nothing_names_those_that_do() {
     let site = Site::new(origin.addr);
     let house = site.run();
     for (listener, named) in [("metrics", "/metrics"), ("sql", "/sql")] {
-        let reply = get(house.addr(listener), "/", &[]).unwrap();
+        let reply = get(house.addr(listener), "/nothing", &[]).unwrap();
         assert_eq!(reply.status, 404);
         for path in [named, "/healthz", "/readyz"] {
             assert!(reply.text().contains(path), "{listener}: {}", reply.text());
