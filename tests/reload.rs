@@ -48,7 +48,9 @@ fn with_routes(site: &Site, count: usize, generation: usize) -> Value {
 fn a_hundred_reloads_under_load_fail_no_request_lose_no_event_and_keep_no_memory() {
     let origin = Origin::start();
     // Only signals: how many reloads there are is to be known.
-    let site = Site::new(origin.addr).set(&["reload"], json!({"watch_interval_ms": 0}));
+    // And what is remembered of them reaches its bound before memory is first looked at.
+    let reload_config = json!({"watch_interval_ms": 0, "changes_max": 1_000});
+    let site = Site::new(origin.addr).set(&["reload"], reload_config);
     let house = site.run();
     let load = Load::start(house.gateway(), "/open/echo", 4);
     load.wait(200);
