@@ -80,9 +80,6 @@ fn a_gateway_without_descriptors_serves_who_is_in_and_loses_no_event() {
         assert_eq!(inside.exchange("GET", "/open/echo", &[], b"").unwrap().status, 200);
     };
     ask(&mut inside);
-    // By then the segment that it is in is durable, and open where it is read: whoever begins one without a descriptor cannot
-    // make its name durable, gives it up, and counts what it drops.
-    house.rows(1);
     let waiting: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(house.gateway()).unwrap()).collect();
     eventually("no descriptor to be left", || {
         let log = house.log();

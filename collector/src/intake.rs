@@ -337,7 +337,7 @@ impl Intake {
                 }
             }
         }
-        if total > 0 {
+        if self.rows.len() > 0 {
             self.first_row.get_or_insert_with(Instant::now);
         }
         (total, more)

@@ -57,6 +57,8 @@ pub(super) struct Segment {
     of_one_run: bool,
     /// Whether the name of its file is on the disk, too.
     named: AtomicBool,
+    /// Its folder, open from the time when it was made: its name is to become durable though no descriptor is left by then.
+    folder: Option<File>,
     /// Set when making it durable failed: nothing more may be written here.
     pub failed: AtomicBool,
 }
@@ -74,6 +76,11 @@ pub(super) enum Slot<'a> {
     Corrupt,
 }
 
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> io::Result<File> {
+    File::open(path.parent().unwrap_or(Path::new(".")))
+}
+
 impl Segment {
     /// Makes a segment of which every block exists on disk and in memory.
     pub fn create(
@@ -84,13 +91,16 @@ impl Segment {
         core: u16,
         node: &str,
     ) -> io::Result<Self> {
+        let folder = folder_of(path)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        let made = Self::prepare(file, path, bytes, number, life_us, core, node);
-        if made.is_err() {
-            // The file holds no event yet; leaving it would only take the room that was missing.
-            std::fs::remove_file(path)?;
+        match Self::prepare(file, path, bytes, number, life_us, core, node) {
+            Ok(made) => Ok(Self { folder: Some(folder), ..made }),
+            Err(error) => {
+                // The file holds no event yet; leaving it would only take the room that was missing.
+                std::fs::remove_file(path)?;
+                Err(error)
+            }
         }
-        made
     }
 
     fn prepare(
@@ -141,6 +151,7 @@ impl Segment {
             node,
             of_one_run: false,
             named: AtomicBool::new(false),
+            folder: None,
             failed: AtomicBool::new(false),
         })
     }
@@ -209,6 +220,7 @@ impl Segment {
             path: path.to_owned(),
             of_one_run,
             named: AtomicBool::new(true),
+            folder: None,
             failed: AtomicBool::new(false),
         })
     }
@@ -362,7 +374,10 @@ impl Segment {
         // treats both alike).
         self.file.sync_data()?;
         if !self.named.load(Ordering::Relaxed) {
-            File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+            match &self.folder {
+                Some(folder) => folder.sync_all()?,
+                None => folder_of(&self.path)?.sync_all()?,
+            }
             self.named.store(true, Ordering::Relaxed);
         }
         Ok(())
