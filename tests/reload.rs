@@ -48,9 +48,7 @@ fn with_routes(site: &Site, count: usize, generation: usize) -> Value {
 fn a_hundred_reloads_under_load_fail_no_request_lose_no_event_and_keep_no_memory() {
     let origin = Origin::start();
     // Only signals: how many reloads there are is to be known.
-    // And what is remembered of them reaches its bound before memory is first looked at.
-    let reload_config = json!({"watch_interval_ms": 0, "changes_max": 1_000});
-    let site = Site::new(origin.addr).set(&["reload"], reload_config);
+    let site = Site::new(origin.addr).set(&["reload"], json!({"watch_interval_ms": 0}));
     let house = site.run();
     let load = Load::start(house.gateway(), "/open/echo", 4);
     load.wait(200);
@@ -66,7 +64,11 @@ fn a_hundred_reloads_under_load_fail_no_request_lose_no_event_and_keep_no_memory
         }
     }
     load.wait(200);
-    let grown = house.memory_bytes("RssAnon").saturating_sub(early);
+    // 80 plans of 500 routes are more than 40 MB. What is kept is there whenever one looks; batches on their way are not.
+    let grown = eventually("no more memory than before", || {
+        let grown = house.memory_bytes("RssAnon").saturating_sub(early);
+        if grown < 16 << 20 { Ok(grown) } else { Err(format!("{grown} bytes more")) }
+    });
     let mut ledger = load.stop();
     assert!(ledger.failed.is_empty(), "{:?}", ledger.failed);
     assert_eq!(versions.len(), 100);
@@ -84,8 +86,6 @@ fn a_hundred_reloads_under_load_fail_no_request_lose_no_event_and_keep_no_memory
         100
     );
     println!("{answered} requests over 100 reloads, {} KiB grown in the last 80", grown >> 10);
-    // 80 plans of 500 routes are more than 40 MB.
-    assert!(grown < 16 << 20, "{grown} bytes");
     assert!(house.terminate().success());
 }
 

@@ -125,16 +125,18 @@ impl InForce {
 }
 
 /// What an entity is known by among those of its kind.
-fn name(entity: &Entity) -> String {
-    let told = ["name", "username", "custom_id", "target", "id"].iter().find_map(|field| entity.get(*field));
-    let told = told.and_then(Value::as_str).map(str::to_owned);
+fn name(kind: &str, entity: &Entity) -> String {
+    let text = |field: &&str| entity.get(*field).and_then(Value::as_str).map(str::to_owned);
+    let told = ["name", "username", "custom_id", "target", "id"].iter().find_map(|field| text(field));
     // Without any, what it says is what it is.
     let name = told.unwrap_or_else(|| Value::Object(entity.clone()).to_string());
-    // Of one target there may be one in each upstream.
-    match entity.get("upstream").and_then(Value::as_str) {
-        Some(upstream) => format!("{upstream}/{name}"),
-        None => name,
-    }
+    // One target may be in several upstreams, and one plugin in several places.
+    let places: &[&str] = match kind {
+        "targets" => &["upstream"],
+        "plugins" => &["service", "route", "consumer"],
+        _ => &[],
+    };
+    places.iter().filter_map(text).chain([name]).collect::<Vec<_>>().join("/")
 }
 
 fn changes(version: &Version, before: &Entities, after: &Entities) -> Vec<Change> {
@@ -145,7 +147,7 @@ fn changes(version: &Version, before: &Entities, after: &Entities) -> Vec<Change
     for kind in kinds {
         let of = |all: &Entities| -> BTreeMap<String, Entity> {
             let entities = all.get(kind).into_iter().flatten();
-            entities.map(|entity| (name(entity), entity.clone())).collect()
+            entities.map(|entity| (name(kind, entity), entity.clone())).collect()
         };
         let (old, new) = (of(before), of(after));
         let mut note = |name: &str, change: ChangeKind, fields: Vec<String>| {
@@ -193,6 +195,7 @@ mod tests {
         let first = entities(json!({
             "services": [{"name": "a", "port": 1, "host": "h"}, {"name": "b"}],
             "targets": [{"upstream": "u", "target": "x:1", "weight": 1}, {"upstream": "v", "target": "x:1"}],
+            "plugins": [{"name": "p", "service": "a", "enabled": true}, {"name": "p", "route": "r", "enabled": true}],
         }));
         now.succeed(version(1), first.clone(), 9, 9);
         assert!(now.changes.is_empty());
@@ -202,6 +205,7 @@ mod tests {
             "services": [{"name": "a", "port": 2, "tags": ["t"], "host": "h"}],
             "routes": [{"id": "r"}, {"paths": ["/x"]}],
             "targets": [{"upstream": "u", "target": "x:1", "weight": 0}, {"upstream": "v", "target": "x:1"}],
+            "plugins": [{"name": "p", "service": "a", "enabled": false}, {"name": "p", "route": "r", "enabled": true}],
         }));
         now.succeed(version(2), second.clone(), 9, 9);
         let told: Vec<_> =
@@ -210,6 +214,7 @@ mod tests {
         assert_eq!(
             told,
             [
+                ("a/p", Changed, "enabled".into()),
                 ("r", Added, String::new()),
                 (r#"{"paths":["/x"]}"#, Added, String::new()),
                 ("a", Changed, "port tags".into()),
@@ -220,7 +225,12 @@ mod tests {
         assert!(now.changes.iter().all(|one| (one.version, one.at_us) == (2, 20)));
         assert_eq!(
             now.versions[1].entities,
-            BTreeMap::from([("routes".into(), 2), ("services".into(), 1), ("targets".into(), 2)])
+            BTreeMap::from([
+                ("plugins".into(), 2),
+                ("routes".into(), 2),
+                ("services".into(), 1),
+                ("targets".into(), 2)
+            ])
         );
         assert_eq!(now.entities, second);
     }
