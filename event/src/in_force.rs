@@ -127,7 +127,7 @@ impl InForce {
 /// What an entity is known by among those of its kind.
 fn name(kind: &str, entity: &Entity) -> String {
     let text = |field: &&str| entity.get(*field).and_then(Value::as_str).map(str::to_owned);
-    let told = ["name", "username", "custom_id", "target", "id"].iter().find_map(|field| text(field));
+    let told = ["name", "username", "custom_id", "target", "id"].iter().find_map(text);
     // Without any, what it says is what it is.
     let name = told.unwrap_or_else(|| Value::Object(entity.clone()).to_string());
     // One target may be in several upstreams, and one plugin in several places.
