@@ -9,6 +9,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use event::in_force::InForce;
+use event::layout::DataFolder;
 use serde_json::Value;
 use support::eventually;
 use support::terminal::Terminal;
@@ -111,6 +113,11 @@ fn the_text_report_is_plain_in_a_pipe_and_the_data_folder_stays() {
     let file = data.join("tollhouse.yaml");
     let checked = Command::new(env!("CARGO_BIN_EXE_tollhouse")).arg("check").arg("-c").arg(file).output();
     assert!(checked.as_ref().unwrap().status.success(), "{}", said(&checked.unwrap()));
+
+    // The console shows it, too.
+    let in_force = InForce::load(&DataFolder::existing(&data).unwrap()).unwrap();
+    let counts = &in_force.versions[0].entities;
+    assert_eq!((in_force.versions.len(), counts["services"], counts["routes"]), (1, 5, 5), "{counts:?}");
 
     let again = demo(&["--duration", "2s", "--data", data.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(1), "{}", said(&again));

@@ -12,6 +12,7 @@ use super::world::Listen;
 use crate::config::{self, Config, Role, Sources};
 use crate::failure::Failure;
 use crate::parts::{self, Parts};
+use crate::reload::{self, in_force};
 
 /// A running Tollhouse.
 pub struct House {
@@ -32,12 +33,14 @@ impl House {
             flags: vec![("--data", vec!["data"], json!(data.to_string_lossy()))],
             ..Sources::default()
         };
-        let config = config::load::<Config>(sources)?;
-        let plans = config::validate(&config, Role::All)?;
-        let config = config.value;
+        let loaded = config::load::<Config>(sources)?;
+        let plans = config::validate(&loaded, Role::All)?;
+        let config = &loaded.value;
         let folder = DataFolder::open(&config.data)
             .map_err(|error| Failure::part("cannot use the data folder", error))?;
-        let parts = parts::start(&config, plans, &folder)?;
+        let version = plans.proxy.as_ref().map_or(0, proxy::Plan::version);
+        let parts = parts::start(config, plans, &folder)?;
+        in_force::note(&folder, &loaded, version, reload::now_us());
         let listen = listen(&parts).ok_or_else(|| {
             Failure::part("cannot start the demo", "a listener of the gateway, metrics or SQL is missing")
         })?;

@@ -1,15 +1,32 @@
 //! The entities that a configuration puts in force, as rows for people: what is nested stands by itself, what is left out has
 //! its default, and of secrets it is said that they are there.
 
-use event::in_force::{Entities, Entity};
+use event::in_force::{Entities, Entity, InForce, Version};
+use event::layout::DataFolder;
 use proxy::config::{Certificate, Consumer, Plugin, Route, Service, Upstream};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, Loaded};
+
+/// Notes for `config.*` what is in force since a moment, and what of it is new. A gateway serves without it as well.
+pub fn note(folder: &DataFolder, loaded: &Loaded<Config>, version: u64, since_us: i64) {
+    let source = loaded.file().unwrap_or("no file").to_owned();
+    let began = Version { version, since_us, source, ..Version::default() };
+    let bounds = &loaded.value.reload;
+    let mut now = InForce::load(folder).unwrap_or_else(|error| {
+        tracing::warn!(%error, "what was in force before is not known");
+        InForce::default()
+    });
+    let entities = entities(&loaded.value);
+    now.succeed(began, entities, bounds.versions_max as usize, bounds.changes_max as usize);
+    if let Err(error) = now.store(folder) {
+        tracing::warn!(%error, "what is in force cannot be written for `config.*`");
+    }
+}
 
 /// All entities, by kind. Of the section `gateway` there is one.
-pub fn entities(config: &Config) -> Entities {
+fn entities(config: &Config) -> Entities {
     let services = &config.services;
     let routes = config.routes.iter().map(|one| (one, None));
     let nested =

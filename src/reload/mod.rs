@@ -7,7 +7,7 @@ mod watch;
 
 mod differ;
 
-mod in_force;
+pub mod in_force;
 
 mod ask;
 
@@ -17,7 +17,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use event::configuration::Configuration;
-use event::in_force::{InForce, Version};
 use event::layout::DataFolder;
 use proxy::{Reloaded, Reloader};
 use serde_json::Value;
@@ -80,7 +79,7 @@ impl Reloads {
             state,
         };
         work.store();
-        work.took(loaded);
+        in_force::note(folder, loaded, version, work.state.success_at_us);
         let body = move || {
             // SAFETY: setpriority takes plain numbers; on Linux, PRIO_PROCESS with 0 means the calling thread.
             if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) } != 0 {
@@ -203,28 +202,8 @@ impl Work {
         }
         self.state.restart = needs;
         (self.state.success_at_us, self.state.version) = (self.state.at_us, version);
-        self.took(&loaded);
+        in_force::note(&self.folder, &loaded, version, self.state.at_us);
         Ok((version, reloaded))
-    }
-
-    /// Notes what is in force now, and what of it is new.
-    fn took(&self, loaded: &Loaded<Config>) {
-        let began = Version {
-            version: self.state.version,
-            since_us: self.state.success_at_us,
-            source: loaded.file().unwrap_or("no file").to_owned(),
-            ..Version::default()
-        };
-        let entities = in_force::entities(&loaded.value);
-        let bounds = &loaded.value.reload;
-        let mut now = InForce::load(&self.folder).unwrap_or_else(|error| {
-            tracing::warn!(%error, "what was in force before is not known");
-            InForce::default()
-        });
-        now.succeed(began, entities, bounds.versions_max as usize, bounds.changes_max as usize);
-        if let Err(error) = now.store(&self.folder) {
-            tracing::warn!(%error, "what is in force cannot be written for `config.*`");
-        }
     }
 
     fn store(&self) {
@@ -254,7 +233,8 @@ fn interval(config: &Config) -> Option<Duration> {
     Some(Duration::from_millis(config.reload.watch_interval_ms)).filter(|interval| !interval.is_zero())
 }
 
-fn now_us() -> i64 {
+/// The time, in microseconds since 1970 (UTC).
+pub fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
