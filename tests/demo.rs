@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use event::configuration::Configuration;
 use event::in_force::InForce;
 use event::layout::DataFolder;
 use serde_json::Value;
@@ -116,6 +117,8 @@ fn the_text_report_is_plain_in_a_pipe_and_the_data_folder_stays() {
 
     // The console shows it, too.
     let in_force = InForce::load(&DataFolder::existing(&data).unwrap()).unwrap();
+    let state = Configuration::load(&DataFolder::existing(&data).unwrap()).unwrap().unwrap();
+    assert_eq!((state.successful, state.version), (true, in_force.versions[0].version));
     let counts = &in_force.versions[0].entities;
     assert_eq!((in_force.versions.len(), counts["services"], counts["routes"]), (1, 5, 5), "{counts:?}");
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use event::configuration::Configuration;
 use event::layout::DataFolder;
 use serde_json::json;
 
@@ -40,7 +41,17 @@ impl House {
             .map_err(|error| Failure::part("cannot use the data folder", error))?;
         let version = plans.proxy.as_ref().map_or(0, proxy::Plan::version);
         let parts = parts::start(config, plans, &folder)?;
-        in_force::note(&folder, &loaded, version, reload::now_us());
+        let now_us = reload::now_us();
+        in_force::note(&folder, &loaded, version, now_us);
+        // Of no process: nobody is to ask this one for a reload.
+        let state = Configuration {
+            successful: true,
+            at_us: now_us,
+            success_at_us: now_us,
+            version,
+            ..Configuration::default()
+        };
+        state.store(&folder).map_err(|error| Failure::part("cannot start the demo", error))?;
         let listen = listen(&parts).ok_or_else(|| {
             Failure::part("cannot start the demo", "a listener of the gateway, metrics or SQL is missing")
         })?;
