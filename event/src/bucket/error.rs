@@ -114,7 +114,15 @@ fn said(error: &object_store::Error) -> String {
     let text = error.to_string();
     let code = text.split_once("<Code>").and_then(|(_, rest)| Some(rest.split_once("</Code>")?.0.to_owned()));
     let plain = |code: &String| code.len() < 100 && code.chars().all(|letter| letter.is_ascii_alphanumeric());
-    code.filter(plain).unwrap_or_else(|| root(error))
+    code.filter(plain).unwrap_or_else(|| without_body(root(error)))
+}
+
+/// An answer by its status alone: what comes behind it depends on what was asked, and an answer to HEAD has nothing.
+fn without_body(said: String) -> String {
+    match said.split_once("status code: ") {
+        Some((_, answer)) => answer.split(':').next().unwrap_or_default().to_owned(),
+        None => said,
+    }
 }
 
 /// The innermost cause, in one line.
@@ -124,4 +132,20 @@ pub(super) fn root(error: &dyn Error) -> String {
         at = source;
     }
     at.to_string().lines().next().unwrap_or_default().chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_one_cause_whatever_was_asked() {
+        let of = |body: &str| {
+            let said = format!("Server returned non-2xx status code: 503 Service Unavailable: {body}");
+            Cause::of(&object_store::Error::Generic { store: "S3", source: said.into() })
+        };
+        assert_eq!(of(""), Cause::Unavailable("503 Service Unavailable".into()));
+        assert_eq!(of("<html>\n<p>soon</p>"), of(""));
+        assert_eq!(of("<Error><Code>SlowDown</Code></Error>"), Cause::Unavailable("SlowDown".into()));
+    }
 }
