@@ -56,6 +56,25 @@ impl ClientBody {
         }
     }
 
+    /// How many of the first `bytes` are here, where the rest of them can be waited for without taking any; none if there is
+    /// nothing to wait for.
+    pub fn begun(&self, bytes: usize) -> Option<usize> {
+        match self {
+            Self::H1(body) => body.begun(bytes),
+            Self::Watched(watched) => watched.body.begun(bytes),
+            Self::H2(_) | Self::Kept(_) => None,
+        }
+    }
+
+    /// Reads on until the first `bytes` are here.
+    pub fn poll_begun(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<(), BodyCut>> {
+        match self {
+            Self::H1(body) => body.poll_begun(cx, bytes),
+            Self::Watched(watched) => watched.body.poll_begun(cx, bytes),
+            Self::H2(_) | Self::Kept(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// The same body, with a witness.
     pub fn watched(self, witness: Box<dyn Witness>) -> Self {
         Self::Watched(Box::new(Watched { body: self, witness: Some(witness) }))

@@ -31,7 +31,7 @@ mod streams;
 #[cfg(any(test, fuzzing))]
 pub(crate) use strict::readers;
 
-pub(crate) use body::{ClientBody, Witness};
+pub(crate) use body::{BodyCut, ClientBody, Witness};
 pub use doors::ConnectionCounts;
 pub(crate) use doors::Doors;
 pub(crate) use ends::Ends;

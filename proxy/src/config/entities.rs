@@ -147,9 +147,10 @@ pub struct Route {
     /// When it was made, seconds since 1970: of routes that are equal otherwise the oldest is taken. Those that do not
     /// say are taken in the order of the file.
     pub created_at: Option<u64>,
-    /// For Kong files: bodies always stream. `false` or absent.
+    /// Whether the begin of a body is waited for before an upstream is asked, `limits.request_buffer_bytes_max` of it: true
+    /// by default.
     pub request_buffering: Option<bool>,
-    /// For Kong files: bodies always stream. `false` or absent.
+    /// For Kong files: responses always stream. `false` or absent.
     pub response_buffering: Option<bool>,
     /// Several places to which the requests go, each with its share; where each names a service the route needs none.
     pub weighted_destinations: Vec<Destination>,

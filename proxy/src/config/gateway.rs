@@ -224,6 +224,9 @@ pub struct Limits {
     /// is waited for, beyond one `body_idle_timeout_ms`: a byte now and then holds nothing open. 408 or close. gRPC, whose
     /// calls talk both ways, is left out. 0 means no such rate.
     pub body_bytes_per_second_min: u64,
+    /// Most bytes of a request's body that are waited for before an upstream is asked, so that a slow client holds no
+    /// connection to it: over HTTP/1, where the head says how long the body is, and the route does not stream. 0 means none.
+    pub request_buffer_bytes_max: usize,
     /// Most bytes that the kernel takes for a client before they can be sent: what a client that does not read costs beside
     /// the gateway's own memory. 0 leaves it to the kernel, which may take megabytes.
     pub response_unsent_bytes_max: u32,
@@ -277,6 +280,7 @@ impl Default for Limits {
             request_line_bytes_max: 8 << 10,
             body_bytes_max: 0,
             body_bytes_per_second_min: 240,
+            request_buffer_bytes_max: 8 << 10,
             response_unsent_bytes_max: 32 << 10,
             chunk_bytes_max: 1 << 40,
             trailer_bytes_max: 8 << 10,

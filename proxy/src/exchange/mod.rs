@@ -1,6 +1,8 @@
 //! One request, in the order of its journey: read who and what, route, authenticate, forward, relay the response.
 //! Each stage either goes on or ends with a [`Fault`], which becomes a response in one place.
 
+mod arrival;
+
 mod identify;
 
 mod secure;
@@ -190,6 +192,14 @@ async fn pass(
         && mirror.share.takes(|end| core.random_below(end))
     {
         body = forward::mirror(core, conn, &head, mirror.destination, body, record);
+    }
+    let buffered =
+        if more.is_some_and(|more| more.streams) { 0 } else { core.plan.limits.request_buffer_bytes_max };
+    if let Some(body) = &mut body
+        && body.begun(buffered).is_some()
+    {
+        // On the heap: most bodies are here by now.
+        Box::pin(arrival::wait(core, body, buffered, record)).await?;
     }
     let upload = Upload::new(body, limit, conn.strict.clone());
     Ok(forward::send(Job { core, destination, head, upload }, record).await?)

@@ -81,6 +81,8 @@ pub(crate) struct MorePlan {
     pub redirect: Option<RedirectPlan>,
     pub rewrite: Option<RewritePlan>,
     pub mirror: Option<MirrorPlan>,
+    /// The begin of a body is not waited for.
+    pub streams: bool,
 }
 
 impl RoutePlan {
@@ -92,8 +94,9 @@ impl RoutePlan {
 
 impl MorePlan {
     pub fn is_something(&self) -> bool {
-        let Self { split, fault, redirect, rewrite, mirror } = self;
-        split.is_some() || fault.is_some() || redirect.is_some() || rewrite.is_some() || mirror.is_some()
+        let Self { split, fault, redirect, rewrite, mirror, streams } = self;
+        let diverts = split.is_some() || redirect.is_some() || rewrite.is_some() || mirror.is_some();
+        diverts || fault.is_some() || *streams
     }
 }
 

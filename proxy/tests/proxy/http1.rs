@@ -156,7 +156,9 @@ fn an_early_answer_is_passed_on_and_the_rest_of_the_body_is_no_request() {
             stream.write_all(answer).await.unwrap();
         })
         .await;
-        let gateway = Gateway::before(early);
+        let config =
+            json!({"limits": {"request_buffer_bytes_max": 5}, "timeouts": {"sweep_interval_ms": 10}});
+        let gateway = Gateway::start(everything_to(early), config);
         let mut client = TcpStream::connect(gateway.addr).await.unwrap();
         let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nbegin";
         client.write_all(head.as_bytes()).await.unwrap();

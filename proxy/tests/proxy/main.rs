@@ -25,6 +25,7 @@ mod states;
 mod sticky;
 mod upstream;
 
+mod arrival;
 mod client;
 
 mod claims;

@@ -118,7 +118,7 @@ impl Translator<'_> {
                 (_, key) if BOOK_KEEPING.contains(&key) => return false,
                 _ => {}
             }
-            if self.is_native(entity, &entry.key) && !buffering(&entry.key) {
+            if self.is_native(entity, &entry.key) && entry.key != "response_buffering" {
                 return true;
             }
             if let Kind::Scalar { text, .. } = &entry.value.kind
@@ -222,11 +222,6 @@ impl Translator<'_> {
             self.findings.push(Finding::at(node.origin.clone(), path, message).hint(wrong));
         }
     }
-}
-
-/// Bodies stream either way.
-fn buffering(field: &str) -> bool {
-    matches!(field, "request_buffering" | "response_buffering")
 }
 
 /// Kong's rule of formats below 3.0: anything but unreserved characters, slashes and escapes.

@@ -61,8 +61,6 @@ pub(super) const FIELDS: &[(&str, &str, &str)] = &[
 
 /// Values of fields that say what holds without them; dumps write them out.
 pub(super) const INERT: &[(&str, &str, &str)] = &[
-    ("routes", "request_buffering", "true"),
-    ("routes", "request_buffering", "false"),
     ("routes", "response_buffering", "true"),
     ("routes", "response_buffering", "false"),
     ("plugins", "run_on", "first"),

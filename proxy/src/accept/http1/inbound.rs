@@ -211,6 +211,24 @@ impl Inbound {
         Ok(Some(Head { request, keeps, takes_trailers: facts.takes_trailers }))
     }
 
+    /// How many of the first `bytes` of the body are here, if that is not all of them. Who waits for leave to send
+    /// (RFC 9110, 10.1.1) gets it when the pieces are asked for.
+    fn begun(&self, bytes: usize) -> Option<usize> {
+        let Framed::Sized(left) = self.body else { return None };
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(bytes);
+        (self.interim.is_empty() && self.read.len() < wanted).then_some(self.read.len())
+    }
+
+    fn poll_begun(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<(), BodyCut>> {
+        while self.begun(bytes).is_some() {
+            match ready!(self.poll_fill(cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(Err(BodyCut)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyCut>>> {
         loop {
             match &mut self.body {
@@ -315,6 +333,14 @@ impl Body {
             Framed::Sized(left) => Some(left),
             Framed::Chunked(chunks) => (chunks == Chunks::End).then_some(0),
         }
+    }
+
+    pub fn begun(&self, bytes: usize) -> Option<usize> {
+        self.0.borrow().begun(bytes)
+    }
+
+    pub fn poll_begun(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<(), BodyCut>> {
+        self.0.borrow_mut().poll_begun(cx, bytes)
     }
 
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyCut>>> {

@@ -87,7 +87,8 @@ impl Checker<'_> {
         let fallback = route.hosts.first().or(route.paths.first()).or(route.methods.first());
         let name = route.name.as_ref().or(route.id.as_ref()).or(fallback);
         let destination = destination.or(split.as_ref().and_then(Split::first));
-        let more = MorePlan { split, fault, redirect, rewrite, mirror };
+        let streams = route.request_buffering == Some(false);
+        let more = MorePlan { split, fault, redirect, rewrite, mirror, streams };
         let plan = RoutePlan {
             name: Label::new(name.map_or("", String::as_str)),
             destination,
@@ -133,12 +134,9 @@ impl Checker<'_> {
 
     /// Fields of Kong files that are accepted with the one value that changes nothing.
     fn kong_only(&mut self, route: &Route, path: &str) {
-        for (name, value) in
-            [("request_buffering", route.request_buffering), ("response_buffering", route.response_buffering)]
-        {
-            if value == Some(true) {
-                self.problem_hint(format!("{path}.{name}"), "bodies always stream", "set it to false");
-            }
+        if route.response_buffering == Some(true) {
+            let field = format!("{path}.response_buffering");
+            self.problem_hint(field, "responses always stream", "set it to false");
         }
     }
 }
