@@ -3,11 +3,13 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use support::eventually;
 use support::origin::Origin;
-use support::site::Site;
+use support::site::{Site, Tollhouse};
 use support::terminal::Terminal;
 
 #[test]
@@ -19,17 +21,10 @@ fn a_person_asks_in_the_shell() {
         house.get("/open/echo", &[]);
     }
     house.rows(3);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
-    command.args(["query", "--url", &format!("http://{}", house.addr("sql"))]);
-    let mut terminal = Terminal::open(100, 40);
-    terminal.start(command);
+    let state = tempfile::tempdir().unwrap();
+    let mut terminal = shell(&house, state.path());
     let mut seen = 0;
-    let mut says = |terminal: &Terminal, what: &str| {
-        seen += eventually(what, || {
-            let drawn = terminal.drawn();
-            drawn[seen..].find(what).map(|at| at + what.len()).ok_or_else(|| drawn[seen..].to_owned())
-        });
-    };
+    let mut says = |terminal: &Terminal, what: &str| seen = says_after(terminal, seen, what);
     says(&terminal, "tollhouse> ");
     // A statement of two lines.
     terminal.write("SELECT service, count(*) AS n\r");
@@ -71,6 +66,63 @@ fn a_person_asks_in_the_shell() {
     terminal.write("\\q\r");
     let (status, drawn) = terminal.end();
     assert!(status.success(), "{drawn}");
+}
+
+#[test]
+fn a_person_need_not_type_it_all_and_not_twice() {
+    let origin = Origin::start();
+    let site = Site::new(origin.addr);
+    let house = site.run();
+    let state = tempfile::tempdir().unwrap();
+    let mut terminal = shell(&house, state.path());
+    let seen = says_after(&terminal, 0, "tollhouse> ");
+    // Tables, columns and words, each as soon as nothing else begins so.
+    terminal.write("\\d call_g\t\r");
+    let seen = says_after(&terminal, seen, "source_service");
+    terminal.write("sel\t 40 + 2 AS answer;\r");
+    let seen = says_after(&terminal, seen, "(1 row)");
+    // What may be a secret begins with a space.
+    terminal.write(" SELECT 'hush' AS secret;\r");
+    says_after(&terminal, seen, "(1 row)");
+    terminal.write("\\q\r");
+    let (status, drawn) = terminal.end();
+    assert!(status.success(), "{drawn}");
+
+    let history = state.path().join("tollhouse/history");
+    let remembered = std::fs::read_to_string(&history).unwrap();
+    assert!(remembered.contains("SELECT 40 + 2 AS answer;"), "{remembered}");
+    assert!(!remembered.contains("hush"), "{remembered}");
+    let mode = std::fs::metadata(&history).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}: nobody else reads what was asked");
+
+    // Another day: found by a word of it.
+    let mut terminal = shell(&house, state.path());
+    let seen = says_after(&terminal, 0, "tollhouse> ");
+    terminal.write("\u{12}answer");
+    let seen = says_after(&terminal, seen, "40 + 2");
+    terminal.write("\r");
+    says_after(&terminal, seen, "(1 row)");
+    terminal.write("\u{4}");
+    let (status, drawn) = terminal.end();
+    assert!(status.success(), "{drawn}");
+}
+
+/// A shell that keeps its history in a folder.
+fn shell(house: &Tollhouse, state: &Path) -> Terminal {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollhouse"));
+    command.args(["query", "--url", &format!("http://{}", house.addr("sql"))]);
+    command.env("XDG_STATE_HOME", state);
+    let mut terminal = Terminal::open(100, 40);
+    terminal.start(command);
+    terminal
+}
+
+/// Waits until something is drawn behind what was seen before; says where it ends.
+fn says_after(terminal: &Terminal, seen: usize, what: &str) -> usize {
+    seen + eventually(what, || {
+        let drawn = terminal.drawn();
+        drawn[seen..].find(what).map(|at| at + what.len()).ok_or_else(|| drawn[seen..].to_owned())
+    })
 }
 
 #[test]

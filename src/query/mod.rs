@@ -5,6 +5,8 @@ mod chart;
 
 mod client;
 
+mod line;
+
 mod shell;
 
 mod table;

@@ -1,21 +1,26 @@
 //! The interactive shell: statements that end with `;`, commands that begin with `\`, as psql and DuckDB have them.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::whole::is_whole;
+use super::line::Line;
 use super::{Stop, answer, chart};
 use crate::cli::{Format, QueryArgs};
 use crate::failure::Failure;
 
-/// Longest statement that is typed; the server has its own bound.
-const TYPED_BYTES_MAX: usize = 1 << 20;
 /// How often `\watch` asks, unless it is told.
 const WATCH: Duration = Duration::from_secs(2);
+/// What Tab completes, besides the words of SQL.
+const NAMES: &str = "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public' \
+                     UNION SELECT table_schema || '.' || table_name FROM information_schema.tables \
+                     WHERE table_schema <> 'public' \
+                     UNION SELECT column_name FROM information_schema.columns \
+                     WHERE table_schema NOT IN ('information_schema', 'pg_catalog') \
+                     UNION SELECT routine_name FROM information_schema.routines";
 const HELP: &str = "\\?                 this
 \\d                 tables and views
 \\d NAME            columns of one
@@ -25,7 +30,8 @@ const HELP: &str = "\\?                 this
 \\watch [SECONDS]   the last statement again and again, until Ctrl-C
 \\q                 leaves, as Ctrl-D does
 
-A statement ends with ; and may have many lines. Ctrl-C ends one that runs.
+A statement ends with ; and may have many lines. Ctrl-C ends one that runs. Tab completes, the arrows up and Ctrl-R bring back what was
+asked before; what begins with a space is not remembered.
 ";
 
 /// What the shell remembers.
@@ -42,7 +48,8 @@ pub(super) fn run(args: &QueryArgs, runtime: Runtime) -> Result<ExitCode, Failur
     // That nobody answers is said before the first prompt.
     shell.rows("SELECT 1 AS one")?;
     println!("Tollhouse at {}. \\? helps, \\q leaves.", shell.args.url);
-    while let Some(typed) = typed().map_err(|error| Failure::part("cannot read this terminal", error))? {
+    let mut line = Line::open(shell.names())?;
+    while let Some(typed) = line.typed()? {
         match shell.obey(typed.trim()) {
             Ok(true) => {}
             Ok(false) => break,
@@ -51,23 +58,6 @@ pub(super) fn run(args: &QueryArgs, runtime: Runtime) -> Result<ExitCode, Failur
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What is typed until it is whole; none at the end of the input.
-fn typed() -> io::Result<Option<String>> {
-    let mut typed = String::new();
-    loop {
-        print!("{}", if typed.is_empty() { "tollhouse> " } else { "        -> " });
-        io::stdout().flush()?;
-        let room = TYPED_BYTES_MAX.saturating_sub(typed.len()) as u64;
-        if io::stdin().lock().take(room).read_line(&mut typed)? == 0 {
-            println!();
-            return Ok(None);
-        }
-        if is_whole(&typed) {
-            return Ok(Some(typed));
-        }
-    }
 }
 
 impl Shell {
@@ -110,6 +100,12 @@ impl Shell {
             other => return Err(Stop::Usage(format!("\\{other} is no command: \\? lists them"))),
         }
         Ok(true)
+    }
+
+    /// What there is; a shell without completion is better than none.
+    fn names(&self) -> Vec<String> {
+        let rows = self.rows(NAMES).unwrap_or_default();
+        rows.iter().filter_map(|row| Some(row["name"].as_str()?.to_owned())).collect()
     }
 
     fn last(&self) -> Result<String, Stop> {
