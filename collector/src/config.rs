@@ -105,7 +105,7 @@ pub struct RollupConfig {
     /// Most groups (workspace, service, route, consumer, source service and class of status) of one minute or hour. What
     /// comes beyond is counted in groups whose names are `__overflow__`.
     pub groups_max: u32,
-    /// The same of groups by fewer names: those of services, and those of consumers.
+    /// The same of groups by fewer names: those of services, of consumers and of workspaces.
     pub fewer_groups_max: u32,
 }
 
@@ -114,7 +114,7 @@ impl RollupConfig {
     pub(crate) fn most(&self, grouping: Grouping) -> usize {
         match grouping {
             Grouping::All => self.groups_max as usize,
-            Grouping::Services | Grouping::Consumers => self.fewer_groups_max as usize,
+            Grouping::Services | Grouping::Consumers | Grouping::Workspaces => self.fewer_groups_max as usize,
         }
     }
 }

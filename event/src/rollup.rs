@@ -23,6 +23,11 @@ pub const NAMES: [&str; 5] = ["workspace", "service", "route", "consumer", "sour
 /// Classes of status; the first is for a request that got none.
 pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// The classes as roll-ups write them: those above, and one for all of them together.
+pub const CLASS_WORDS: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "any"];
+/// Index into [`CLASS_WORDS`] of that last one.
+pub const ANY_CLASS: u8 = 6;
+
 /// Index into [`STATUS_CLASSES`].
 #[must_use]
 #[inline]
@@ -83,8 +88,8 @@ impl Resolution {
     }
 }
 
-/// By which names groups differ. With few names there are few groups, so that a question which names no others is answered
-/// from few.
+/// By what groups differ, beside their time. With few names there are few groups, so that a question which names no others
+/// is answered from few. Only those by all names differ by the class of status too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grouping {
@@ -95,11 +100,13 @@ pub enum Grouping {
     Services,
     /// By workspace and consumer.
     Consumers,
+    /// By workspace alone.
+    Workspaces,
 }
 
 impl Grouping {
     /// Each of them.
-    pub const ALL: [Self; 3] = [Self::All, Self::Services, Self::Consumers];
+    pub const ALL: [Self; 4] = [Self::All, Self::Services, Self::Consumers, Self::Workspaces];
 
     /// Whether groups differ by each of [`NAMES`]. A name by which they do not is absent.
     #[must_use]
@@ -108,7 +115,14 @@ impl Grouping {
             Self::All => [true; NAMES.len()],
             Self::Services => [true, true, true, false, true],
             Self::Consumers => [true, false, false, true, false],
+            Self::Workspaces => [true, false, false, false, false],
         }
+    }
+
+    /// Whether they differ by the class of status; if not, it is [`ANY_CLASS`].
+    #[must_use]
+    pub fn keeps_class(self) -> bool {
+        self == Self::All
     }
 
     /// What folders are called behind the resolution.
@@ -118,6 +132,7 @@ impl Grouping {
             Self::All => "",
             Self::Services => "-services",
             Self::Consumers => "-consumers",
+            Self::Workspaces => "-workspaces",
         }
     }
 
@@ -167,6 +182,7 @@ mod tests {
     #[test]
     fn classes_and_errors_follow_status_and_outcome() {
         assert_eq!(STATUS_CLASSES[usize::from(status_class(204))], "2xx");
+        assert_eq!(STATUS_CLASSES, CLASS_WORDS[..usize::from(ANY_CLASS)]);
         assert_eq!(STATUS_CLASSES[usize::from(status_class(0))], "none");
         assert_eq!(STATUS_CLASSES[usize::from(status_class(u16::MAX))], "none");
         assert!(is_error(Some(500), Outcome::Ok) && is_error(None, Outcome::ConnectFailed));

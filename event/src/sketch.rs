@@ -52,10 +52,17 @@ impl Sketch {
     /// Counts one value of a bucket if there is room for it already: the usual case, kept short.
     #[inline]
     pub fn count_in_place(&mut self, bucket: u16) -> bool {
+        self.add_in_place(bucket, 1)
+    }
+
+    #[inline]
+    fn add_in_place(&mut self, bucket: u16, more: u32) -> bool {
         // A bucket before the start wraps to an offset that no sketch reaches.
-        match self.counts.get_mut(usize::from(bucket.wrapping_sub(self.start))) {
-            Some(count) if *count < u32::MAX => {
-                *count += 1;
+        let place = self.counts.get_mut(usize::from(bucket.wrapping_sub(self.start)));
+        let sum = place.as_ref().and_then(|count| count.checked_add(more));
+        match (place, sum) {
+            (Some(count), Some(sum)) => {
+                *count = sum;
                 true
             }
             _ => false,
@@ -79,7 +86,23 @@ impl Sketch {
             return Err(NotASketch);
         }
         let mut bucket = u64::from(u16::from_le_bytes([low, high]));
-        while !rest.is_empty() {
+        if self.counts.is_empty() {
+            // A bucket takes a byte at least: room for all of them is made once.
+            self.counts.reserve_exact(rest.len().min(BUCKETS.into()));
+        }
+        while let [first, tail @ ..] = rest {
+            // Nearly all counts have a byte or two, and are of buckets that there is room for.
+            let (count, behind) = match tail {
+                _ if *first < 0x80 => (u32::from(*first), tail),
+                [second, behind @ ..] if *second < 0x80 => {
+                    (u32::from(*first & 0x7f) | u32::from(*second) << 7, behind)
+                }
+                _ => (0, tail),
+            };
+            if count > 0 && bucket < BUCKETS.into() && self.add_in_place(bucket as u16, count) {
+                (bucket, rest) = (bucket + 1, behind);
+                continue;
+            }
             let count = read_number(&mut rest)?;
             if bucket >= BUCKETS.into() {
                 return Err(NotASketch);
@@ -135,6 +158,7 @@ impl Sketch {
 
     /// Appends what [`Self::to_bytes`] gives.
     pub fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.reserve(self.counts.len() + 3);
         bytes.push(VERSION);
         let mut next = None;
         for (bucket, count) in self.buckets() {

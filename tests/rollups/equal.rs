@@ -107,7 +107,7 @@ fn house(root: &Path) -> DataFolder {
         .position(|entry| entry.resolution == Resolution::Minute && hour(entry.file.time_min_us) == 3);
     manifest.rollups.remove(fourth.unwrap());
     // And of the second and the fifth one by fewer names.
-    for (far, grouping) in [(1, Grouping::Services), (4, Grouping::Consumers)] {
+    for (far, grouping) in [(1, Grouping::Services), (1, Grouping::Workspaces), (4, Grouping::Consumers)] {
         let is_it = |entry: &RollupEntry| entry.grouping == grouping && hour(entry.file.time_min_us) == far;
         let place = manifest.rollups.iter().position(is_it);
         manifest.rollups.remove(place.unwrap());
@@ -253,7 +253,7 @@ fn an_answer_from_roll_ups_is_the_one_from_rows() {
         let plan = ask(rolled.addr, &format!("EXPLAIN {sql}"))[0]["plan"].to_string();
         by_hour += u32::from(plan.contains("rollups_1h"));
         by_minute += u32::from(plan.contains("rollups_1m"));
-        fewer += u32::from(plan.contains("_services") || plan.contains("_consumers"));
+        fewer += u32::from(["_services", "_consumers", "_workspaces"].iter().any(|by| plan.contains(by)));
         let plan = ask(raw.addr, &format!("EXPLAIN {sql}"))[0]["plan"].to_string();
         assert!(!plan.contains("rollups_"), "{plan}");
     }

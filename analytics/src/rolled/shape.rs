@@ -86,7 +86,7 @@ impl Shape {
         let tells_apart = |grouping: &Grouping| {
             NAMES.iter().zip(grouping.keeps()).all(|(name, keeps)| keeps || !names.contains(name))
         };
-        let groupings = [Grouping::Services, Grouping::Consumers, Grouping::All];
+        let groupings = [Grouping::Workspaces, Grouping::Services, Grouping::Consumers, Grouping::All];
         let resolutions: &[Resolution] =
             if self.hourly { &[Resolution::Hour, Resolution::Minute] } else { &[Resolution::Minute] };
         let kinds = resolutions.iter().flat_map(|one| groupings.map(|other| (*one, other)));

@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
 use event::distinct::Distinct;
-use event::rollup::{NAMES, SCHEMA_VERSION, STATUS_CLASSES, schema};
+use event::rollup::{CLASS_WORDS, NAMES, SCHEMA_VERSION, schema};
 use event::sketch::Sketch;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -101,7 +101,7 @@ fn batch(groups: &[(Key, Totals)]) -> Result<RecordBatch, ParquetError> {
         let names = groups.iter().map(|(key, _)| key.names[column].as_deref());
         columns.push(Arc::new(StringViewArray::from_iter(names)));
     }
-    let classes = groups.iter().map(|(key, _)| STATUS_CLASSES[usize::from(key.class)]);
+    let classes = groups.iter().map(|(key, _)| CLASS_WORDS[usize::from(key.class)]);
     columns.push(Arc::new(StringViewArray::from_iter_values(classes)));
     let counts: [fn(&Totals) -> u64; 4] = [
         |totals| totals.requests,
@@ -194,7 +194,7 @@ fn group(batch: &RecordBatch, row: usize) -> Option<(Key, Totals)> {
         *name = text(column)?.map(Arc::from);
     }
     let class = text("status_class")?;
-    let class = STATUS_CLASSES.iter().position(|known| Some(*known) == class)?;
+    let class = CLASS_WORDS.iter().position(|known| Some(*known) == class)?;
     let number = |name: &str| Some(batch.column_by_name(name)?.as_primitive_opt::<UInt64Type>()?.value(row));
     let bytes = |name: &str| Some(batch.column_by_name(name)?.as_binary_opt::<i32>()?.value(row));
     let totals = Totals {

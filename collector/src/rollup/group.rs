@@ -16,7 +16,7 @@ use arrow::error::ArrowError;
 use event::Outcome;
 use event::distinct::hash;
 use event::hot::unpack_column;
-use event::rollup::{Grouping, HOUR_US, MINUTE_US, NAMES, OVERFLOW, Resolution, status_class};
+use event::rollup::{ANY_CLASS, Grouping, HOUR_US, MINUTE_US, NAMES, OVERFLOW, Resolution, status_class};
 use event::sketch::{NO_BUCKET, Sketch, bucket};
 use foldhash::fast::RandomState;
 
@@ -48,10 +48,11 @@ pub(super) struct Grouper {
 }
 
 /// Groupings by fewer names than all.
-const FEWER: [Grouping; 2] = [Grouping::Services, Grouping::Consumers];
+const FEWER: [Grouping; 3] = [Grouping::Services, Grouping::Consumers, Grouping::Workspaces];
 
 /// Groups that differ by the same names.
 struct Set {
+    grouping: Grouping,
     groups_max: usize,
     /// The bits of keys that count.
     mask: u128,
@@ -218,10 +219,9 @@ impl Grouper {
     /// The groups of each kind, each in the order of their keys.
     pub(super) fn finish(self) -> Vec<Rolled> {
         let Self { config, names, all, fewer, .. } = self;
-        let [services, consumers] = fewer.unwrap_or_else(|| FEWER.map(|grouping| all.by(grouping, &config)));
-        let sets = [all, services, consumers];
-        let rolled = Grouping::ALL.into_iter().zip(sets).flat_map(|(grouping, set)| {
-            let overflowed = set.overflowed;
+        let fewer = fewer.unwrap_or_else(|| FEWER.map(|grouping| all.by(grouping, &config)));
+        let rolled = [all].into_iter().chain(fewer).flat_map(|set| {
+            let (grouping, overflowed) = (set.grouping, set.overflowed);
             let minutes = set.into_sorted(&names);
             let mut hours = Groups::new(config.most(grouping));
             for (key, totals) in &minutes {
@@ -277,10 +277,12 @@ impl Piece {
 impl Set {
     fn new(grouping: Grouping, config: &RollupConfig) -> Self {
         let names = (0..).zip(grouping.keeps()).filter(|(_, keeps)| *keeps);
-        let mask = names.fold(CLASS, |mask, (column, _)| {
+        let class = if grouping.keeps_class() { CLASS } else { 0 };
+        let mask = names.fold(class, |mask, (column, _)| {
             mask | u128::from(NAME_MAX) << (CLASS_BITS + NAME_BITS * column)
         });
         Self {
+            grouping,
             groups_max: config.most(grouping),
             mask,
             minutes: Vec::new(),
@@ -410,10 +412,11 @@ impl Set {
                 names[column].all[number as usize].clone()
             })
         };
+        let class = |key: u128| if self.grouping.keeps_class() { (key & CLASS) as u8 } else { ANY_CLASS };
         let mut minutes: Vec<(Key, Totals)> = Vec::with_capacity(self.groups.len());
         for Group { minute, key, totals } in self.groups {
             let time_us = self.minutes[minute as usize].begin_us;
-            minutes.push((Key { time_us, names: of_key(key), class: (key & CLASS) as u8 }, totals));
+            minutes.push((Key { time_us, names: of_key(key), class: class(key) }, totals));
         }
         minutes.sort_unstable_by(|left, right| left.0.cmp(&right.0));
         minutes

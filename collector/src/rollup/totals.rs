@@ -12,7 +12,7 @@ use event::sketch::Sketch;
 pub(crate) struct Key {
     pub(crate) time_us: i64,
     pub(crate) names: [Option<Arc<str>>; NAMES.len()],
-    /// Index into `event::rollup::STATUS_CLASSES`.
+    /// Index into `event::rollup::CLASS_WORDS`.
     pub(crate) class: u8,
 }
 

@@ -110,6 +110,7 @@ pub fn counted(folder: &DataFolder, (resolution, grouping): Kind) -> BTreeMap<Ke
             let status = batch["status"].as_primitive::<UInt16Type>();
             let status = status.is_valid(row).then(|| status.value(row));
             let class = match status {
+                _ if !grouping.keeps_class() => "any".to_owned(),
                 Some(status @ 100..600) => format!("{}xx", status / 100),
                 _ => "none".to_owned(),
             };
