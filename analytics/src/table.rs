@@ -212,10 +212,10 @@ impl Rows {
             }
         });
         let files: Vec<PartitionedFile> = files.collect();
-        let partitions = state.config().target_partitions();
+        let group = files.len().div_ceil(state.config().target_partitions()).max(1);
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_statistics(self.statistics_of(&entries))
-            .with_file_groups(FileGroup::new(files).split_files(partitions))
+            .with_file_groups(files.chunks(group).map(|files| FileGroup::new(files.to_vec())).collect())
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
             .build();
@@ -254,7 +254,9 @@ impl Rows {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files = self.looked_up(self.matching_files(state, filters)?, filters);
+        let mut files = self.looked_up(self.matching_files(state, filters)?, filters);
+        // Who asks for the latest rows has seen enough when the newest files are read.
+        files.sort_by_key(|found| std::cmp::Reverse(found.entry.time_max_us));
         let (on_disk, in_bucket): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|found| matches!(found.source, Source::Disk(_)));
         let mut sources = Vec::new();

@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -164,4 +166,35 @@ fn a_session_says_who_one_is() {
     let reply = client::get(open.addr("sql"), "/session", &[]).unwrap();
     let said: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!((&said["name"], &said["tokens"]), (&json!("anonymous"), &json!(false)));
+}
+
+/// A module that is found only in another one is fetched a round trip later.
+#[test]
+fn what_the_first_page_needs_is_fetched_at_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("analytics/console");
+    let page = std::fs::read_to_string(root.join("index.html")).unwrap();
+    let fetched: BTreeSet<PathBuf> = page
+        .lines()
+        .filter(|line| line.contains("modulepreload"))
+        .map(|line| line.split("@VERSION@/").nth(1).unwrap().trim_end_matches("\">").into())
+        .collect();
+    let (mut needed, mut next) = (BTreeSet::new(), vec![PathBuf::from("app.js"), "pages/overview.js".into()]);
+    while let Some(module) = next.pop() {
+        let text = std::fs::read_to_string(root.join(&module)).unwrap();
+        let imports = text.lines().filter(|line| line.starts_with("import ")).map(|line| {
+            let from = Path::new(line.split('"').nth(1).unwrap());
+            let folder = module.parent().unwrap();
+            match from.strip_prefix("..") {
+                Ok(below) => folder.parent().unwrap().join(below),
+                Err(_) => folder.join(from.strip_prefix(".").unwrap()),
+            }
+        });
+        let imports: Vec<PathBuf> = imports.collect();
+        if needed.insert(module) {
+            next.extend(imports);
+        }
+    }
+    // The page itself names it.
+    needed.remove(Path::new("app.js"));
+    assert_eq!(fetched, needed);
 }

@@ -68,14 +68,16 @@ ORDER BY time`;
 
 /** The names of things that requests are of, and what stands for nothing. */
 const NAMES = {
-  service: "coalesce(service, 'none') AS service",
-  route: "coalesce(route, 'none') AS route",
-  consumer: "coalesce(consumer, 'anonymous') AS consumer",
+  service: "coalesce(service, 'none')",
+  route: "coalesce(route, 'none')",
+  consumer: "coalesce(consumer, 'anonymous')",
 };
+
+const named = (name) => `${NAMES[name]} AS ${name}`;
 
 /** The same by names, as in ["service", "route"]. */
 export function by(names, where, limit) {
-  const keys = names.map((name) => NAMES[name]).join(", ");
+  const keys = names.map(named).join(", ");
   const numbers = names.map((_, index) => index + 1).join(", ");
   return `SELECT ${names.join(", ")}, ${MEASURES}
 FROM (
@@ -87,9 +89,24 @@ FROM (
 ORDER BY requests DESC, ${names.join(", ")}${limit ? `\nLIMIT ${limit}` : ""}`;
 }
 
+/** The names with the most requests: of thousands of names, percentiles are asked for those alone. */
+export function most(name, where, limit) {
+  return `SELECT ${named(name)}, count(*) AS requests
+FROM requests
+WHERE ${where}
+GROUP BY 1
+ORDER BY requests DESC, ${name}
+LIMIT ${limit}`;
+}
+
+/** The condition that a name is one of those of some rows. */
+export function among(name, rows) {
+  return rows.length ? ` AND ${NAMES[name]} IN (${rows.map((row) => text(row[name])).join(", ")})` : "";
+}
+
 /** Requests and errors by name and step: what small charts are drawn of. */
 export function sparks(name, where, step_s) {
-  return `SELECT ${NAMES[name]}, date_bin(INTERVAL '${step_s} seconds', time) AS time,
+  return `SELECT ${named(name)}, date_bin(INTERVAL '${step_s} seconds', time) AS time,
   count(*) AS requests, count(*) FILTER (WHERE ${FAILED}) AS errors
 FROM requests
 WHERE ${where}

@@ -5,7 +5,7 @@ import { h } from "../core/dom.js";
 import { clock, lasting, line, ms } from "../core/format.js";
 import { before, keep } from "../core/range.js";
 import { link } from "../core/router.js";
-import { by, conditions, moment, series, total } from "../core/sql.js";
+import { among, by, conditions, moment, most as busiest, series, total } from "../core/sql.js";
 import { session } from "../core/session.js";
 import { steps } from "../ui/chart.js";
 import { Tiles, columns, errorChart, latencyChart, point, rateChart, statusTag } from "../ui/measures.js";
@@ -67,7 +67,10 @@ export function open(context) {
     ], { label: `${title}s` });
     return {
       element: panel.element,
-      load: (signal) => panel.load(by([name], conditions(span), 8), (rows) => {
+      load: (signal) => panel.load(async () => {
+        const where = conditions(span);
+        return by([name], where + among(name, await ask(busiest(name, where, 8), { signal })), 8);
+      }, (rows) => {
         most = { ...most, [name]: Math.max(1, ...rows.map((row) => row.requests)) };
         return rows.length ? table.update(rows) : null;
       }, { signal }),

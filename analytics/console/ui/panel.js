@@ -54,13 +54,16 @@ export class Panel {
     replace(this.body, nodes);
   }
 
-  /** Asks and shows; `draw` makes nodes of rows, or nothing if there is nothing. The rows, or null. */
+  /** Asks and shows; `draw` makes nodes of rows, or nothing if there is nothing. The rows, or null. A statement that depends
+   * on the answer to another is a function that finds it out. */
   async load(sql, draw, { signal, empty = "Nothing in this time", more } = {}) {
     const number = ++this.asked;
-    this.from(sql);
     this.body.setAttribute("aria-busy", "true");
     try {
-      const rows = await ask(sql, { signal });
+      const statement = typeof sql === "function" ? await sql() : sql;
+      if (number !== this.asked) return null;
+      this.from(statement);
+      const rows = await ask(statement, { signal });
       if (number !== this.asked) return null;
       const nodes = draw(rows);
       if (nodes) this.show(...[nodes].flat());
