@@ -78,7 +78,7 @@ fn a_person_need_not_type_it_all_and_not_twice() {
     let seen = says_after(&terminal, 0, "tollhouse> ");
     // Tables, columns and words, each as soon as nothing else begins so.
     terminal.write("\\d call_g\t\r");
-    let seen = says_after(&terminal, seen, "source_service");
+    let seen = says_after(&terminal, seen, "callee");
     terminal.write("sel\t 40 + 2 AS answer;\r");
     let seen = says_after(&terminal, seen, "(1 row)");
     // What may be a secret begins with a space.

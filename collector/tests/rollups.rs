@@ -341,7 +341,7 @@ fn each_resolution_goes_at_its_own_age() {
     config.retention.rollup_hour_age_h = Some(100_000);
     let running = start(&config, &folder);
     wait("the old hours' end", || count(Resolution::Hour) == 1);
-    wait("the end of their files", || files_ending(&folder.rollups(), "parquet") == 6);
+    wait("the end of their files", || files_ending(&folder.rollups(), "parquet") == kinds().len());
     drop(running);
     assert_equal(&folder);
 }

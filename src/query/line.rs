@@ -118,7 +118,7 @@ impl Line {
     }
 
     fn remember(&mut self, typed: &str) {
-        let Ok(true) = self.editor.add_history_entry(typed.trim()) else { return };
+        let Ok(true) = self.editor.add_history_entry(typed.trim_end()) else { return };
         let Some(path) = &self.history else { return };
         let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
         if let Err(error) =

@@ -170,6 +170,12 @@ def refusals():
         assert cursor.fetchall() == [(1,)], "the connection goes on"
 
 
+def attacks():
+    """Statements of a file, each of which must be refused."""
+    for statement in json.load(open(more[0])):
+        refused(Exception, "", ask, statement)
+
+
 LONG = (
     "SELECT count(*) FROM generate_series(1, 20000) a, generate_series(1, 1000000000) b WHERE (a.value * b.value) % 7 = 3"
 )

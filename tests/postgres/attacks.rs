@@ -1,5 +1,5 @@
-//! The SQL attack list through this door: all refused, and no file opened for any of it; and the rows of others, which a
-//! consumer's token does not see whatever it says.
+//! The SQL attack list through this door and the others: all refused, and no file opened for any of it; and the rows of
+//! others, which a consumer's token does not see whatever it says.
 
 use std::process::{Command, Stdio};
 
@@ -8,7 +8,7 @@ use super::support::doors::{ALICE, ALL, ROWS, arrived, guarded, http, traffic};
 use super::support::eventually;
 use super::support::origin::Origin;
 use super::support::site::Site;
-use super::support::tool::Running;
+use super::support::tool::{Running, output, python};
 use super::{psql, said};
 
 /// What somebody might try. `CANARY` is a file that must not be opened.
@@ -104,9 +104,10 @@ fn every_attack_is_refused_and_opens_no_file() {
         if seen.contains("state/") { Ok(()) } else { Err(seen) }
     });
     let mut codes = Vec::new();
-    for attack in ATTACKS {
-        let sql = attack.replace("CANARY", canary.to_str().unwrap());
-        let (code, message) = match raw.rows(&sql) {
+    let attacks: Vec<String> =
+        ATTACKS.iter().map(|attack| attack.replace("CANARY", canary.to_str().unwrap())).collect();
+    for sql in &attacks {
+        let (code, message) = match raw.rows(sql) {
             Err(error) => error,
             Ok(rows) => panic!("{sql}: answered: {rows:?}"),
         };
@@ -119,6 +120,16 @@ fn every_attack_is_refused_and_opens_no_file() {
         raw.rows("ROLLBACK").unwrap();
     }
     assert!(codes.iter().filter(|code| *code == "42501").count() > 30, "{codes:?}");
+    for sql in &attacks {
+        let answer = house.try_sql(sql);
+        assert!(answer.as_ref().is_err_and(|said| said.contains(": 40")), "{sql}: {answer:?}");
+    }
+    let list = site.folder().join("attacks.json");
+    std::fs::write(&list, serde_json::to_vec(&attacks).unwrap()).unwrap();
+    let mut flight = Command::new(python());
+    flight.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/flight_sql/clients.py")).arg("attacks");
+    flight.arg(format!("grpc://{}", house.addr("flight"))).arg(format!("http://{}/sql", house.addr("sql")));
+    assert!(output(flight.arg(&list)).trim().ends_with("done"));
     drop(tracer);
     let opened = std::fs::read_to_string(&trace).unwrap();
     assert!(!opened.contains("canary"), "{opened}");

@@ -147,7 +147,8 @@ pub fn counted(folder: &DataFolder, (resolution, grouping): Kind) -> BTreeMap<Ke
     for (key, group) in &groups {
         let (exact, found) =
             (clients.get(key).map_or(0, BTreeSet::len) as f64, group.clients.estimate() as f64);
-        assert!((found - exact).abs() <= 1.0 + exact * 0.05, "{key:?}: {found} clients, not {exact}");
+        // Five standard errors: there are hundreds of groups.
+        assert!((found - exact).abs() <= 1.0 + exact * 0.08, "{key:?}: {found} clients, not {exact}");
     }
     groups
 }
