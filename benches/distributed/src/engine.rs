@@ -38,8 +38,13 @@ impl Engine {
 
     /// This process plans, sends stages to workers and puts the answer together.
     pub async fn over(files: &[PathBuf], workers: Vec<Url>) -> std::result::Result<Self, String> {
-        let builder = builder().with_distributed_worker_resolver(Workers(workers)).with_distributed_planner();
-        Self::with(files, builder.build()).await
+        let builder = builder().with_distributed_scale_up_leaf_node_handler(crate::leaf::deal);
+        Self::with(files, distributed(builder, workers)).await
+    }
+
+    /// The same, but files are handed out as datafusion-distributed does it by itself.
+    pub async fn as_it_comes(files: &[PathBuf], workers: Vec<Url>) -> std::result::Result<Self, String> {
+        Self::with(files, distributed(builder(), workers)).await
     }
 
     async fn with(files: &[PathBuf], state: SessionState) -> std::result::Result<Self, String> {
@@ -77,6 +82,10 @@ fn builder() -> SessionStateBuilder {
     options.execution.parquet.reorder_filters = true;
     options.execution.time_zone = Some("UTC".into());
     SessionStateBuilder::new().with_config(config).with_default_features()
+}
+
+fn distributed(builder: SessionStateBuilder, workers: Vec<Url>) -> SessionState {
+    builder.with_distributed_worker_resolver(Workers(workers)).with_distributed_planner().build()
 }
 
 async fn register(files: &[PathBuf], state: SessionState) -> Result<Engine> {

@@ -40,12 +40,19 @@ async fn killed(files: &[PathBuf], wanted: &Rows, part: u32) -> Result<(), Strin
     let before = cpu(victim.id());
     tokio::time::sleep(whole * part / 3).await;
     println!("- it had computed for {} ms", cpu(victim.id()).saturating_sub(before).as_millis());
+    let since = Instant::now();
     victim.kill()?;
-    println!("- the question: {}", asked.end(wanted).await);
-    println!("- asked again, with the dead one in the list: {}", Asked::of(&engine).end(wanted).await);
+    println!("- the question: {}", asked.end(since, wanted).await);
+    println!(
+        "- asked again, with the dead one in the list: {}",
+        Asked::of(&engine).end(Instant::now(), wanted).await
+    );
     let left = workers.iter().map(|worker| worker.url.clone()).collect();
     let engine = Engine::over(files, left).await?;
-    println!("- asked again, with the others alone: {}", Asked::of(&engine).end(wanted).await);
+    println!(
+        "- asked again, with the others alone: {}",
+        Asked::of(&engine).end(Instant::now(), wanted).await
+    );
     Ok(())
 }
 
@@ -57,10 +64,10 @@ async fn frozen(files: &[PathBuf], wanted: &Rows) -> Result<(), String> {
     let mut asked = Asked::of(&engine);
     tokio::time::sleep(whole / 3).await;
     victim.freeze()?;
-    println!("- the question: {}", asked.end(wanted).await);
+    println!("- the question: {}", asked.end(Instant::now(), wanted).await);
     victim.thaw()?;
     if asked.is_open() {
-        println!("- the same question, when the worker goes on: {}", asked.end(wanted).await);
+        println!("- the same question, when the worker goes on: {}", asked.end(Instant::now(), wanted).await);
     }
     Ok(())
 }
@@ -80,13 +87,12 @@ impl Asked {
         !self.answer.is_finished()
     }
 
-    /// How it ends, and how long after now.
-    async fn end(&mut self, wanted: &Rows) -> String {
-        let clock = Instant::now();
+    /// How it ends, and how long after a moment.
+    async fn end(&mut self, since: Instant, wanted: &Rows) -> String {
         let Ok(joined) = tokio::time::timeout(PATIENCE, &mut self.answer).await else {
             return format!("no end within {} s", PATIENCE.as_secs());
         };
-        let ms = clock.elapsed().as_millis();
+        let ms = since.elapsed().as_millis();
         match joined {
             Ok(Ok(rows)) => match rows.must_be(wanted) {
                 Ok(()) => format!("the right answer after {ms} ms"),

@@ -2,17 +2,18 @@
 //!
 //! It is what Tollhouse did not choose ([decision 22](../../../docs/adr/0022-plans-go-to-a-cluster.md)), so it is a program of its
 //! own, of which nothing is in the house's build. All processes are on this machine, as they are in `benches/cluster`, with two
-//! threads each: the figures show what the way through workers costs, not how it scales. Everything that can be set of
-//! datafusion-distributed is as it comes. Each question is asked once to warm up, and the answer is compared with that of
+//! threads each: the figures show what the way through workers costs, not how it scales. Of datafusion-distributed everything is
+//! as it comes, but for how files are handed out (`leaf.rs`). Each question is asked once to warm up, and the answer is compared with that of
 //! DataFusion alone in this process; figures are medians. Then workers are lost in the middle of a long question.
 //!
 //! `latency_percentile` belongs to the analytics, which bring a gateway's worth of crates along: here DataFusion's
-//! `approx_percentile_cont` answers in its place, everywhere, and may be off by a percent.
+//! `approx_percentile_cont` answers in its place, everywhere, and is off by some percent.
 //!
 //! In this folder, over files that `cargo bench --bench cluster -- --data DIR` has left:
 //! `cargo run --release -- --data DIR --rounds 3`.
 
 mod engine;
+mod leaf;
 mod loss;
 mod questions;
 mod table;
@@ -95,6 +96,17 @@ async fn measure(options: &Options) -> Result<(), String> {
         columns.push(column);
     }
     table::print(&columns);
+    println!();
+    for count in 1..=3 {
+        // Nobody has to listen there to have it planned.
+        let urls = (1..=count).map(|port| url::Url::parse(&format!("http://127.0.0.1:{port}")));
+        let urls = urls.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        let planned = match Engine::as_it_comes(&files, urls).await?.tasks(QUESTIONS[0].1).await {
+            Ok(tasks) => format!("{tasks} tasks"),
+            Err(problem) => problem,
+        };
+        println!("files handed out as it comes, workers {count}: {planned}");
+    }
     loss::try_all(&files, &local).await
 }
 
