@@ -147,8 +147,9 @@ pub fn counted(folder: &DataFolder, (resolution, grouping): Kind) -> BTreeMap<Ke
     for (key, group) in &groups {
         let (exact, found) =
             (clients.get(key).map_or(0, BTreeSet::len) as f64, group.clients.estimate() as f64);
-        // Five standard errors: there are hundreds of groups.
-        assert!((found - exact).abs() <= 1.0 + exact * 0.08, "{key:?}: {found} clients, not {exact}");
+        // Three standard errors; five where groups are of more clients.
+        let errors = if grouping.keeps_class() { 0.05 } else { 0.08 };
+        assert!((found - exact).abs() <= 1.0 + exact * errors, "{key:?}: {found} clients, not {exact}");
     }
     groups
 }
