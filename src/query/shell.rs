@@ -30,8 +30,9 @@ const HELP: &str = "\\?                 this
 \\watch [SECONDS]   the last statement again and again, until Ctrl-C
 \\q                 leaves, as Ctrl-D does
 
-A statement ends with ; and may have many lines. Ctrl-C ends one that runs. Tab completes, the arrows up and Ctrl-R bring back what was
-asked before; what begins with a space is not remembered.
+A statement ends with ; and may have many lines. Ctrl-C ends one that runs.
+Tab completes; the arrow up and Ctrl-R bring back what was asked before. What
+begins with a space is not remembered.
 ";
 
 /// What the shell remembers.
