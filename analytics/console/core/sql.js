@@ -90,7 +90,7 @@ ORDER BY requests DESC, ${names.join(", ")}${limit ? `\nLIMIT ${limit}` : ""}`;
 }
 
 /** The names with the most requests: of thousands of names, percentiles are asked for those alone. */
-export function most(name, where, limit) {
+export function busiest(name, where, limit) {
   return `SELECT ${named(name)}, count(*) AS requests
 FROM requests
 WHERE ${where}

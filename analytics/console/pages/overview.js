@@ -5,7 +5,7 @@ import { h } from "../core/dom.js";
 import { clock, lasting, line, ms } from "../core/format.js";
 import { before, keep } from "../core/range.js";
 import { link } from "../core/router.js";
-import { among, by, conditions, moment, most as busiest, series, total } from "../core/sql.js";
+import { among, busiest, by, conditions, moment, series, total } from "../core/sql.js";
 import { session } from "../core/session.js";
 import { steps } from "../ui/chart.js";
 import { Tiles, columns, errorChart, latencyChart, point, rateChart, statusTag } from "../ui/measures.js";
