@@ -19,6 +19,8 @@ mod signals;
 
 mod descriptors;
 
+mod memory;
+
 mod notify;
 
 mod handover;
@@ -49,6 +51,7 @@ use failure::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    memory::keep();
     match command(Cli::parse().command) {
         Ok(code) => code,
         Err(failure) => failure.show(),
