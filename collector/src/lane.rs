@@ -6,7 +6,7 @@ use std::path::Path;
 use event::hot::Watermarks;
 use event::spool::{Counters, LaneReader, Position, ReadError, place_of};
 
-use crate::hosts::Forwarder;
+use crate::hosts::{Forwarder, is_foreign};
 
 /// One core's lane.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Lane {
     ) -> Result<Self, ReadError> {
         // The spool has one node at a time, whatever its name was before: sequences only rise.
         let suffix = format!("/{core}");
-        let known = marks.iter().filter(|(key, _)| key.ends_with(&suffix));
+        let known = marks.iter().filter(|(key, _)| !is_foreign(key) && key.ends_with(&suffix));
         let newest = known.max_by_key(|(_, position)| position.sequence);
         let (key, stored) = newest.map(|(key, position)| (key.clone(), *position)).unzip();
         let after = stored.map(|position| position.sequence);

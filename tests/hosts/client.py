@@ -22,7 +22,7 @@ def attempt(name, what):
 
 
 def begin(said, session):
-    body = {"version": 1, "instance": "f00d", "session": session, "node": "elsewhere"}
+    body = {"version": 1, "instance": "f00d" * 8, "session": session, "node": "elsewhere"}
     results = client.do_action(flight.Action("begin", json.dumps(body).encode()), options(said))
     return json.loads(next(results).body.to_pybytes())
 
@@ -71,15 +71,22 @@ def REQUIRED(columns):
 
 
 after = {"sequence": 3, "life_us": 1, "ordinal": 3}
-note = {"version": 1, "instance": "f00d", "session": 1, "lanes": {"0": {"after": after}}}
+note = {"version": 1, "instance": "f00d" * 8, "session": 1, "lanes": {"0": {"after": after}}}
 batch = rows()
 wrong = pa.record_batch([pa.array(["red"] * 3)], names=["colour"])
 large = pa.record_batch([pa.array(["x" * (80 << 20)])], names=["path"])
+
+def begin_as(instance):
+    body = {"version": 1, "instance": instance, "session": 1, "node": "elsewhere"}
+    return next(client.do_action(flight.Action("begin", json.dumps(body).encode()), options(token)))
+
 
 attempt("no token", lambda: begin(None, 1))
 attempt("wrong token", lambda: begin("f" * 32, 1))
 attempt("no session", lambda: put(batch, note=note))
 print("begun:", begin(token, 1))
+attempt("a name like a lane's", lambda: begin_as("x/0"))
+attempt("rows of a name like a lane's", lambda: put(batch, note={**note, "instance": "x/0"}))
 attempt("wrong schema", lambda: put(wrong, note=note))
 attempt("no metadata", lambda: put(batch))
 attempt("wrong path", lambda: put(batch, note=note, path="elsewhere"))

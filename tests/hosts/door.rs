@@ -191,6 +191,8 @@ fn pyarrow_is_let_in_with_a_token_and_rows_of_the_table_only() {
     for words in [
         "no token: FlightUnauthenticatedError",
         "wrong token: FlightUnauthenticatedError",
+        "a name like a lane's: ArrowInvalid",
+        "rows of a name like a lane's: ArrowInvalid",
         "wrong schema: ArrowInvalid",
         "no metadata: ArrowInvalid",
         "wrong path: ArrowInvalid",

@@ -26,7 +26,7 @@ use super::account::Account;
 use super::check::check;
 use super::config::ReceiveConfig;
 use super::remote::{Arrived, Delivery, Refusal};
-use super::wire::{Ack, BEGIN, BatchNote, Begin, PATH, VERSION, chain};
+use super::wire::{Ack, BEGIN, BatchNote, Begin, INSTANCE_DIGITS, PATH, VERSION, chain, is_instance};
 
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
@@ -161,6 +161,7 @@ impl Inward {
         if note.version != VERSION {
             return Err(version(note.version));
         }
+        named(&note.instance)?;
         let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&batch, &note.lanes)));
         let origins = match looked {
             Ok(checked) => checked.map_err(|error| Status::invalid_argument(chain(&error)))?,
@@ -186,6 +187,7 @@ impl Inward {
         if begin.version != VERSION {
             return Err(version(begin.version));
         }
+        named(&begin.instance)?;
         let (reply, told) = oneshot::channel();
         self.deliver(Delivery::Begin(begin, reply)).await?;
         let begun = told.await.map_err(|_| closing())?.map_err(no)?;
@@ -219,6 +221,16 @@ fn status(error: FlightError) -> Status {
 
 fn version(theirs: u32) -> Status {
     Status::invalid_argument(format!("version {theirs} is unknown: this receiver speaks {VERSION}"))
+}
+
+/// A data folder's name is part of the names of marks, among which those of this host's own lanes stand.
+fn named(instance: &str) -> Result<(), Status> {
+    match is_instance(instance) {
+        true => Ok(()),
+        false => Err(Status::invalid_argument(format!(
+            "`instance` must be {INSTANCE_DIGITS} hexadecimal digits in small letters"
+        ))),
+    }
 }
 
 fn closing() -> Status {

@@ -26,6 +26,14 @@ pub(super) const HEAD_BYTES_MAX: usize = 256 << 10;
 /// What buffers of a batch begin at a multiple of, in bytes.
 const ALIGNMENT: usize = 8;
 
+/// Length of the name of a data folder.
+pub(crate) const INSTANCE_DIGITS: usize = 32;
+
+/// Whether a text is the name of a data folder, as its first start makes it up.
+pub(crate) fn is_instance(text: &str) -> bool {
+    text.len() == INSTANCE_DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// What a batch brings a lane to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Step {
