@@ -12,6 +12,8 @@ mod account;
 
 mod wire;
 
+mod nodes;
+
 mod notes;
 
 mod forwarder;
@@ -34,4 +36,4 @@ pub(crate) use forwarder::Forwarder;
 pub(crate) use notes::marks;
 pub use receive::ReceiveError;
 pub(crate) use receive::{Door, Receiver};
-pub(crate) use remote::Remote;
+pub(crate) use remote::{Remote, is_foreign};

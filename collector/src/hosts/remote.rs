@@ -19,7 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::account::Account;
 use super::check::Origins;
-use super::wire::{Begin, Begun, Step, VERSION};
+use super::nodes::Nodes;
+use super::wire::{Begin, Begun, Step, VERSION, is_instance};
 
 /// Most that is taken from the queue before intake looks at its own lanes again.
 const TURN_DELIVERIES: usize = 64;
@@ -45,7 +46,7 @@ pub(crate) enum Refusal {
              state/forward.json of the copy"
     )]
     Twin(u16),
-    #[error("the receiver cannot note what is taken back: {0}")]
+    #[error("the receiver cannot note whose rows these are, or what is taken back: {0}")]
     Disk(String),
     #[error("the rows cannot be taken apart: {0}")]
     Rows(String),
@@ -105,6 +106,7 @@ pub(crate) struct Remote {
     senders: BTreeMap<String, Sender>,
     senders_max: u32,
     message_bytes_max: u64,
+    nodes: Nodes,
     /// Bounded by what the listener lets each stream have on its way.
     waiting: VecDeque<Waiting>,
     folder: DataFolder,
@@ -128,6 +130,7 @@ impl Remote {
             senders: BTreeMap::new(),
             senders_max: config.senders_max,
             message_bytes_max: config.batch_bytes_max.into(),
+            nodes: Nodes::load(folder)?,
             waiting: VecDeque::new(),
             folder: folder.clone(),
             account,
@@ -181,13 +184,11 @@ impl Remote {
                 gone.push(LaneRange { node: begin.node.clone(), core: *core, first, last });
             }
         }
-        let twin = self.senders.iter().find(|(instance, other)| {
-            **instance != begin.instance && !begin.node.is_empty() && other.node == begin.node
-        });
-        if twin.is_some() {
+        let is_own = marks.keys().filter_map(|key| own_node(key)).any(|node| node == begin.node);
+        if is_own || self.nodes.is_of_others(&begin.node, &begin.instance) {
             tracing::error!(
                 node = begin.node,
-                "two data folders send as one node: their rows are all stored, but cannot be told apart; give one another `node:`"
+                "rows of two data folders have one node's name: they are all stored, but cannot be told apart; give one another `node:`"
             );
         } else {
             self.take_back(gone)?;
@@ -216,7 +217,7 @@ impl Remote {
     }
 
     /// Whether a batch is of a session in force, and of the gateway that its lanes are of.
-    fn admit(&self, arrived: &Arrived, marks: &Watermarks) -> Result<(), Refusal> {
+    fn admit(&mut self, arrived: &Arrived, marks: &Watermarks) -> Result<(), Refusal> {
         let sender = self.senders.get(&arrived.instance).ok_or(Refusal::NotBegun)?;
         if sender.session != arrived.session {
             return Err(Refusal::Over { asked: arrived.session, newest: sender.session });
@@ -232,7 +233,8 @@ impl Remote {
                 return Err(Refusal::Twin(*core));
             }
         }
-        Ok(())
+        let noted = self.nodes.note(&arrived.origins.node, &arrived.instance, marks);
+        noted.map_err(|error| Refusal::Disk(error.to_string()))
     }
 
     /// Leaves out what is here already.
@@ -308,6 +310,16 @@ impl Remote {
 /// The mark of a lane of another host. It ends with no slash and number, so it is never taken for one of this host.
 fn key(core: u16, instance: &str) -> String {
     format!("{core}@{instance}")
+}
+
+/// Whether a mark is that of a lane of another host.
+pub(crate) fn is_foreign(key: &str) -> bool {
+    key.split_once('@').is_some_and(|(core, instance)| core.parse::<u16>().is_ok() && is_instance(instance))
+}
+
+/// The node of a mark of a lane of this host.
+fn own_node(key: &str) -> Option<&str> {
+    if is_foreign(key) { None } else { Some(key.rsplit_once('/')?.0) }
 }
 
 /// How far each lane of an instance is.

@@ -105,3 +105,37 @@ fn what_is_taken_back_is_what_is_here() {
     assert_eq!(orders[0].subject, Subject::Lane(range));
     assert!(remote.begin(begin(2, &[]), &marks).is_err(), "a session begins once");
 }
+
+#[test]
+fn of_a_node_that_two_folders_are_nothing_is_taken_back() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(root.path()).unwrap();
+    let (mut remote, queue) = remote(&folder);
+    let mut marks = Watermarks::new();
+    let (first, _told) = rows(1, 1, &[1, 2, 3, 4]);
+    assert_eq!(store(&mut remote, &queue, &mut marks, first), 4);
+    let span = super::super::wire::Span { after: None, through: 9 };
+    let orders = || event::erasure::waiting(&folder).unwrap().len();
+    // This host's own rows have the name too.
+    let own = Position { sequence: 3, life_us: 1, ordinal: 3 };
+    let both: Watermarks = marks.clone().into_iter().chain([("edge/0".to_owned(), own)]).collect();
+    remote.begin(begin(2, &[(0, span)]), &both).unwrap();
+    assert_eq!(orders(), 0);
+    // A third has sent rows of it before the receiver was started again, and says nothing now.
+    remote.nodes.note("edge", "j", &[("0@i".to_owned(), own), ("0@j".to_owned(), own)].into()).unwrap();
+    drop(remote);
+    let (mut remote, _queue) = super::tests::remote(&folder);
+    remote.begin(begin(2, &[(0, span)]), &marks).unwrap();
+    assert_eq!(orders(), 0);
+}
+
+#[test]
+fn a_mark_of_another_host_is_told_from_one_of_this_host() {
+    let of = key(0, "0123456789abcdef0123456789abcdef");
+    assert!(is_foreign(&of) && own_node(&of).is_none());
+    for (own, node) in [("edge/0", Some("edge")), ("a/b/7", Some("a/b")), ("0@x/0", Some("0@x"))] {
+        assert!(!is_foreign(own), "{own}");
+        assert_eq!(own_node(own), node);
+    }
+    assert!(!super::super::wire::is_instance("x/0") && !super::super::wire::is_instance(&"F".repeat(32)));
+}
