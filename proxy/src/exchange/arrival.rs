@@ -20,6 +20,9 @@ pub(super) async fn wait(
     let mut seen = None;
     std::future::poll_fn(|cx| {
         if let Poll::Ready(begun) = body.poll_begun(cx, bytes) {
+            if begun.is_err() {
+                record.draft().head.request_bytes = body.begun(bytes).unwrap_or_default() as u64;
+            }
             return Poll::Ready(begun.map_err(|BodyCut| Fault::ClientClosed));
         }
         let here = body.begun(bytes).unwrap_or_default() as u64;

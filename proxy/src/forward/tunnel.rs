@@ -36,7 +36,9 @@ impl Tunnel {
         let core = Rc::clone(&self.record.core);
         let carried = self.stretch.run(&core, client, ahead).await;
         let head = &mut self.record.draft().head;
-        (head.request_bytes, head.response_bytes) = (carried.up, carried.down);
+        // A request that asks for an upgrade may have a body, of which some has gone up before.
+        head.request_bytes += carried.up;
+        head.response_bytes = carried.down;
         match carried.ended {
             Ended::Clean => self.record.finish(Outcome::Ok),
             Ended::Upstream => self.record.finish(Outcome::UpstreamReset),

@@ -152,6 +152,34 @@ fn upgrades_become_tunnels_after_101_and_only_then() {
 }
 
 #[test]
+fn the_body_of_a_request_that_becomes_a_tunnel_is_counted_with_it() {
+    run(async {
+        let origin = origin(|_, mut stream| async move {
+            let mut got = Vec::new();
+            while !got.ends_with(b"BODYX") {
+                assert!(stream.read_buf(&mut got).await.unwrap() > 0);
+            }
+            let answer = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            let mut tunnelled = [0; 3];
+            stream.read_exact(&mut tunnelled).await.unwrap();
+            stream.write_all(&tunnelled).await.unwrap();
+        })
+        .await;
+        let gateway = Gateway::before(origin);
+        let mut client = TcpStream::connect(gateway.addr).await.unwrap();
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\nContent-Length: 5\r\n\r\nBODYX";
+        client.write_all(head.as_bytes()).await.unwrap();
+        read_until(&mut client, "\r\n\r\n").await;
+        client.write_all(b"abc").await.unwrap();
+        assert_eq!(read_until(&mut client, "abc").await, "abc");
+        drop(client);
+        let event = gateway.events(1).await.remove(0);
+        assert_eq!((event.head.request_bytes, event.head.response_bytes), (8, 3));
+    });
+}
+
+#[test]
 fn a_refused_upgrade_stays_http() {
     run(async {
         let gateway = Gateway::before(echo().await);
