@@ -20,8 +20,9 @@ pub(super) async fn drain(core: &Core, body: Option<ClientBody>, fault: Fault) -
     if body.is_end() {
         return true;
     }
-    // This answer must be fast.
-    if fault == Fault::Overloaded {
+    // This answer must be fast; and a client that asks before it sends is not told to send what nobody wants (RFC 9110,
+    // 10.1.1).
+    if fault == Fault::Overloaded || body.is_held_back() {
         return false;
     }
     let limit = core.plan.limits.drain_bytes_max as u64;
@@ -73,8 +74,40 @@ pub(crate) fn record_refused(
         draft.text(Text::Method, method);
     }
     if let Some(target) = target {
-        draft.text(Text::Path, target.split(|byte| *byte == b'?').next().unwrap_or_default());
+        draft.text(Text::Path, path_of(target));
     }
     debug_assert_ne!(draft.head.outcome, Outcome::Ok as u8);
     request_id
+}
+
+/// What is recorded of a target that was refused: no query, and no authority, which may have a password in it.
+fn path_of(target: &[u8]) -> &[u8] {
+    let target = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    if target.starts_with(b"/") || target == b"*" {
+        return target;
+    }
+    let scheme = target.windows(3).position(|three| three == b"://").map_or(0, |at| at + 3);
+    let rest = &target[scheme..];
+    rest.iter().position(|byte| *byte == b'/').map_or(b"", |at| &rest[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_of;
+
+    #[test]
+    fn a_refused_target_is_recorded_without_query_and_authority() {
+        for (target, recorded) in [
+            ("/a/b?key=secret", "/a/b"),
+            ("*", "*"),
+            ("http://user:secret@host/x?y", "/x"),
+            ("http://user:secret@host", ""),
+            ("user:secret@host:443", ""),
+            ("http://user:sec?ret@host/x", ""),
+            ("/redirect?to=http://user:secret@host/", "/redirect"),
+            ("", ""),
+        ] {
+            assert_eq!(path_of(target.as_bytes()), recorded.as_bytes(), "{target}");
+        }
+    }
 }
