@@ -263,3 +263,34 @@ fn without_tokens_nobody_asks_by_a_public_name() {
         assert!(by_name(&guarded, "sql.example.com", target, ADMIN).starts_with("HTTP/1.1 200 "), "{target}");
     }
 }
+
+/// A page of another site can have a browser ask what it needs no leave for, though it is not told the answer.
+#[test]
+fn without_tokens_no_page_of_another_site_has_anything_asked() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = house(root.path());
+    let (open, guarded) = (serve(&folder, |_| ()), serve(&folder, tokens));
+    let bearer = format!("Bearer {ADMIN}");
+    let ask = |running: &Running, headers: &[(&str, &str)]| {
+        let headers =
+            [headers, &[("Content-Type", "text/plain"), ("Authorization", bearer.as_str())]].concat();
+        receive(send(running.addr, "POST", "/sql", &headers, "SELECT 1 AS one")).status
+    };
+    let own = format!("http://{}", open.addr);
+    for (headers, status) in [
+        (vec![("Origin", "https://evil.example.com"), ("Sec-Fetch-Site", "cross-site")], 403),
+        (vec![("Origin", "http://127.0.0.1:1")], 403),
+        (vec![("Sec-Fetch-Site", "same-site")], 403),
+        (vec![("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")], 200),
+        (vec![("Origin", own.as_str())], 200),
+        (vec![("Sec-Fetch-Site", "none")], 200),
+        (vec![], 200),
+    ] {
+        assert_eq!(ask(&open, &headers), status, "{headers:?}");
+        assert_eq!(ask(&guarded, &headers), 200, "{headers:?}");
+    }
+    // A link leads to the console, and not to a statement.
+    let followed = [("Sec-Fetch-Site", "cross-site")];
+    assert_eq!(get(open.addr, "/", &followed).status, 200);
+    assert_eq!(get(open.addr, "/sql?q=SELECT+1", &followed).status, 403);
+}

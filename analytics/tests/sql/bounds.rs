@@ -195,9 +195,21 @@ fn connections_are_bounded_and_silent_ones_end() {
     for mut half in &silent {
         std::io::Write::write_all(&mut half, b"POST /sql HTTP/1.1\r\nContent-Length: 9\r\n").unwrap();
     }
-    // All places are taken: this one is served when the silent ones are shown out.
+    // All places are taken: this one is served when they are shown out, also those that go on a byte at a time.
     let begun = Instant::now();
-    assert_eq!(get(running.addr, "/healthz", &[]).status, 200);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                // One that was shown out takes nothing more.
+                silent.iter().skip(1).for_each(|mut half| drop(std::io::Write::write_all(&mut half, b"X")));
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        let served: Vec<_> = (0..3).map(|_| get(running.addr, "/healthz", &[]).status).collect();
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(served, [200; 3]);
+    });
     assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
     for mut half in silent {
         half.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
