@@ -194,7 +194,7 @@ impl<'s> Checker<'s> {
             Some(word) => format!("did you mean `{word}`? known: {}", list.join(", ")),
             None => format!("one of: {}", list.join(", ")),
         };
-        let finding = Finding::at(node.origin.clone(), path, format!("unknown value {}", quoted(node)));
+        let finding = Finding::at(node.origin.clone(), path, format!("unknown value {}", quoted(node, path)));
         findings.push(finding.hint(hint));
     }
 
@@ -315,7 +315,11 @@ fn check_range(rules: &Map<String, Value>, node: &Node, path: &str, findings: &m
     });
     let above = bound("exclusiveMinimum").filter(|low| value <= *low).map(|low| format!("more than {low}"));
     if let Some(limit) = low.or(high).or(above) {
-        findings.push(Finding::at(node.origin.clone(), path, format!("{} must be {limit}", quoted(node))));
+        findings.push(Finding::at(
+            node.origin.clone(),
+            path,
+            format!("{} must be {limit}", quoted(node, path)),
+        ));
     }
 }
 

@@ -90,3 +90,43 @@ fn quoted_numbers_and_shapes_are_told_apart() {
     assert_eq!(problems("port: [1]"), ["port: expected a whole number, found a list"]);
     assert_eq!(problems("- 1"), [": expected a map of keys, found a list"]);
 }
+
+#[test]
+fn a_secret_of_the_wrong_shape_is_not_repeated() {
+    let schema = crate::config::Config::schema();
+    let complaints = |text: &str| -> Vec<String> {
+        let node = parse(text, "t.yaml").unwrap();
+        conform(&schema, &node).iter().map(ToString::to_string).collect()
+    };
+    for text in [
+        "collector: { receive: { tokens: hunter2hunter2hunter2 } }",
+        "collector: { forward: { token: [hunter2hunter2] } }",
+        "collector: { forward: { token: 4242424242 } }",
+        "collector: { otlp: { headers: hunter2 } }",
+        "analytics: { tokens: hunter2hunter2hunter2 }",
+        "analytics: { tokens: [hunter2hunter2hunter2] }",
+        "consumers: [{ username: a, keyauth_credentials: [hunter2] }]",
+    ] {
+        let said = complaints(text).join("\n");
+        assert!(!said.is_empty() && !said.contains("hunter2") && !said.contains("4242"), "{text}: {said}");
+    }
+    // Wherever the schema has a secret, its key is one of those.
+    let secrets = |schema: &serde_json::Value| -> Vec<String> {
+        let mut found = Vec::new();
+        let mut left = vec![(String::new(), schema)];
+        while let Some((key, value)) = left.pop() {
+            if value.get("$ref").and_then(|to| to.as_str()) == Some("#/$defs/Secret") {
+                found.push(key.clone());
+            }
+            let properties = value.get("properties").and_then(|keys| keys.as_object());
+            left.extend(properties.into_iter().flatten().map(|(key, value)| (key.clone(), value)));
+            left.extend(value.get("items").map(|items| (key.clone(), items)));
+            let defs = value.get("$defs").and_then(|defs| defs.as_object());
+            left.extend(defs.into_iter().flatten().map(|(_, value)| (String::new(), value)));
+        }
+        found
+    };
+    let secrets = secrets(&schema);
+    assert!(secrets.len() >= 3, "{secrets:?}");
+    assert!(secrets.iter().all(|key| super::wording::PRIVATE.contains(&key.as_str())), "{secrets:?}");
+}

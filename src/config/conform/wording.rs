@@ -33,7 +33,7 @@ pub(super) fn mismatch(expected: &[&str], node: &Node, path: &str) -> Finding {
     let finding = Finding::at(
         node.origin.clone(),
         path,
-        format!("expected {}, found {}", names.join(" or "), described(node)),
+        format!("expected {}, found {}", names.join(" or "), described(node, path)),
     );
     match node.scalar() {
         Some(Scalar::Text("yes" | "on" | "Yes" | "On")) if expected.contains(&"boolean") => {
@@ -43,7 +43,7 @@ pub(super) fn mismatch(expected: &[&str], node: &Node, path: &str) -> Finding {
             finding.hint("YAML 1.2 writes it `false`")
         }
         Some(Scalar::Text(text))
-            if expected.contains(&"integer") && text.parse::<i64>().is_ok() && !node.veiled =>
+            if expected.contains(&"integer") && text.parse::<i64>().is_ok() && !is_private(node, path) =>
         {
             finding.hint(format!("leave the quotes away: {text}"))
         }
@@ -52,25 +52,35 @@ pub(super) fn mismatch(expected: &[&str], node: &Node, path: &str) -> Finding {
     }
 }
 
-fn described(node: &Node) -> String {
+fn described(node: &Node, path: &str) -> String {
     match (&node.kind, node.scalar()) {
         (Kind::List(_), _) => "a list".to_owned(),
         (Kind::Map(_), _) => "a map of keys".to_owned(),
         (_, Some(Scalar::Null)) => "nothing".to_owned(),
-        (_, Some(Scalar::Bool(_))) => quoted(node),
-        (_, Some(Scalar::Int(_) | Scalar::Float(_))) => format!("the number {}", quoted(node)),
-        _ => format!("the text {}", quoted(node)),
+        (_, Some(Scalar::Bool(_))) => quoted(node, path),
+        (_, Some(Scalar::Int(_) | Scalar::Float(_))) => format!("the number {}", quoted(node, path)),
+        _ => format!("the text {}", quoted(node, path)),
     }
 }
 
-/// The value as written, cut short; not repeated when it came from the environment.
-pub(super) fn quoted(node: &Node) -> String {
+/// The value as written, cut short; not repeated when nobody else may read it.
+pub(super) fn quoted(node: &Node, path: &str) -> String {
     match &node.kind {
-        Kind::Scalar { .. } if node.veiled => "(not shown)".to_owned(),
+        Kind::Scalar { .. } if is_private(node, path) => "(not shown)".to_owned(),
         Kind::Scalar { text, .. } => {
             let short: String = text.chars().take(60).collect();
             format!("`{short}`")
         }
-        Kind::List(_) | Kind::Map(_) => described(node),
+        Kind::List(_) | Kind::Map(_) => described(node, path),
     }
+}
+
+/// Keys below which secrets stand, in whatever shape: one that is wrong is logged, and kept in a file for who asks.
+pub(super) const PRIVATE: [&str; 7] =
+    ["token", "tokens", "secret", "headers", "key", "credentials", "keyauth_credentials"];
+
+/// Whether a value is a secret, or may be one in the wrong place; or came from the environment.
+fn is_private(node: &Node, path: &str) -> bool {
+    let keys = path.split('.').map(|key| key.split('[').next().unwrap_or_default());
+    node.veiled || keys.into_iter().any(|key| PRIVATE.contains(&key))
 }
