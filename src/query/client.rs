@@ -91,7 +91,13 @@ pub(super) async fn ask(args: &QueryArgs, sql: &str, accept: &str) -> Result<Ans
         Ok(body) => body.to_bytes(),
         Err(error) => return Err(Stop::Query(format!("{status}, and its explanation broke off: {error}"))),
     };
-    Err(Stop::Query(refusal(status, &body, sql)))
+    Err(Stop::Query(shown(&refusal(status, &body, sql))))
+}
+
+/// A text without what drives a terminal: errors repeat values, which come from the network.
+pub(super) fn shown(text: &str) -> String {
+    let harmless = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
+    text.chars().map(|letter| if harmless(letter) { letter } else { '\u{fffd}' }).collect()
 }
 
 /// `{"error": {"message", "line", "column"}}` or `{"message", ...}` as text, with the line of SQL and a caret.
@@ -125,7 +131,7 @@ fn refusal(status: StatusCode, body: &[u8], sql: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::refusal;
+    use super::{refusal, shown};
     use http::StatusCode;
 
     #[test]
@@ -133,6 +139,14 @@ mod tests {
         let body = br#"{"error": {"message": "no column `x`", "line": 2, "column": 8}}"#;
         let text = refusal(StatusCode::BAD_REQUEST, body, "-- hm\nSELECT x");
         assert_eq!(text, "no column `x`\n2 | SELECT x\n  |        ^");
+    }
+
+    #[test]
+    fn what_is_shown_drives_no_terminal() {
+        assert_eq!(
+            shown("no `\u{9b}2J\u{1b}[2J\u{7}`\n2 |\tx"),
+            "no `\u{fffd}2J\u{fffd}[2J\u{fffd}`\n2 |\tx"
+        );
     }
 
     #[test]
