@@ -10,6 +10,7 @@ mod damage;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use twox_hash::XxHash3_64;
 
@@ -61,6 +62,9 @@ impl DataFolder {
     pub fn open(root: &Path) -> Result<Self, LayoutError> {
         // Absolute, since the folder's name goes through URLs of an object store, which know no working directory.
         let root = std::path::absolute(root).map_err(LayoutError::io("find", root))?;
+        // Addresses, names and paths of everybody are in it: nobody else on this host reads them, unless its owner says so.
+        let private = fs::DirBuilder::new().recursive(true).mode(0o700).create(&root);
+        private.map_err(LayoutError::io("create", &root))?;
         let folder = Self { root };
         let folders = [folder.spool(), folder.hot(), folder.requests(), folder.rollups(), folder.state()];
         for path in folders {
@@ -199,4 +203,23 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LayoutError> 
         bytes => bytes.map_err(LayoutError::io("read", path))?,
     };
     decode(&bytes).map(Some).map_err(|reason| LayoutError::Damaged { path: path.to_owned(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_new_data_folder_is_its_owners_and_one_that_is_there_stays_as_it_is() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().join("a/data");
+        DataFolder::open(&root).unwrap();
+        assert_eq!(mode(&root), 0o700);
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o750)).unwrap();
+        DataFolder::open(&root).unwrap();
+        assert_eq!(mode(&root), 0o750);
+    }
 }
