@@ -24,6 +24,7 @@ pub struct Signals {
     terminate: Signal,
     hangup: Signal,
     upgrade: Signal,
+    reopen: Signal,
     /// The first that ended it, and when that was.
     first: Option<(End, Instant)>,
 }
@@ -36,6 +37,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
             upgrade: signal(SignalKind::user_defined2())?,
+            reopen: signal(SignalKind::user_defined1())?,
             first: None,
         })
     }
@@ -55,6 +57,8 @@ impl Signals {
                     Some(launcher) => launcher.upgrade(),
                     None => tracing::warn!("SIGUSR2 changes nothing: this process hands nothing over"),
                 },
+                // Of other gateways it has log files opened anew.
+                _ = self.reopen.recv() => tracing::warn!("SIGUSR1 changes nothing: the log goes to standard error"),
             }
         };
         self.first = Some((end, Instant::now()));

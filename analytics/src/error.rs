@@ -74,7 +74,9 @@ impl QueryError {
     #[must_use]
     pub fn status(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Refused(Refused::Syntax { .. }) => (StatusCode::BAD_REQUEST, "syntax"),
+            Self::Refused(Refused::Syntax { .. } | Refused::Ambiguous(_)) => {
+                (StatusCode::BAD_REQUEST, "syntax")
+            }
             Self::Refused(Refused::Call(_)) => (StatusCode::BAD_REQUEST, "plan"),
             Self::Refused(Refused::TooMuch(..)) => (StatusCode::BAD_REQUEST, "too_complex"),
             Self::Refused(Refused::Count(_) | Refused::Forbidden(_)) => (StatusCode::FORBIDDEN, "refused"),

@@ -26,7 +26,11 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 const PLACE_BYTES: usize = 16;
 
 /// Functions whose answer is no longer than their text.
-const SHRINKING: [&str; 27] = [
+const SHRINKING: [&str; 31] = [
+    "arrow_cast",
+    "arrow_try_cast",
+    "cast_to_type",
+    "try_cast_to_type",
     "arrow_typeof",
     "btrim",
     "chr",
@@ -82,7 +86,7 @@ impl AnalyzerRule for BoundGrowth {
         let plan = plan.transform_up_with_subqueries(|plan| {
             let schema = merge_schema(&plan.inputs());
             let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expr| {
+            let bounded = |expr: Expr| {
                 let name = names.save(&expr);
                 let expr = expr.transform_up(|expr| {
                     // What has no type here is not evaluated here.
@@ -90,6 +94,11 @@ impl AnalyzerRule for BoundGrowth {
                     Ok(if grows { self.bound(expr) } else { Transformed::no(expr) })
                 })?;
                 Ok(expr.update_data(|expr| name.restore(expr)))
+            };
+            plan.map_expressions(|expr| match expr {
+                // It has no name: its members have.
+                Expr::GroupingSet(_) => expr.map_children(bounded),
+                expr => bounded(expr),
             })
         });
         plan.data()

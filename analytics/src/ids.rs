@@ -28,10 +28,15 @@ impl AnalyzerRule for IdsInText {
         let plan = plan.transform_up_with_subqueries(|plan| {
             let schema = merge_schema(&plan.inputs());
             let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expr| {
+            let compared = |expr: Expr| {
                 let name = names.save(&expr);
                 let expr = expr.transform_up(|expr| comparison(expr, &schema))?;
                 Ok(expr.update_data(|expr| name.restore(expr)))
+            };
+            plan.map_expressions(|expr| match expr {
+                // It has no name: its members have.
+                Expr::GroupingSet(_) => expr.map_children(compared),
+                expr => compared(expr),
             })
         });
         plan.data()

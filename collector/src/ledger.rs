@@ -94,11 +94,12 @@ pub(crate) fn rows_lost(manifest: &Manifest, since_us: i64) -> u64 {
     hot.filter(|aside| aside.at_us >= since_us).map(|aside| aside.file.rows).sum()
 }
 
-/// Says of rows that were stored that they are lost.
+/// Says of rows that were stored that they are lost. Those that this life did not store are an earlier one's.
 pub(crate) fn lose(row: &mut LedgerRow, rows: u64) {
-    let rows = rows.min(row.stored);
+    let of_before = rows.saturating_sub(row.stored);
     if rows > 0 {
-        row.stored -= rows;
+        row.stored -= rows - of_before;
+        row.recovered += of_before;
         row.dropped += rows;
         *row.reasons.entry("damaged".to_owned()).or_default() += rows;
     }

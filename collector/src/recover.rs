@@ -46,6 +46,10 @@ pub(crate) struct Found {
 /// Puts the data folder in order.
 pub(crate) fn recover(folder: &DataFolder) -> Result<Found, RecoverError> {
     let manifest = Manifest::load(folder)?;
+    if !Manifest::exists(folder)? {
+        // From now on one that is not there is one that was lost.
+        manifest.store(folder)?;
+    }
     let mut marks = manifest.watermarks.clone();
     let mut next = manifest.sealed_through + 1;
     let mut hot = Vec::new();

@@ -124,7 +124,8 @@ async fn answer(args: &QueryArgs, sql: &str, out: &mut impl Write) -> Result<(),
         Format::Parquet => "application/vnd.apache.parquet",
     };
     let mut body = client::ask(args, sql, accept).await?;
-    let mut table = (args.format == Format::Table).then(table::Table::default);
+    let in_terminal = args.output.is_none() && io::stdout().is_terminal();
+    let mut table = (args.format == Format::Table).then(|| table::Table::new(in_terminal));
     let mut last = b'\n';
     while let Some(chunk) = body.next().await? {
         last = chunk.last().copied().unwrap_or(last);
@@ -139,5 +140,8 @@ async fn answer(args: &QueryArgs, sql: &str, out: &mut impl Write) -> Result<(),
         None => {}
     }
     out.flush()?;
+    if let Some(partial) = body.partial() {
+        eprintln!("warning: {partial}");
+    }
     Ok(())
 }

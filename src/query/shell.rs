@@ -67,7 +67,12 @@ impl Shell {
         if line.is_empty() {
             return Ok(true);
         }
-        let Some(command) = line.strip_prefix('\\') else {
+        let word = match line.trim_end_matches([';', ' ']) {
+            "exit" | "quit" => "\\q",
+            "help" => "\\?",
+            _ => line,
+        };
+        let Some(command) = word.strip_prefix('\\') else {
             let sql = line.trim_end_matches([';', ' ', '\n']);
             self.last = Some(sql.to_owned());
             self.ask(sql, self.args.format)?;

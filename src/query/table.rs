@@ -13,14 +13,15 @@ use super::Stop;
 
 /// Rows that are held back to measure the columns; later rows may be wider and then stand out.
 const MEASURED_ROWS_MAX: usize = 1_000;
-/// Longest line of one cell, in characters; the rest is cut with `…`.
+/// Longest line of one cell in a terminal, in characters; the rest is cut with `…`.
 const CELL_CHARS_MAX: usize = 200;
 /// Most lines of one cell: a query's plan has as many.
 const CELL_LINES_MAX: usize = 500;
 
 /// A table on its way.
-#[derive(Default)]
 pub(super) struct Table {
+    /// Longest line of a cell, in characters.
+    cell_chars_max: usize,
     decoder: StreamDecoder,
     held: Vec<Vec<String>>,
     layout: Option<Layout>,
@@ -33,6 +34,13 @@ struct Layout {
 }
 
 impl Table {
+    /// A table for a person who reads it in a terminal, or for a file that has room for everything.
+    pub(super) fn new(in_terminal: bool) -> Self {
+        let cell_chars_max = if in_terminal { CELL_CHARS_MAX } else { usize::MAX };
+        let (decoder, held, layout) = (StreamDecoder::default(), Vec::new(), None);
+        Self { cell_chars_max, decoder, held, layout, rows: 0 }
+    }
+
     /// Takes the next bytes of the stream and prints the rows they complete.
     pub(super) fn take(&mut self, chunk: Bytes, out: &mut impl Write) -> Result<(), Stop> {
         // A copy aligns the bytes, as Arrow asks.
@@ -40,7 +48,7 @@ impl Table {
         while !buffer.is_empty() {
             let Some(batch) = self.decoder.decode(&mut buffer).map_err(malformed)? else { break };
             self.rows += batch.num_rows() as u64;
-            let rows = cells(&batch)?;
+            let rows = cells(&batch, self.cell_chars_max)?;
             match &self.layout {
                 Some(layout) => layout.print(&rows, out)?,
                 None => {
@@ -69,7 +77,8 @@ impl Table {
     }
 
     fn begin(&mut self, schema: SchemaRef, out: &mut impl Write) -> Result<(), Stop> {
-        let names: Vec<String> = schema.fields().iter().map(|field| clean(field.name())).collect();
+        let names: Vec<String> =
+            schema.fields().iter().map(|field| clean(field.name(), self.cell_chars_max)).collect();
         let width = |column: usize| {
             let held = self.held.iter().flat_map(|row| row[column].lines()).map(|line| line.chars().count());
             held.chain([names[column].chars().count()]).max().unwrap_or(0)
@@ -111,7 +120,7 @@ impl Layout {
     }
 }
 
-fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>, Stop> {
+fn cells(batch: &RecordBatch, chars_max: usize) -> Result<Vec<Vec<String>>, Stop> {
     let options = FormatOptions::default().with_null("");
     let exact: Vec<ArrayFormatter<'_>> = batch
         .columns()
@@ -120,7 +129,7 @@ fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>, Stop> {
         .collect::<Result<_, _>>()?;
     let cell = |(column, exact): (&ArrayRef, &ArrayFormatter<'_>), row| match column.data_type() {
         DataType::Float64 if column.is_valid(row) => rounded(column.as_primitive::<Float64Type>().value(row)),
-        _ => clean(&exact.value(row).to_string()),
+        _ => clean(&exact.value(row).to_string(), chars_max),
     };
     Ok((0..batch.num_rows())
         .map(|row| batch.columns().iter().zip(&exact).map(|column| cell(column, row)).collect())
@@ -137,12 +146,12 @@ fn rounded(number: f64) -> String {
 }
 
 /// Values come from the network: control characters would drive the terminal. Only the end of a line is kept.
-fn clean(text: &str) -> String {
+fn clean(text: &str, chars_max: usize) -> String {
     let line = |line: &str| {
-        let shown = line.chars().take(CELL_CHARS_MAX);
+        let shown = line.chars().take(chars_max);
         let mut out: String =
             shown.map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
-        if line.chars().nth(CELL_CHARS_MAX).is_some() {
+        if line.chars().nth(chars_max).is_some() {
             out.push('…');
         }
         out
@@ -180,7 +189,7 @@ mod tests {
     #[test]
     fn numbers_stand_to_the_right_and_controls_are_shown_not_obeyed() {
         let mut out = Vec::new();
-        let mut table = Table::default();
+        let mut table = Table::new(true);
         for piece in stream().chunks(7) {
             table.take(Bytes::copy_from_slice(piece), &mut out).map_err(|stop| format!("{stop:?}")).unwrap();
         }
@@ -211,7 +220,7 @@ mod tests {
         .unwrap();
         let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
         writer.write(&batch).unwrap();
-        let (mut table, mut out) = (Table::default(), Vec::new());
+        let (mut table, mut out) = (Table::new(true), Vec::new());
         table.take(writer.into_inner().unwrap().into(), &mut out).unwrap();
         table.end(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
@@ -222,7 +231,7 @@ mod tests {
     #[test]
     fn a_stream_that_breaks_off_is_an_error() {
         let whole = stream();
-        let mut table = Table::default();
+        let mut table = Table::new(true);
         let half = Bytes::copy_from_slice(&whole[..whole.len() / 2]);
         table.take(half, &mut Vec::new()).map_err(|stop| format!("{stop:?}")).unwrap();
         assert!(table.end(&mut Vec::new()).is_err());

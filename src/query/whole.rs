@@ -3,7 +3,8 @@
 /// A command is one line; a statement ends with a semicolon outside of quotes and comments.
 pub(super) fn is_whole(input: &str) -> bool {
     let text = input.trim();
-    if text.is_empty() || text.starts_with('\\') {
+    // As psql has it, words that leave or help need no semicolon.
+    if text.is_empty() || text.starts_with('\\') || ["exit", "quit", "help"].contains(&text) {
         return true;
     }
     let mut quote = None;
@@ -31,9 +32,17 @@ mod tests {
 
     #[test]
     fn a_statement_ends_where_sql_says() {
-        for whole in
-            ["", "  ", "\\d requests", "SELECT 1;", "SELECT ';' ;  ", "SELECT 1; -- done", "SELECT \"a;b\";"]
-        {
+        for whole in [
+            "",
+            "  ",
+            "exit",
+            "help",
+            "\\d requests",
+            "SELECT 1;",
+            "SELECT ';' ;  ",
+            "SELECT 1; -- done",
+            "SELECT \"a;b\";",
+        ] {
             assert!(is_whole(whole), "{whole}");
         }
         for open in ["SELECT 1", "SELECT ';", "SELECT 1 -- ;", "SELECT 1; SELECT 2", "SELECT 'it''s;"] {

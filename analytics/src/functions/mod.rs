@@ -25,7 +25,7 @@ use datafusion::common::Result;
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
-pub(crate) use share::ShareSketches;
+pub(crate) use share::{ShareSketches, is_share};
 
 /// Functions that make much out of little, outside of the memory that is counted.
 const LEFT_OUT: [&str; 7] =

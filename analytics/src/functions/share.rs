@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
@@ -40,7 +41,7 @@ impl ShareSketches {
             return None;
         }
         let mut params = call.params.clone();
-        let p = params.args.pop()?;
+        let p = params.args.pop().filter(is_share)?;
         Some((Expr::AggregateFunction(AggregateFunction { func: Arc::clone(&self.sketch), params }), p))
     }
 }
@@ -62,11 +63,18 @@ impl OptimizerRule for ShareSketches {
         if parts.iter().flatten().count() < 2 {
             return Ok(Transformed::no(plan));
         }
+        // A sketch gets a name of its own: what columns are called says nothing of casts.
         let mut wanted: Vec<Expr> = Vec::new();
+        let mut sketches: Vec<Expr> = Vec::new();
         for (expr, parts) in aggregate.aggr_expr.iter().zip(&parts) {
-            let expr = parts.as_ref().map_or(expr, |(sketch, _)| sketch);
-            if !wanted.contains(expr) {
-                wanted.push(expr.clone());
+            match parts {
+                Some((sketch, _)) if sketches.contains(sketch) => {}
+                Some((sketch, _)) => {
+                    wanted.push(sketch.clone().alias(shared(sketches.len())));
+                    sketches.push(sketch.clone());
+                }
+                None if wanted.contains(expr) => {}
+                None => wanted.push(expr.clone()),
             }
         }
         let names: Vec<_> =
@@ -79,7 +87,8 @@ impl OptimizerRule for ShareSketches {
         for ((_, name), parts) in results.iter().zip(parts) {
             above.push(match parts {
                 Some((sketch, p)) => {
-                    let sketch = Expr::Column(Column::new_unqualified(sketch.schema_name().to_string()));
+                    let place = sketches.iter().position(|known| *known == sketch).unwrap_or_default();
+                    let sketch = Expr::Column(Column::new_unqualified(shared(place)));
                     self.percentile.call(vec![sketch, p]).alias(*name)
                 }
                 None => Expr::Column(Column::new_unqualified(*name)),
@@ -87,4 +96,15 @@ impl OptimizerRule for ShareSketches {
         }
         Ok(Transformed::yes(below.project(above)?.build()?))
     }
+}
+
+/// The name of a shared sketch.
+fn shared(place: usize) -> String {
+    format!("shared_sketch_{place}")
+}
+
+/// Whether it is a number that a percentile may be asked for; of any other the aggregate itself says what is wrong.
+pub(crate) fn is_share(p: &Expr) -> bool {
+    let Expr::Literal(p, _) = p else { return false };
+    matches!(p.cast_to(&DataType::Float64), Ok(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p))
 }

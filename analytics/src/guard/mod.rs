@@ -15,7 +15,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    ObjectName, Query, Select, SetExpr, Statement as Sql, TableFactor, Visit, Visitor,
+    BinaryOperator, Expr, ObjectName, Query, Select, SetExpr, Statement as Sql, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 
@@ -41,6 +41,11 @@ pub enum Refused {
     /// It would cost too much to plan.
     #[error("the statement has more than {1} {0}")]
     TooMuch(&'static str, u64),
+    /// The parser would have it mean something else than SQL does.
+    #[error(
+        "{0} ends where AND or OR begins in SQL, but not here: put it in parentheses, as in `(a {0} b) AND c`"
+    )]
+    Ambiguous(&'static str),
     /// A table function with the wrong arguments.
     #[error(transparent)]
     Call(#[from] BadCall),
@@ -171,6 +176,21 @@ impl Visitor for Reader {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Refused> {
+        // The parser takes all that follows for the other side, where SQL has it end before AND and OR.
+        let (words, right) = match expr {
+            Expr::IsDistinctFrom(_, right) => ("IS DISTINCT FROM", right),
+            Expr::IsNotDistinctFrom(_, right) => ("IS NOT DISTINCT FROM", right),
+            _ => return ControlFlow::Continue(()),
+        };
+        match right.as_ref() {
+            Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor, .. } => {
+                ControlFlow::Break(Refused::Ambiguous(words))
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Refused> {
         if select.into.is_some() {
             return ControlFlow::Break(forbidden("SELECT INTO"));
@@ -237,6 +257,23 @@ mod tests {
             "SELECT trace_id FROM requests WHERE trace_id = $1",
         ] {
             assert!(check(sql).is_ok(), "{sql}: {:?}", check(sql).err());
+        }
+    }
+
+    #[test]
+    fn what_the_parser_reads_otherwise_than_sql_is_refused() {
+        for sql in [
+            "SELECT 1 WHERE a IS DISTINCT FROM true AND status = 200",
+            "SELECT 1 WHERE x AND a IS NOT DISTINCT FROM 'b' OR c",
+        ] {
+            assert!(matches!(check(sql), Err(Refused::Ambiguous(_))), "{sql}");
+        }
+        for sql in [
+            "SELECT 1 WHERE (a IS DISTINCT FROM true) AND status = 200",
+            "SELECT 1 WHERE status = 200 AND a IS DISTINCT FROM true",
+            "SELECT 1 WHERE a IS DISTINCT FROM (true AND false)",
+        ] {
+            assert!(check(sql).is_ok(), "{sql}");
         }
     }
 

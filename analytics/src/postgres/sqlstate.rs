@@ -72,7 +72,7 @@ fn offset(sql: &str, (line, column): (u64, u64)) -> Option<u64> {
 
 fn code(error: &QueryError) -> &'static str {
     match error {
-        QueryError::Refused(Refused::Syntax { .. }) => "42601",
+        QueryError::Refused(Refused::Syntax { .. } | Refused::Ambiguous(_)) => "42601",
         QueryError::Refused(Refused::TooMuch(..)) => "54001",
         QueryError::Refused(Refused::Count(_)) => "42601",
         QueryError::Refused(Refused::Call(_)) => "42883",

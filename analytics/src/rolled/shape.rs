@@ -14,6 +14,7 @@ use event::rollup::{Grouping, NAMES, Resolution};
 
 use super::spans::Spans;
 use super::terms::{Sum, Wanted, failures};
+use crate::functions;
 use crate::table::Rows;
 
 const MINUTE_US: i64 = 60_000_000;
@@ -222,7 +223,8 @@ fn summed(expr: &Expr) -> Option<(Sum, Wanted)> {
         ("sum", None) if is_column(first, "response_bytes") => whole(Sum::ResponseBytes),
         ("latency_sketch", None) => whole(times(first)?),
         ("latency_percentile", None) => {
-            Some((times(first)?, Wanted::Percentile(params.args.get(1)?.clone())))
+            let p = params.args.get(1).filter(|p| functions::is_share(p))?;
+            Some((times(first)?, Wanted::Percentile(p.clone())))
         }
         ("distinct_sketch", None) if is_column(first, "client_ip") => whole(Sum::Clients),
         _ => None,

@@ -66,6 +66,10 @@ fn every_kind_of_number_can_be_asked_for() {
         );
         assert!(close(&found[0]["p"], 270_000.0), "{number}: {found}");
     }
+    let both = "SELECT latency_percentile(duration_us, 0.5) AS a, \
+                latency_percentile(CAST(duration_us AS DOUBLE), 0.9) AS b FROM requests";
+    let both = sql(running.addr, both);
+    assert!(close(&both[0]["a"], 150_000.0) && close(&both[0]["b"], 270_000.0), "{both}");
     let none = sql(
         running.addr,
         "SELECT latency_percentile(gateway_us, 0.9) AS p, latency_percentile(status, 0.9) AS s FROM requests",
@@ -81,6 +85,8 @@ fn what_is_no_percentile_is_refused() {
     for text in [
         "SELECT latency_percentile(duration_us, 1.5) FROM requests",
         "SELECT latency_percentile(duration_us, status) FROM requests",
+        "SELECT latency_percentile(duration_us, 50), latency_percentile(duration_us, 99) FROM requests",
+        "SELECT latency_percentile(duration_us, 0.5), latency_percentile(duration_us, NULL) FROM requests",
         "SELECT latency_percentile(duration_us) FROM requests",
         "SELECT latency_percentile(DISTINCT duration_us, 0.5) FROM requests",
         "SELECT latency_percentile(trace_id, 0.5) FROM requests",

@@ -36,6 +36,8 @@ const VERSION_KEY: &str = "tollhouse.rollup_version";
 pub(super) struct Contents {
     pub(super) groups: u64,
     pub(super) requests: u64,
+    /// Requests of groups whose names were too many.
+    pub(super) overflowed: u64,
     /// When the first and the last group begin.
     pub(super) times_us: Option<(i64, i64)>,
 }
@@ -72,6 +74,8 @@ impl Contents {
         let (Some((first, _)), Some((last, _))) = (groups.first(), groups.last()) else { return };
         self.groups += groups.len() as u64;
         self.requests += groups.iter().map(|(_, totals)| totals.requests).sum::<u64>();
+        let overflow = groups.iter().filter(|(key, _)| key.is_overflow());
+        self.overflowed += overflow.map(|(_, totals)| totals.requests).sum::<u64>();
         let begin_us = self.times_us.map_or(first.time_us, |(begin_us, _)| begin_us);
         self.times_us = Some((begin_us, last.time_us));
     }

@@ -221,22 +221,17 @@ impl Grouper {
         let Self { config, names, all, fewer, .. } = self;
         let fewer = fewer.unwrap_or_else(|| FEWER.map(|grouping| all.by(grouping, &config)));
         let rolled = [all].into_iter().chain(fewer).flat_map(|set| {
-            let (grouping, overflowed) = (set.grouping, set.overflowed);
+            let grouping = set.grouping;
             let minutes = set.into_sorted(&names);
             let mut hours = Groups::new(config.most(grouping));
             for (key, totals) in &minutes {
                 let time_us = key.time_us.div_euclid(HOUR_US) * HOUR_US;
                 hours.add(Key { time_us, ..key.clone() }, totals);
             }
-            // What had too many names in its minute has too many in its hour.
-            let of_hours = overflowed + hours.overflowed;
+            let hours = hours.into_sorted();
             [
-                Rolled { kind: (Resolution::Minute, grouping), groups: minutes, overflowed },
-                Rolled {
-                    kind: (Resolution::Hour, grouping),
-                    groups: hours.into_sorted(),
-                    overflowed: of_hours,
-                },
+                Rolled { kind: (Resolution::Minute, grouping), groups: minutes },
+                Rolled { kind: (Resolution::Hour, grouping), groups: hours },
             ]
         });
         rolled.collect()
@@ -427,8 +422,6 @@ impl Set {
 pub(super) struct Rolled {
     pub(super) kind: Kind,
     pub(super) groups: Vec<(Key, Totals)>,
-    /// How many requests had names that were too many.
-    pub(super) overflowed: u64,
 }
 
 /// Bits of a key for the class of status.

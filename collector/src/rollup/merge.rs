@@ -83,9 +83,8 @@ fn merged(
     let path = place(folder, kind, number).join(format!("merged-{:010}.parquet", version + 1));
     let paths = entries.iter().map(|entry| folder.root().join(&entry.file.path));
     let most = config.rollup.most(kind.1);
-    let (written, contents, overflowed) = combine(&path, config, most, paths, |_| true)?;
-    let before: u64 = entries.iter().map(|entry| entry.overflowed).sum();
-    let made = entry(folder, kind, &path, (written, contents), before + overflowed, 0);
+    let written = combine(&path, config, most, paths, |_| true)?;
+    let made = entry(folder, kind, &path, written, 0);
     Ok(Merge { going: entries.iter().map(|entry| entry.file.path.clone()).collect(), made })
 }
 
@@ -100,34 +99,30 @@ pub(crate) fn without(
     let path = place(folder, kind(old), old.partition()).join(name);
     let from = [folder.root().join(&old.file.path)].into_iter();
     let most = config.rollup.most(old.grouping);
-    let (written, contents, overflowed) = combine(&path, config, most, from, stays)?;
+    let (written, contents) = combine(&path, config, most, from, stays)?;
     if contents.groups == 0 {
         // No manifest will name it; if it cannot be removed now, the next start of a collector does it.
         drop(std::fs::remove_file(&path));
         return Ok(None);
     }
-    let overflowed = old.overflowed + overflowed;
-    Ok(Some(entry(folder, kind(old), &path, (written, contents), overflowed, 0)))
+    Ok(Some(entry(folder, kind(old), &path, (written, contents), 0)))
 }
 
-/// Writes the groups of some files as one; of those that are to stay. Gives too how many requests
-/// had names that were too many in it.
+/// Writes the groups of some files as one; of those that are to stay.
 fn combine(
     path: &Path,
     config: &CollectorConfig,
     groups_max: usize,
     paths: impl Iterator<Item = PathBuf>,
     keep: impl Fn(&Key) -> bool,
-) -> Result<(Written, Contents, u64), RollupError> {
+) -> Result<(Written, Contents), RollupError> {
     let mut merged = Merged {
         readers: paths.map(Reader::open).collect::<Result<_, _>>()?,
         groups_max,
         keep,
         ready: Vec::new().into_iter(),
-        overflowed: 0,
     };
-    let (written, contents) = file::write(path, config.parquet.zstd_level, &mut merged)?;
-    Ok((written, contents, merged.overflowed))
+    file::write(path, config.parquet.zstd_level, &mut merged)
 }
 
 /// The groups of several files in the order of their keys, each key once.
@@ -137,7 +132,6 @@ struct Merged<K> {
     keep: K,
     /// Those of the minute or hour at hand.
     ready: IntoIter<(Key, Totals)>,
-    overflowed: u64,
 }
 
 impl<K: Fn(&Key) -> bool> Merged<K> {
@@ -158,7 +152,6 @@ impl<K: Fn(&Key) -> bool> Merged<K> {
                 }
             }
         }
-        self.overflowed += groups.overflowed;
         self.ready = groups.into_sorted().into_iter();
         Ok(true)
     }

@@ -72,7 +72,7 @@ pub(crate) fn seal(
     write(folder, config, (name, hot), grouper.finish())
 }
 
-/// Writes groups as files of a name. What fell to the overflow is noted with the first file of its kind.
+/// Writes groups as files of a name.
 fn write(
     folder: &DataFolder,
     config: &CollectorConfig,
@@ -80,7 +80,7 @@ fn write(
     rolled: Vec<Rolled>,
 ) -> Result<Vec<RollupEntry>, RollupError> {
     let mut entries = Vec::new();
-    for Rolled { kind, groups, mut overflowed } in rolled {
+    for Rolled { kind, groups } in rolled {
         let resolution = kind.0;
         let mut groups = groups.into_iter().peekable();
         while let Some((first, _)) = groups.peek() {
@@ -90,7 +90,7 @@ fn write(
                 groups.next_if(|(key, _)| key.time_us.div_euclid(resolution.file_us()) == number).map(Ok)
             });
             let written = file::write(&path, config.parquet.zstd_level, of_file)?;
-            entries.push(entry(folder, kind, &path, written, std::mem::take(&mut overflowed), hot));
+            entries.push(entry(folder, kind, &path, written, hot));
         }
     }
     Ok(entries)
@@ -102,7 +102,6 @@ fn entry(
     (resolution, grouping): Kind,
     path: &Path,
     (written, contents): (Written, Contents),
-    overflowed: u64,
     hot: u64,
 ) -> RollupEntry {
     let (time_min_us, time_max_us) = contents.times_us.unwrap_or_default();
@@ -117,7 +116,8 @@ fn entry(
         level: 0,
         place: Place::Local,
     };
-    RollupEntry { file, resolution, grouping, requests: contents.requests, overflowed }
+    let Contents { requests, overflowed, .. } = contents;
+    RollupEntry { file, resolution, grouping, requests, overflowed }
 }
 
 /// The folder of the files of an hour or of a day since 1970 (UTC).

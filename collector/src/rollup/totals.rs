@@ -16,6 +16,13 @@ pub(crate) struct Key {
     pub(crate) class: u8,
 }
 
+impl Key {
+    /// Whether it stands for names that were too many.
+    pub(super) fn is_overflow(&self) -> bool {
+        self.names.iter().all(|name| name.as_deref() == Some(OVERFLOW))
+    }
+}
+
 /// What is counted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
@@ -49,13 +56,11 @@ pub(super) struct Groups {
     all: BTreeMap<Key, Totals>,
     /// How many there are by the time that they begin, without those for the overflow.
     named: BTreeMap<i64, usize>,
-    /// Requests of groups that were too many.
-    pub(super) overflowed: u64,
 }
 
 impl Groups {
     pub(super) fn new(groups_max: usize) -> Self {
-        Self { groups_max, all: BTreeMap::new(), named: BTreeMap::new(), overflowed: 0 }
+        Self { groups_max, all: BTreeMap::new(), named: BTreeMap::new() }
     }
 
     /// Adds a group to that of the same key.
@@ -64,13 +69,12 @@ impl Groups {
             return known.merge(totals);
         }
         let named = self.named.entry(key.time_us).or_default();
-        let is_overflow = key.names.iter().all(|name| name.as_deref() == Some(OVERFLOW));
+        let is_overflow = key.is_overflow();
         if is_overflow || *named < self.groups_max {
             *named += usize::from(!is_overflow);
             self.all.insert(key, totals.clone());
             return;
         }
-        self.overflowed += totals.requests;
         let name: Arc<str> = OVERFLOW.into();
         let key = Key { names: std::array::from_fn(|_| Some(Arc::clone(&name))), ..key };
         self.all.entry(key).or_default().merge(totals);

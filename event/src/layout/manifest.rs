@@ -6,7 +6,8 @@ use crate::rollup::{Grouping, Resolution};
 use crate::spool::Position;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// Where the bytes of a sealed file are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -158,12 +159,33 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest in force; an empty one for a new folder.
+    /// The manifest in force; an empty one for a new folder. It is made before the first file is sealed, so where files are
+    /// and it is not, it was lost.
     ///
     /// # Errors
-    /// When it cannot be read, or is damaged.
+    /// When it cannot be read, is damaged, or lost.
     pub fn load(folder: &DataFolder) -> Result<Self, LayoutError> {
-        Ok(load(&Self::path(folder))?.unwrap_or_default())
+        let path = Self::path(folder);
+        if let Some(manifest) = load(&path)? {
+            return Ok(manifest);
+        }
+        match sealed_file(&folder.requests())? {
+            Some(file) => {
+                // Whoever makes it was quicker.
+                let reason = format!("it is missing, though there is {}", file.display());
+                load(&path)?.ok_or(LayoutError::Damaged { path, reason })
+            }
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// Whether it was made.
+    ///
+    /// # Errors
+    /// When that cannot be seen.
+    pub fn exists(folder: &DataFolder) -> Result<bool, LayoutError> {
+        let path = Self::path(folder);
+        path.try_exists().map_err(LayoutError::io("find", &path))
     }
 
     /// Puts this manifest in force, durably and at once: whoever loads sees the old one or this one.
@@ -180,9 +202,45 @@ impl Manifest {
     }
 }
 
+/// A Parquet file in a folder or one below it, if there is one.
+fn sealed_file(folder: &Path) -> Result<Option<PathBuf>, LayoutError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(LayoutError::io("list", folder)(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(LayoutError::io("list", folder))?.path();
+        let found = match path.is_dir() {
+            true => sealed_file(&path)?,
+            false => path.extension().is_some_and(|kind| kind == "parquet").then_some(path),
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manifest_that_is_missing_beside_sealed_files_was_lost() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(temporary.path()).unwrap();
+        assert_eq!(Manifest::load(&folder).unwrap(), Manifest::default());
+        let hour = folder.requests().join("date=2026-01-01/hour=00");
+        fs::create_dir_all(&hour).unwrap();
+        fs::write(hour.join("a.parquet.tmp"), "").unwrap();
+        assert_eq!(Manifest::load(&folder).unwrap(), Manifest::default());
+        fs::write(hour.join("a.parquet"), "").unwrap();
+        let error = Manifest::load(&folder).unwrap_err();
+        assert!(error.to_string().contains("missing, though"), "{error}");
+        Manifest::default().store(&folder).unwrap();
+        assert_eq!(Manifest::load(&folder).unwrap(), Manifest::default());
+    }
     use crate::layout::checksum;
     use std::fs;
 

@@ -92,7 +92,7 @@ async fn pass(
     let Parts { method, uri, headers, version, .. } = parts;
     let host = host::of(uri, headers, conn.default_port());
     if let Ok(host) = &host {
-        record.draft().text(Text::Host, host.with_port().as_bytes());
+        record.draft().text(Text::Host, host.name().as_bytes());
     }
     let host = host.map_err(Fault::BadRequest)?;
     if *method == Method::CONNECT {

@@ -95,8 +95,8 @@ fn quoted_numbers_and_shapes_are_told_apart() {
 fn a_secret_of_the_wrong_shape_is_not_repeated() {
     let schema = crate::config::Config::schema();
     let complaints = |text: &str| -> Vec<String> {
-        let node = parse(text, "t.yaml").unwrap();
-        conform(&schema, &node).iter().map(ToString::to_string).collect()
+        let findings = conform(&schema, &parse(text).unwrap());
+        findings.iter().map(|finding| format!("{} {:?}", finding.message, finding.hint)).collect()
     };
     for text in [
         "collector: { receive: { tokens: hunter2hunter2hunter2 } }",

@@ -5,6 +5,7 @@ use crate::config::Service;
 use crate::path;
 use crate::plan::{ServicePlan, UpstreamPlan};
 use http::Uri;
+use http::uri::Authority;
 
 /// Longest time-out of a service, milliseconds: Kong's own bound.
 const TIMEOUT_MS_MAX: u64 = 2_147_483_646;
@@ -37,6 +38,17 @@ impl Checker<'_> {
                 );
             }
             match url.parse::<Uri>() {
+                Ok(uri) if uri.authority().is_some_and(|named| named.as_str().contains('@')) => self
+                    .problem_hint(
+                        format!("{path}.url"),
+                        "holds a user or a password, which no upstream would get",
+                        "leave it away, and have a header set for the upstream",
+                    ),
+                Ok(uri) if uri.authority().is_some_and(has_no_such_port) => self.problem_hint(
+                    format!("{path}.url"),
+                    format!("`{url}` has a port that is none"),
+                    "a whole number from 1 to 65535, or no port at all",
+                ),
                 Ok(uri) if uri.host().is_some() && uri.scheme().is_some() && uri.query().is_none() => {
                     protocol = uri.scheme_str().map(str::to_owned);
                     host = uri.host().map(str::to_owned);
@@ -134,4 +146,10 @@ impl Checker<'_> {
         self.back.upstreams.push(UpstreamPlan::single(target));
         self.back.upstreams.len() - 1
     }
+}
+
+/// Whether something stands behind the colon of a host that is no port.
+fn has_no_such_port(authority: &Authority) -> bool {
+    let behind = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    !behind.is_empty() && authority.port_u16().is_none_or(|port| port == 0)
 }
