@@ -149,6 +149,17 @@ fn a_bit_of_a_hot_file_costs_its_batch_and_answers_say_so_until_one_takes_note()
         assert_all_but(&house, &sent, lost);
         let partial = house.partial("SELECT count(*) FROM requests");
         assert!(partial.len() == 1 && partial[0].starts_with("hot/"), "life {life}: {partial:?}");
+        let asked = std::process::Command::new(env!("CARGO_BIN_EXE_tollhouse"))
+            .args([
+                "query",
+                "--url",
+                &format!("http://{}", house.addr("sql")),
+                "SELECT count(*) FROM requests",
+            ])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&asked.stderr);
+        assert!(asked.status.success() && said.starts_with("warning: rows are missing: "), "{said}");
         let files = house.sql("SELECT kind, status FROM system.files WHERE status <> 'ok'");
         assert_eq!((files.len(), &files[0]["kind"]), (1, &json!("hot")), "{files:?}");
         assert!(files[0]["status"].as_str().unwrap().starts_with(&format!("{lost} rows ")), "{files:?}");
@@ -170,6 +181,36 @@ fn a_bit_of_a_hot_file_costs_its_batch_and_answers_say_so_until_one_takes_note()
     assert_all_but(&house, &sent, lost);
     assert_eq!(house.partial("SELECT count(*) FROM requests"), Vec::<String>::new());
     damaged_files(&house, 0);
+}
+
+/// Half of a backup: without the manifest nobody can say which files count, and none of them goes.
+#[test]
+fn a_manifest_that_is_lost_takes_no_row_with_it() {
+    let origin = Origin::start();
+    let site = Site::new(origin.addr);
+    let house = site.run();
+    let sent = send(&house, 100);
+    house.rows(100);
+    assert!(house.terminate().success());
+    let folder = DataFolder::existing(&site.data()).unwrap();
+    let files = Manifest::load(&folder).unwrap().files;
+    assert!(!files.is_empty());
+    let (manifest, kept) = (Manifest::path(&folder), site.data().join("kept"));
+    std::fs::rename(&manifest, &kept).unwrap();
+    assert_eq!(problems(&site)[0].0, "manifest");
+    for role in ["run", "collector"] {
+        let (code, said) = site.refused(role);
+        assert!(
+            code == 1 && said.contains("manifest.json is damaged: it is missing, though"),
+            "{code}: {said}"
+        );
+    }
+    for file in &files {
+        assert!(site.data().join(&file.path).exists(), "{}", file.path);
+    }
+    std::fs::rename(&kept, &manifest).unwrap();
+    let house = site.run();
+    assert_all_but(&house, &sent, 0);
 }
 
 #[test]

@@ -276,7 +276,8 @@ fn without_tokens_no_page_of_another_site_has_anything_asked() {
             [headers, &[("Content-Type", "text/plain"), ("Authorization", bearer.as_str())]].concat();
         receive(send(running.addr, "POST", "/sql", &headers, "SELECT 1 AS one")).status
     };
-    let own = format!("http://{}", open.addr);
+    // As `send` calls the service.
+    let own = "http://x".to_owned();
     for (headers, status) in [
         (vec![("Origin", "https://evil.example.com"), ("Sec-Fetch-Site", "cross-site")], 403),
         (vec![("Origin", "http://127.0.0.1:1")], 403),

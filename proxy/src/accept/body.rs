@@ -46,15 +46,6 @@ impl ClientBody {
         }
     }
 
-    /// Whether the client waits for leave to send it (RFC 9110, 10.1.1).
-    pub fn is_held_back(&self) -> bool {
-        match self {
-            Self::H1(body) => body.is_held_back(),
-            Self::Watched(watched) => watched.body.is_held_back(),
-            Self::H2(_) | Self::Kept(_) => false,
-        }
-    }
-
     /// What is still to come, where the head says it.
     pub fn length(&self) -> Option<u64> {
         match self {

@@ -20,9 +20,8 @@ pub(super) async fn drain(core: &Core, body: Option<ClientBody>, fault: Fault) -
     if body.is_end() {
         return true;
     }
-    // This answer must be fast; and a client that asks before it sends is not told to send what nobody wants (RFC 9110,
-    // 10.1.1).
-    if fault == Fault::Overloaded || body.is_held_back() {
+    // This answer must be fast.
+    if fault == Fault::Overloaded {
         return false;
     }
     let limit = core.plan.limits.drain_bytes_max as u64;

@@ -223,29 +223,6 @@ fn expectations_are_answered() {
 }
 
 #[test]
-fn who_asks_before_it_sends_is_not_told_to_send_what_is_refused() {
-    run(async {
-        let mut entities = everything_to(echo().await);
-        entities["services"][0]["routes"][0]["hosts"] = json!(["known"]);
-        let gateway = Gateway::start(entities, json!({}));
-        let got = gateway
-            .talk("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
-            .await;
-        assert!(got.starts_with("HTTP/1.1 404 ") && got.contains("connection: close"), "{got}");
-        // Who has sent it all the same keeps the connection.
-        let got = gateway
-            .talk(
-                "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nbody!\
-                 GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-            )
-            .await;
-        assert_eq!(got.matches("HTTP/1.1 404 ").count(), 2, "{got}");
-        assert!(!got.contains("100 Continue"), "{got}");
-        gateway.events(3).await;
-    });
-}
-
-#[test]
 fn head_requests_have_no_body_and_keep_the_length() {
     run(async {
         let origin = origin(|_, mut stream| async move {

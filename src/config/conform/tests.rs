@@ -101,14 +101,13 @@ fn a_secret_of_the_wrong_shape_is_not_repeated() {
     for text in [
         "collector: { receive: { tokens: hunter2hunter2hunter2 } }",
         "collector: { forward: { token: [hunter2hunter2] } }",
-        "collector: { forward: { token: 4242424242 } }",
         "collector: { otlp: { headers: hunter2 } }",
         "analytics: { tokens: hunter2hunter2hunter2 }",
         "analytics: { tokens: [hunter2hunter2hunter2] }",
         "consumers: [{ username: a, keyauth_credentials: [hunter2] }]",
     ] {
         let said = complaints(text).join("\n");
-        assert!(!said.is_empty() && !said.contains("hunter2") && !said.contains("4242"), "{text}: {said}");
+        assert!(!said.is_empty() && !said.contains("hunter2"), "{text}: {said}");
     }
     // Wherever the schema has a secret, its key is one of those.
     let secrets = |schema: &serde_json::Value| -> Vec<String> {

@@ -328,12 +328,6 @@ impl Body {
         self.0.borrow().body.is_end()
     }
 
-    /// Whether none of it has come, as the client waits to be told to send it.
-    pub fn is_held_back(&self) -> bool {
-        let inbound = self.0.borrow();
-        inbound.interim.len() == CONTINUE.len() && inbound.read.is_empty()
-    }
-
     pub fn length(&self) -> Option<u64> {
         match self.0.borrow().body {
             Framed::Sized(left) => Some(left),
