@@ -64,6 +64,8 @@ fn a_cut_file_makes_the_answer_partial() {
 fn no_row_is_twice_or_missing_while_files_are_sealed() {
     let root = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(root.path()).unwrap();
+    // As a collector does when it starts.
+    Manifest::default().store(&folder).unwrap();
     for number in 1..=30 {
         hot(&folder, number, &rows(number * 10, 10));
     }

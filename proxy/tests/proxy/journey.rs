@@ -36,7 +36,7 @@ fn one_request_is_one_event() {
         assert_eq!(event.head.source, Source::Upstream as u8);
         assert_eq!(
             (event.text("method"), event.text("host"), event.text("path")),
-            ("GET", "example.com:80", "/a/b")
+            ("GET", "example.com", "/a/b")
         );
         assert_eq!(
             (event.text("route"), event.text("service"), event.text("content_type")),
