@@ -49,3 +49,22 @@ fn the_proxy_alone_links_no_analytics_engine() {
         .collect();
     assert_eq!(heavy, Vec::<&str>::new());
 }
+
+/// A profile that inherits takes along what the other says of packages by their names.
+#[test]
+fn what_the_first_try_optimises_lightly_is_optimised_fully_in_what_ships() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    let levels = |profile: &str| -> BTreeMap<String, u8> {
+        let section = text.split_once(&format!("[profile.{profile}.package]\n")).unwrap().1;
+        let lines = section.lines().take_while(|line| !line.is_empty());
+        let level = |line: &str| {
+            let (name, level) = line.split_once(".opt-level = ").unwrap();
+            (name.to_owned(), level.parse().unwrap())
+        };
+        lines.map(level).collect()
+    };
+    let (first_try, ships) = (levels("release"), levels("dist"));
+    assert!(first_try.len() > 10 && first_try.values().all(|level| *level == 1), "{first_try:?}");
+    assert!(ships.values().all(|level| *level == 3), "{ships:?}");
+    assert!(first_try.keys().eq(ships.keys()), "{first_try:?} {ships:?}");
+}

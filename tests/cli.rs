@@ -150,6 +150,21 @@ fn a_query_without_a_server_exits_3_and_says_what_to_do() {
 }
 
 #[test]
+fn a_url_whose_port_is_none_or_that_holds_a_password_is_refused() {
+    for (url, word) in [
+        ("http://127.0.0.1:99999/", "a port that is none"),
+        ("http://127.0.0.1:0/", "a port that is none"),
+        ("http://127.0.0.1:/", "a port that is none"),
+        ("http://user:hunter2@127.0.0.1:9000/", "a user or a password"),
+    ] {
+        let folder = folder_with(&GOOD.replace("http://127.0.0.1:9000", url));
+        let (code, _, errors) = tollhouse(folder.path(), &["check"], &[]);
+        assert!(code == 1 && errors.contains("services[0].url") && errors.contains(word), "{url}: {errors}");
+        assert!(!errors.contains("hunter2"), "{errors}");
+    }
+}
+
+#[test]
 fn odd_files_are_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("folder.yaml")).unwrap();

@@ -149,27 +149,17 @@ fn a_key_that_is_taken_out_of_the_file_is_refused_within_a_second() {
     let house = site.run();
     let mut kept = Connection::open(house.gateway()).unwrap();
     let mut ask = |key: &str| kept.exchange("GET", "/private/echo", &[("apikey", key)], b"").unwrap().status;
-    let both = site.config().to_string();
-    let mut one = site.config().clone();
-    one["consumers"].as_array_mut().unwrap().pop();
-    let mut took = Vec::new();
-    for _ in 0..3 {
-        eventually("both keys in force", || match (ask(ALICE_KEY), ask(BOB_KEY)) {
-            (200, 200) => Ok(()),
-            other => Err(format!("{other:?}")),
-        });
-        let changed = Instant::now();
-        site.replace(&one.to_string());
-        eventually("a refusal", || match ask(BOB_KEY) {
-            401 => Ok(()),
-            status => Err(status.to_string()),
-        });
-        took.push(changed.elapsed());
-        assert_eq!(ask(ALICE_KEY), 200);
-        site.replace(&both);
-    }
-    // The quickest is what it takes: what else runs on this machine holds everybody up.
-    assert!(took.iter().min().unwrap() < &Duration::from_secs(1), "{took:?}");
+    assert_eq!((ask(ALICE_KEY), ask(BOB_KEY)), (200, 200));
+    let mut config = site.config().clone();
+    config["consumers"].as_array_mut().unwrap().pop();
+    let changed = Instant::now();
+    site.replace(&config.to_string());
+    eventually("a refusal", || match ask(BOB_KEY) {
+        401 => Ok(()),
+        status => Err(status.to_string()),
+    });
+    assert!(changed.elapsed() < Duration::from_secs(1), "{:?}", changed.elapsed());
+    assert_eq!(ask(ALICE_KEY), 200);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -123,6 +125,46 @@ fn says_after(terminal: &Terminal, seen: usize, what: &str) -> usize {
         let drawn = terminal.drawn();
         drawn[seen..].find(what).map(|at| at + what.len()).ok_or_else(|| drawn[seen..].to_owned())
     })
+}
+
+/// One question: how it ends, and what stands on standard error.
+fn asked(addr: SocketAddr, format: &str) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tollhouse"))
+        .args(["query", "--format", format, "--url", &format!("http://{addr}")])
+        .arg("SELECT value FROM generate_series(1, 100000)")
+        .output()
+        .unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn an_answer_that_breaks_off_has_its_reason() {
+    let origin = Origin::start();
+    let house = Site::new(origin.addr).set(&["analytics", "rows_max"], 50_000.into()).run();
+    for format in ["table", "json", "csv", "ndjson"] {
+        let (code, said) = asked(house.addr("sql"), format);
+        assert!(code == 1 && said.contains("more than 50000 rows"), "{format}: {code}, {said}");
+    }
+}
+
+#[test]
+fn what_answers_and_is_not_the_service_is_told_from_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let other = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"(1, 100000)") {
+            let mut piece = [0; 1024];
+            let read = stream.read(&mut piece).unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&head));
+            head.extend_from_slice(&piece[..read]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    });
+    let (code, said) = asked(addr, "table");
+    other.join().unwrap();
+    assert!(code == 3 && said.contains("is not its SQL"), "{code}, {said}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub mod trace;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for anything that must come.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Polls until `probe` answers something, and fails with `what` and the last refusal after the deadline.
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Result<T, String>) -> T {
