@@ -140,7 +140,8 @@ fn asked(addr: SocketAddr, format: &str) -> (i32, String) {
 #[test]
 fn an_answer_that_breaks_off_has_its_reason() {
     let origin = Origin::start();
-    let house = Site::new(origin.addr).set(&["analytics", "rows_max"], 50_000.into()).run();
+    let site = Site::new(origin.addr).set(&["analytics", "rows_max"], 50_000.into());
+    let house = site.run();
     for format in ["table", "json", "csv", "ndjson"] {
         let (code, said) = asked(house.addr("sql"), format);
         assert!(code == 1 && said.contains("more than 50000 rows"), "{format}: {code}, {said}");
