@@ -117,6 +117,12 @@ impl Sketch {
         Ok(())
     }
 
+    /// Forgets all values, and keeps the room that they had.
+    pub fn clear(&mut self) {
+        self.counts.clear();
+        self.carries.clear();
+    }
+
     /// How many values were added.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -6,7 +6,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -117,7 +116,7 @@ fn files_are_told_apart_packed_and_fenced_in() {
     assert_eq!(get("/", &[("If-None-Match", tag)]).status, 304);
 
     let text = index.text();
-    let script = text.split('"').find(|part| part.ends_with("/app.js")).unwrap();
+    let script = text.split('"').find(|part| part.ends_with("/console.js")).unwrap();
     let (plain, packed) = (get(script, &[]), get(script, &[("Accept-Encoding", "gzip")]));
     assert_eq!(plain.header("content-type"), Some("text/javascript; charset=utf-8"));
     assert!(plain.header("cache-control").unwrap().contains("immutable"));
@@ -168,33 +167,20 @@ fn a_session_says_who_one_is() {
     assert_eq!((&said["name"], &said["tokens"]), (&json!("anonymous"), &json!(false)));
 }
 
-/// A module that is found only in another one is fetched a round trip later.
+/// What a script or a sheet asks for in turn comes a round trip later.
 #[test]
 fn what_the_first_page_needs_is_fetched_at_once() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("analytics/console");
-    let page = std::fs::read_to_string(root.join("index.html")).unwrap();
-    let fetched: BTreeSet<PathBuf> = page
-        .lines()
-        .filter(|line| line.contains("modulepreload"))
-        .map(|line| line.split("@VERSION@/").nth(1).unwrap().trim_end_matches("\">").into())
-        .collect();
-    let (mut needed, mut next) = (BTreeSet::new(), vec![PathBuf::from("app.js"), "pages/overview.js".into()]);
-    while let Some(module) = next.pop() {
-        let text = std::fs::read_to_string(root.join(&module)).unwrap();
-        let imports = text.lines().filter(|line| line.starts_with("import ")).map(|line| {
-            let from = Path::new(line.split('"').nth(1).unwrap());
-            let folder = module.parent().unwrap();
-            match from.strip_prefix("..") {
-                Ok(below) => folder.parent().unwrap().join(below),
-                Err(_) => folder.join(from.strip_prefix(".").unwrap()),
-            }
-        });
-        let imports: Vec<PathBuf> = imports.collect();
-        if needed.insert(module) {
-            next.extend(imports);
-        }
+    let origin = Origin::start();
+    let house = guarded(&origin).run();
+    let get = |target: &str| client::get(house.addr("sql"), target, &[]).unwrap().text();
+    let index = get("/");
+    let named: Vec<&str> = index.split('"').filter(|part| part.starts_with("/console/")).collect();
+    let files: BTreeSet<&str> = named.iter().filter_map(|path| path.rsplit('/').next()).collect();
+    assert_eq!(files, ["console.css", "console.js", "early.js", "icon.svg", "inter.woff2"].into());
+    for path in named.iter().filter(|path| path.ends_with(".js")) {
+        let text = get(path);
+        let asks = ["import(", "importScripts"].iter().find(|word| text.contains(**word));
+        assert!(asks.is_none() && !text.lines().any(|line| line.starts_with("import ")), "{path}: {asks:?}");
     }
-    // The page itself names it.
-    needed.remove(Path::new("app.js"));
-    assert_eq!(fetched, needed);
+    assert!(!get(named.iter().find(|path| path.ends_with(".css")).unwrap()).contains("@import"));
 }

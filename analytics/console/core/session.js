@@ -16,7 +16,10 @@ export function authorization() {
 /** Asks who one is. Null where a token is needed, and there is none or it is not known. */
 export async function enter(given = token()) {
   const headers = given ? { Authorization: `Bearer ${given}` } : {};
-  const reply = await fetch("/session", { headers });
+  // early.js has asked already; an answer is read once.
+  const early = window.tollhouseEarly;
+  delete window.tollhouseEarly;
+  const reply = await (early && early.token === given ? early.reply : fetch("/session", { headers }));
   if (reply.status === 401) {
     leave();
     return null;

@@ -5,19 +5,21 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Builder,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array,
 };
 use arrow::datatypes::{
     DataType, Field, FieldRef, Float64Type, Int32Type, Int64Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use datafusion::common::cast::as_binary_array;
-use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err, plan_err};
+use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, TypeSignature, Volatility,
 };
 use datafusion::physical_expr::expressions::Literal;
 use event::sketch::{NO_BUCKET, Sketch, bucket};
+
+use super::held::Held;
 
 /// `latency_percentile(x, p)`, `latency_sketch(x)` or `latency_merge(sketch)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -55,7 +57,7 @@ impl LatencyAggregate {
         }
         let p = if self.kind == Kind::Percentile { Some(quantile_of(args)?) } else { None };
         let merges = self.kind == Kind::Merge;
-        Ok(Sketches { p, merges, groups: Vec::new(), heap_bytes: 0, buckets: Vec::new() })
+        Ok(Sketches { p, merges, ..Sketches::default() })
     }
 }
 
@@ -147,77 +149,116 @@ pub(super) fn as_they_are(column: &ArrayRef, filter: Option<&BooleanArray>) -> R
     Ok(Arc::new(BinaryArray::from_iter(kept)))
 }
 
-/// One sketch per group; a lone accumulator is group 0.
-#[derive(Debug)]
+/// One sketch per group; a lone accumulator is group 0. What comes as numbers is counted at once, what comes as sketches
+/// waits.
+#[derive(Debug, Default)]
 struct Sketches {
     /// The quantile to answer with; `None` answers with the sketch.
     p: Option<f64>,
     /// Whether the values are sketches, not numbers.
     merges: bool,
-    groups: Vec<Sketch>,
-    heap_bytes: usize,
+    /// How many groups there are.
+    groups: usize,
+    /// Of the groups so far for which numbers came.
+    counted: Vec<Sketch>,
+    counted_bytes: usize,
+    held: Held,
     /// Of the batch at hand.
     buckets: Vec<u16>,
 }
 
 impl Sketches {
-    fn reach(&mut self, groups: usize) {
-        if self.groups.len() < groups {
-            self.groups.resize_with(groups, Sketch::default);
-        }
-    }
-
-    fn count(&mut self, group: usize, bucket: u16) {
-        let sketch = &mut self.groups[group];
-        if bucket != NO_BUCKET && !sketch.count_in_place(bucket) {
-            let before = sketch.heap_bytes();
-            sketch.add_count(bucket, 1);
-            self.heap_bytes += sketch.heap_bytes() - before;
-        }
-    }
-
-    fn take(&mut self, emit_to: EmitTo) -> Vec<Sketch> {
-        let taken = emit_to.take_needed(&mut self.groups);
-        self.heap_bytes = self.groups.iter().map(Sketch::heap_bytes).sum();
-        taken
-    }
-
-    fn merge_bytes(
+    fn count(
         &mut self,
-        states: &BinaryArray,
+        column: &ArrayRef,
         filter: Option<&BooleanArray>,
         group_of: impl Fn(usize) -> usize,
     ) -> Result<()> {
+        let mut buckets = std::mem::take(&mut self.buckets);
+        buckets_of(column, filter, &mut buckets)?;
+        if self.counted.len() < self.groups {
+            self.counted.resize_with(self.groups, Sketch::default);
+        }
+        for (row, &bucket) in buckets.iter().enumerate() {
+            let sketch = &mut self.counted[group_of(row)];
+            if bucket != NO_BUCKET && !sketch.count_in_place(bucket) {
+                let before = sketch.heap_bytes();
+                sketch.add_count(bucket, 1);
+                self.counted_bytes += sketch.heap_bytes() - before;
+            }
+        }
+        self.buckets = buckets;
+        Ok(())
+    }
+
+    fn hold(
+        &mut self,
+        column: &ArrayRef,
+        filter: Option<&BooleanArray>,
+        group_of: impl Fn(usize) -> usize,
+    ) -> Result<()> {
+        let states = as_binary_array(column)?;
         for row in (0..states.len()).filter(|&row| states.is_valid(row) && passes(filter, row)) {
-            let sketch = &mut self.groups[group_of(row)];
-            let before = sketch.heap_bytes();
-            let merged = sketch.merge_bytes(states.value(row));
-            merged.map_err(|error| DataFusionError::External(Box::new(error)))?;
-            self.heap_bytes += sketch.heap_bytes() - before;
+            self.held.add(group_of(row), states.value(row))?;
         }
         Ok(())
     }
 
+    fn update(
+        &mut self,
+        column: &ArrayRef,
+        filter: Option<&BooleanArray>,
+        group_of: impl Fn(usize) -> usize,
+    ) -> Result<()> {
+        match self.merges {
+            true => self.hold(column, filter, group_of),
+            false => self.count(column, filter, group_of),
+        }
+    }
+
+    /// Takes groups out, with an answer for each.
+    fn take<T>(&mut self, emit_to: EmitTo, answer: impl Fn(&Sketch) -> T) -> Result<Vec<T>> {
+        let end = match emit_to {
+            EmitTo::All => self.groups,
+            EmitTo::First(count) => count.min(self.groups),
+        };
+        self.groups -= end;
+        let mut counted = self.counted.split_off(end.min(self.counted.len()));
+        std::mem::swap(&mut counted, &mut self.counted);
+        self.counted_bytes = self.counted.iter().map(Sketch::heap_bytes).sum();
+        if self.held.is_empty() && counted.len() == end {
+            return Ok(counted.iter().map(answer).collect());
+        }
+        for (group, sketch) in counted.iter().enumerate().filter(|(_, sketch)| sketch.count() > 0) {
+            self.held.add(group, &sketch.to_bytes())?;
+        }
+        let none = Sketch::default();
+        let mut answers = Vec::with_capacity(end);
+        self.held.take(end, |group, sketch| {
+            while answers.len() < group {
+                answers.push(answer(&none));
+            }
+            answers.push(answer(sketch));
+        })?;
+        answers.resize_with(end, || answer(&none));
+        Ok(answers)
+    }
+
+    /// With one group, also where no row came.
+    fn lone(&mut self) -> &mut Self {
+        self.groups = 1;
+        self
+    }
+
     fn bytes(&self) -> usize {
-        let held = self.groups.capacity() * size_of::<Sketch>() + self.heap_bytes;
-        size_of::<Self>() + held + self.buckets.capacity() * size_of::<u16>()
+        let counted = self.counted.capacity() * size_of::<Sketch>() + self.counted_bytes;
+        size_of::<Self>() + counted + self.held.heap_bytes() + self.buckets.capacity() * size_of::<u16>()
     }
 }
 
 /// Whether a filter lets a row through.
 pub(super) fn passes(filter: Option<&BooleanArray>, row: usize) -> bool {
     filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
-}
-
-fn binary(sketches: &[Sketch]) -> ArrayRef {
-    let mut builder = BinaryBuilder::new();
-    let mut bytes = Vec::new();
-    for sketch in sketches {
-        bytes.clear();
-        sketch.write(&mut bytes);
-        builder.append_value(&bytes);
-    }
-    Arc::new(builder.finish())
 }
 
 impl GroupsAccumulator for Sketches {
@@ -228,35 +269,20 @@ impl GroupsAccumulator for Sketches {
         opt_filter: Option<&BooleanArray>,
         total_num_groups: usize,
     ) -> Result<()> {
-        self.reach(total_num_groups);
-        if self.merges {
-            return self.merge_bytes(as_binary_array(&values[0])?, opt_filter, |row| group_indices[row]);
-        }
-        let mut buckets = std::mem::take(&mut self.buckets);
-        buckets_of(&values[0], opt_filter, &mut buckets)?;
-        for (&group, &bucket) in group_indices.iter().zip(&buckets) {
-            self.count(group, bucket);
-        }
-        self.buckets = buckets;
-        Ok(())
+        self.groups = total_num_groups;
+        self.update(&values[0], opt_filter, |row| group_indices[row])
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let sketches = self.take(emit_to);
-        Ok(match self.p {
-            None => binary(&sketches),
-            Some(p) => {
-                let mut builder = Float64Builder::with_capacity(sketches.len());
-                for sketch in &sketches {
-                    builder.append_option(sketch.quantile(p));
-                }
-                Arc::new(builder.finish())
-            }
-        })
+        match self.p {
+            None => Ok(GroupsAccumulator::state(self, emit_to)?.remove(0)),
+            Some(p) => Ok(Arc::new(Float64Array::from(self.take(emit_to, |sketch| sketch.quantile(p))?))),
+        }
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![binary(&self.take(emit_to))])
+        let sketches = self.take(emit_to, Sketch::to_bytes)?;
+        Ok(vec![Arc::new(BinaryArray::from_iter_values(sketches))])
     }
 
     fn merge_batch(
@@ -265,8 +291,8 @@ impl GroupsAccumulator for Sketches {
         group_indices: &[usize],
         total_num_groups: usize,
     ) -> Result<()> {
-        self.reach(total_num_groups);
-        self.merge_bytes(as_binary_array(&values[0])?, None, |row| group_indices[row])
+        self.groups = total_num_groups;
+        self.hold(&values[0], None, |row| group_indices[row])
     }
 
     fn convert_to_state(
@@ -294,23 +320,13 @@ impl GroupsAccumulator for Sketches {
 
 impl Accumulator for Sketches {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.reach(1);
-        if self.merges {
-            return self.merge_bytes(as_binary_array(&values[0])?, None, |_| 0);
-        }
-        let mut buckets = std::mem::take(&mut self.buckets);
-        buckets_of(&values[0], None, &mut buckets)?;
-        buckets.iter().for_each(|&bucket| self.count(0, bucket));
-        self.buckets = buckets;
-        Ok(())
+        self.groups = 1;
+        self.update(&values[0], None, |_| 0)
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.reach(1);
-        Ok(match self.p {
-            Some(p) => ScalarValue::Float64(self.groups[0].quantile(p)),
-            None => ScalarValue::Binary(Some(self.groups[0].to_bytes())),
-        })
+        let answers = GroupsAccumulator::evaluate(self.lone(), EmitTo::All)?;
+        ScalarValue::try_from_array(&answers, 0)
     }
 
     fn size(&self) -> usize {
@@ -318,12 +334,12 @@ impl Accumulator for Sketches {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.reach(1);
-        Ok(vec![ScalarValue::Binary(Some(self.groups[0].to_bytes()))])
+        let states = GroupsAccumulator::state(self.lone(), EmitTo::All)?;
+        states.iter().map(|state| ScalarValue::try_from_array(state, 0)).collect()
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.reach(1);
-        self.merge_bytes(as_binary_array(&states[0])?, None, |_| 0)
+        self.groups = 1;
+        self.hold(&states[0], None, |_| 0)
     }
 }

@@ -1,4 +1,4 @@
-//! The console at `/`: files of the folder `analytics/console`, which the build packs into the binary (`build.rs`).
+//! The console at `/`: files of the folder `analytics/console`, which the build packs into the binary (`build/`): one script, one style.
 //!
 //! They are static. What a page shows it asks of `/sql`, with the rights of whoever looks at it. Everything but the first
 //! document has the version of all files in its URL, so a browser fetches each once; and no page may run a script, take a
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn an_error_is_the_same_as_in_the_views() {
         let failed = crate::views::failed().replace("r.", "");
-        assert!(text("core/sql.js").contains(&failed), "core/sql.js is to say: {failed}");
+        assert!(text("console.js").contains(&failed), "core/sql.js is to say: {failed}");
     }
 
     #[test]
@@ -123,25 +123,9 @@ mod tests {
         let prefix = format!("/console/{VERSION}/");
         let named: Vec<&str> =
             index.split(&prefix).skip(1).filter_map(|rest| rest.split('"').next()).collect();
-        assert!(named.len() > 5, "{named:?}");
+        assert!(named.len() > 4, "{named:?}");
         for path in named {
             assert!(ASSETS.iter().any(|asset| asset.path == path), "{path}");
-        }
-        for asset in ASSETS.iter().filter(|asset| asset.path.ends_with(".js")) {
-            let folder: Vec<&str> = asset.path.split('/').rev().skip(1).collect();
-            for line in text(asset.path).lines() {
-                let Some((_, from)) = line.rsplit_once(" from \"") else { continue };
-                let mut place: Vec<&str> = folder.iter().rev().copied().collect();
-                for step in from.trim_end_matches(['"', ';']).split('/') {
-                    match step {
-                        "." => {}
-                        ".." => drop(place.pop()),
-                        name => place.push(name),
-                    }
-                }
-                let path = place.join("/");
-                assert!(ASSETS.iter().any(|other| other.path == path), "{}: {line}", asset.path);
-            }
         }
     }
 
