@@ -11,6 +11,8 @@
 
 mod aggregate;
 
+mod held;
+
 mod bucket;
 
 mod distinct;
