@@ -36,6 +36,7 @@ use crate::access::{Scope, ScopedSource};
 use crate::catalog::{Snapshot, Source};
 use crate::hot::{HotBatch, HotSource};
 use crate::lookup;
+use crate::tries;
 
 /// What the engine calls the bucket.
 pub(crate) fn bucket_url() -> Result<ObjectStoreUrl> {
@@ -246,8 +247,24 @@ impl Rows {
         Ok(Some(DataSourceExec::from_data_source(source)))
     }
 
-    /// The sources of all rows, sealed and hot.
+    /// All rows, sealed and hot.
     fn sources(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let asked = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let read = if matches!(self.part, Part::Rollups(..)) { None } else { tries::columns_read(&asked)? };
+        match read {
+            Some(read) => tries::put_back(self.stored(state, Some(&read), filters, limit)?, asked.len()),
+            None => self.stored(state, projection, filters, limit),
+        }
+    }
+
+    /// The sources of all rows, as they are in files.
+    fn stored(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,

@@ -60,12 +60,14 @@ impl Traffic {
         // The median differs from service to service, from 1.5 ms to 60 ms.
         let median = 1_500.0 * 40_f64.powf(service as f64 / SERVICES as f64);
         let upstream_us = match outcome {
-            Outcome::UpstreamTimeout => 30_000_000.0,
-            _ => median * (0.7 * self.chance.normal()).exp(),
+            Outcome::UpstreamTimeout => 30_000_000,
+            _ => (median * (0.7 * self.chance.normal()).exp()) as u32,
         };
-        let gateway_us = 60.0 * (0.4 * self.chance.normal()).exp();
+        let gateway_us = (60.0 * (0.4 * self.chance.normal()).exp()) as u32;
+        let begun_us = gateway_us / 2;
         let upstream = source == Source::Upstream || outcome == Outcome::UpstreamTimeout;
-        let duration_us = if upstream { upstream_us + gateway_us } else { gateway_us } as u32;
+        let body_us = if source == Source::Upstream { upstream_us / 16 } else { 0 };
+        let duration_us = if upstream { gateway_us + upstream_us + body_us } else { gateway_us };
 
         let ids: [u64; 6] = std::array::from_fn(|_| self.chance.next());
         let head = &mut draft.head;
@@ -74,7 +76,7 @@ impl Traffic {
         head.span_id = ids[4].to_le_bytes();
         head.config_version = 7;
         head.duration_us = duration_us;
-        head.gateway_us = gateway_us as u32;
+        head.gateway_us = gateway_us;
         head.auth_us = 3 + (ids[0] % 5) as u32;
         head.status = status;
         head.outcome = outcome as u8;
@@ -88,9 +90,11 @@ impl Traffic {
         head.client_ip = ip_bytes(std::net::Ipv4Addr::from(0x0a00_0000 + client).into());
         head.peer_ip = ip_bytes(std::net::Ipv4Addr::new(10, 255, 0, (client % 4) as u8).into());
         if upstream {
-            head.upstream_us = upstream_us as u32;
-            head.first_byte_us = duration_us - duration_us / 16;
-            head.response_body_us = duration_us / 16;
+            head.upstream_us = upstream_us;
+            if source == Source::Upstream {
+                head.first_byte_us = begun_us + upstream_us;
+                head.response_body_us = body_us;
+            }
             head.upstream_span_id = ids[5].to_le_bytes();
             if source == Source::Upstream {
                 head.upstream_status = status;
@@ -122,8 +126,8 @@ impl Traffic {
                     Outcome::UpstreamTimeout => AttemptError::ReadTimeout,
                     _ => AttemptError::None,
                 },
-                start_us: gateway_us as u32 / 2,
-                duration_us: upstream_us as u32,
+                start_us: begun_us,
+                duration_us: upstream_us,
                 reused: true,
                 span_id: ids[5].to_le_bytes(),
             });

@@ -129,7 +129,14 @@ pub const COLUMNS: &[Column] = &[
     column("source", Kind::Text, false, "", "Who made the response: `upstream`, `gateway` or `cache`."),
     column("upstream_addr", Kind::Text, true, "upstream.address", "Address that answered."),
     column("upstream_status", Kind::U16, true, "", "Status that it answered."),
-    column("attempts", Kind::Attempts, true, "", "Each try at an upstream."),
+    column(
+        "attempts",
+        Kind::Attempts,
+        true,
+        "",
+        "Each try at an upstream. Files leave the list empty where the only one was answered and the columns `upstream_*`, \
+         `first_byte_us` and `connect_us` tell of it; SQL has it always.",
+    ),
     column(
         "duration_us",
         Kind::U32,

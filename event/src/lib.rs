@@ -18,6 +18,8 @@ mod shapes;
 
 mod request;
 
+pub mod tries;
+
 pub mod spool;
 
 pub mod layout;

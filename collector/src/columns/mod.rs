@@ -275,7 +275,7 @@ impl Rows {
                 self.own[place].push(row, value);
             }
         }
-        self.attempts.push(event);
+        self.attempts.push(row, event);
         self.extra.push(row, event);
         self.rows += 1;
         if self.rows.is_multiple_of(BLOCK) {
@@ -367,7 +367,7 @@ impl Rows {
             "upstream_span_id" => ids(name, &mut self.upstream_span_id)?,
             "client_ip" => self.client_ip.finish(name, rows, null),
             "peer_ip" => self.peer_ip.finish(name, rows, null),
-            "attempts" => self.attempts.finish(name)?,
+            "attempts" => self.attempts.finish(name, rows)?,
             "extra" => self.extra.finish(name, rows)?,
             other => return Err(ColumnsError::Unknown(other.to_owned())),
         })

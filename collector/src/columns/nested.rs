@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, FixedSizeListArray, ListArray, MapArray, StructArray};
+use arrow::array::{Array, ArrayRef, ListArray, MapArray, StructArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use event::{ABSENT_U16, AttemptError, RequestEvent};
@@ -14,8 +14,7 @@ use super::{ColumnsError, Packed};
 /// The tries at upstreams: a list of structs.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    /// Rows so far that have exactly one try each; from the first that has not, `ends` says where the tries of a row end.
-    single: usize,
+    /// Where the tries of a row begin, and those of the last that has some end.
     ends: Vec<i32>,
     tries: usize,
     addr: TextColumn,
@@ -31,7 +30,6 @@ pub(super) struct Attempts {
 impl Attempts {
     pub(super) fn new() -> Self {
         Self {
-            single: 0,
             ends: Vec::new(),
             tries: 0,
             addr: TextColumn::new(),
@@ -53,8 +51,12 @@ impl Attempts {
         self.addr.dictionary_bytes()
     }
 
+    /// Takes the tries of a row, unless other columns tell of the only one.
     #[inline]
-    pub(super) fn push(&mut self, event: &RequestEvent<'_>) {
+    pub(super) fn push(&mut self, row: usize, event: &RequestEvent<'_>) {
+        if event::tries::is_told(event) {
+            return;
+        }
         let before = self.tries;
         for attempt in event.attempts() {
             let at = self.tries;
@@ -70,14 +72,11 @@ impl Attempts {
                 self.spill();
             }
         }
-        if self.ends.is_empty() && self.tries == before + 1 {
-            self.single += 1;
-            return;
+        if self.tries > before {
+            // The rows before that have none end where the last one that has ended.
+            self.ends.resize(row + 1, end(before));
+            self.ends.push(end(self.tries));
         }
-        if self.ends.is_empty() {
-            self.ends.extend(0..=end(self.single));
-        }
-        self.ends.push(end(self.tries));
     }
 
     fn spill(&mut self) {
@@ -89,14 +88,14 @@ impl Attempts {
         self.span_id.spill(self.tries);
     }
 
-    /// Takes the values out; none if no row has a try. Where each row has one the list has a fixed size.
-    pub(super) fn finish(&mut self, name: &str) -> Result<Option<Packed>, ColumnsError> {
+    /// Takes the values out; none if no row lists a try.
+    pub(super) fn finish(&mut self, name: &str, rows: usize) -> Result<Option<Packed>, ColumnsError> {
         self.spill();
-        let (tries, ends) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.ends));
-        self.single = 0;
+        let (tries, mut ends) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.ends));
         if tries == 0 {
             return Ok(None);
         }
+        ends.resize(rows + 1, end(tries));
         let error = self.errors.finish("error", true, self.error.all());
         self.error.clear();
         let columns = [
@@ -113,12 +112,8 @@ impl Attempts {
         let fields = Fields::from(fields);
         let item: FieldRef = Arc::new(Field::new("item", DataType::Struct(fields.clone()), false));
         let tries = Arc::new(StructArray::try_new(fields, columns, None)?);
-        let array: ArrayRef = if ends.is_empty() {
-            Arc::new(FixedSizeListArray::try_new(item, 1, tries, None)?)
-        } else {
-            let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-            Arc::new(ListArray::try_new(item, offsets, tries, None)?)
-        };
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+        let array: ArrayRef = Arc::new(ListArray::try_new(item, offsets, tries, None)?);
         Ok(Some(Packed { field: Field::new(name, array.data_type().clone(), true), array }))
     }
 }

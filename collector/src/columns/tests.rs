@@ -1,11 +1,12 @@
 use std::time::Instant;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
+use arrow::datatypes::{TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type};
 use event::{Attempt, AttemptError, Draft};
 
 use super::*;
 
+/// With one try, of which other columns do not say how it was connected.
 fn draft() -> Draft {
     let mut draft = Draft::new();
     draft.reset(5);
@@ -87,6 +88,92 @@ fn rows_without_tries_and_pairs_have_empty_lists() {
     assert_eq!(batch["attempts"].as_list::<i32>().value_length(0), 0);
     assert_eq!(batch["extra"].as_map().value_length(0), 0);
     assert_eq!(batch["attempts"].null_count() + batch["extra"].null_count(), 0);
+}
+
+#[test]
+fn a_try_that_other_columns_tell_of_is_left_out_and_put_back() {
+    let told = |number: u32| {
+        let mut draft = Draft::new();
+        let head = &mut draft.head;
+        (head.upstream_status, head.upstream_us, head.first_byte_us) = (200, 40 + number, 50 + number);
+        head.upstream_span_id = [number as u8 + 1; 8];
+        draft.text(Text::UpstreamAddr, b"10.0.0.2:80");
+        draft
+    };
+    let only = |number: u32| Attempt {
+        addr: b"10.0.0.2:80",
+        status: 200,
+        error: AttemptError::None,
+        start_us: 10,
+        duration_us: 40 + number,
+        reused: true,
+        span_id: [number as u8 + 1; 8],
+    };
+    let with = |number: u32, tries: &[Attempt<'_>]| {
+        let mut draft = told(number);
+        tries.iter().for_each(|attempt| draft.attempt(attempt));
+        draft
+    };
+    let mut connected = with(3, &[Attempt { reused: false, ..only(3) }]);
+    connected.head.connect_us = 7;
+    let failed = Attempt { error: AttemptError::Reset, status: ABSENT_U16, ..only(5) };
+    let kept = [
+        with(5, &[failed, only(5)]),
+        with(6, &[Attempt { error: AttemptError::ReadTimeout, ..only(6) }]),
+        with(7, &[Attempt { reused: false, ..only(7) }]),
+        with(8, &[Attempt { start_us: 11, ..only(8) }]),
+        with(9, &[Attempt { addr: b"10.0.0.3:80", ..only(9) }]),
+        with(10, &[Attempt { status: 201, ..only(10) }]),
+        with(11, &[Attempt { span_id: [0; 8], ..only(11) }]),
+    ];
+    let left_out = [with(0, &[only(0)]), connected, with(4, &[only(4)])];
+    let none = [Draft::new()];
+    for drafts in [
+        left_out.iter().collect::<Vec<_>>(),
+        none.iter().collect(),
+        kept.iter().chain(&left_out).chain(&none).chain(&left_out).chain(&kept).collect(),
+    ] {
+        let mut rows = Rows::new();
+        let events: Vec<_> = drafts.iter().map(|draft| RequestEvent::of_draft("node", 3, 1, draft)).collect();
+        events.iter().for_each(|event| rows.append(event));
+        let batch = event::hot::unpack(&rows.finish().unwrap(), None).unwrap();
+        let stored = batch["attempts"].as_list::<i32>();
+        let all = event::tries::restore(stored, &event::tries::TELLING.map(|name| Arc::clone(&batch[name])));
+        let all = all.unwrap();
+        all.to_data().validate_full().unwrap();
+        for (row, event) in events.iter().enumerate() {
+            let tries: Vec<_> = event.attempts().collect();
+            let is_told = left_out.iter().any(|draft| std::ptr::eq(drafts[row], draft));
+            assert_eq!(stored.value_length(row) as usize, if is_told { 0 } else { tries.len() }, "row {row}");
+            let found = all.value(row);
+            let found = found.as_struct();
+            assert_eq!(found.len(), tries.len(), "row {row}");
+            for (place, attempt) in tries.iter().enumerate() {
+                let number = |name: &str| found[name].as_primitive::<UInt32Type>().value(place);
+                let status = found["status"].as_primitive::<UInt16Type>();
+                let (error, span) =
+                    (found["error"].as_string_view(), found["span_id"].as_fixed_size_binary());
+                assert_eq!(found["addr"].as_string_view().value(place).as_bytes(), attempt.addr);
+                assert_eq!(
+                    status.is_valid(place).then(|| status.value(place)),
+                    (attempt.status != ABSENT_U16).then_some(attempt.status)
+                );
+                assert_eq!(
+                    error.is_valid(place).then(|| error.value(place)),
+                    (attempt.error != AttemptError::None).then_some(attempt.error.as_str())
+                );
+                assert_eq!(
+                    (number("start_us"), number("duration_us")),
+                    (attempt.start_us, attempt.duration_us)
+                );
+                assert_eq!(found["connection_reused"].as_boolean().value(place), attempt.reused);
+                assert_eq!(
+                    span.is_valid(place).then(|| span.value(place)),
+                    (attempt.span_id != [0; 8]).then_some(&attempt.span_id[..])
+                );
+            }
+        }
+    }
 }
 
 /// Prints what a row costs; run with `--nocapture` in a release build.

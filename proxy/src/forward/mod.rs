@@ -305,19 +305,20 @@ fn note(record: &mut Record, attempt: &Try, status: u16, error: AttemptError, be
     if let Some(endpoint) = &attempt.endpoint {
         endpoint.tally.tried();
     }
-    let start_us = record.elapsed_us(attempt.started);
+    // All of them since the request head, so that they add up to the microsecond, and a row need not say them twice.
+    let [begun_us, start_us, end_us] = [begun, attempt.started, now].map(|at| record.elapsed_us(at));
     let draft = record.draft();
     draft.attempt(&Attempt {
         addr,
         status,
         error,
         start_us,
-        duration_us: micros(attempt.started, now),
+        duration_us: end_us.saturating_sub(start_us),
         reused: attempt.reused,
         span_id: attempt.span_id,
     });
     draft.text(Text::UpstreamAddr, addr);
     draft.head.upstream_span_id = attempt.span_id;
-    draft.head.upstream_us = micros(begun, now);
+    draft.head.upstream_us = end_us.saturating_sub(begun_us);
     now
 }
