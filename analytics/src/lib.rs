@@ -18,6 +18,8 @@ mod bucket;
 
 pub mod catalog;
 
+mod disk;
+
 mod hot;
 
 mod lookup;

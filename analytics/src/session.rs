@@ -5,16 +5,18 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider,
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider,
 };
 use datafusion::common::Result;
 use datafusion::datasource::ViewTable;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::optimizer::Analyzer;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 use event::connections::ConnectionStates;
@@ -28,6 +30,7 @@ use crate::catalog::{Catalog, Snapshot};
 use crate::cluster::{self, EngineKind};
 use crate::config::{AnalyticsConfig, Plan};
 use crate::config_tables::{self, Wanted};
+use crate::disk::Disk;
 use crate::error::QueryError;
 use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
@@ -51,12 +54,11 @@ const OPEN: [(&str, &str); 2] = [("system", "queries"), ("config", "plans")];
 /// Makes sessions.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    /// Functions, rules, options and runtime, without any table.
-    base: SessionState,
-    /// The same for queries that may go to a cluster.
-    remote: Option<SessionState>,
-    /// The runtime of each role: one memory, of which each has its share.
-    runtimes: Vec<Arc<RuntimeEnv>>,
+    /// Functions, rules, options and runtime of each role, without any table. A query clones one: to build one registers some
+    /// three hundred functions.
+    local: Vec<SessionState>,
+    /// The same for queries that may go to a cluster; none without one.
+    remote: Vec<SessionState>,
     settings: AnalyticsConfig,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) history: Arc<History>,
@@ -79,6 +81,7 @@ impl Sessions {
             .with_max_temp_directory_size(plan.config.spill_bytes_max)
             .with_metadata_cache_limit(METADATA_CACHE_BYTES.min(memory / 4))
             .build_arc()?;
+        runtime.register_object_store(ObjectStoreUrl::local_filesystem().as_ref(), Arc::new(Disk::default()));
         let bucket = plan.bucket.clone().map(|plan| Arc::new(Follower::new(plan, folder.clone())));
         if let Some(bucket) = &bucket {
             runtime.register_object_store(bucket_url()?.as_ref(), Arc::new(ReadOnly(Arc::clone(bucket))));
@@ -98,17 +101,21 @@ impl Sessions {
         options.sql_parser.collect_spans = true;
         options.sql_parser.map_string_types_to_utf8view = true;
         options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+        // One memory, of which each role has its share.
         let shares = roles.iter().map(|role| {
             let bytes_max = usize::try_from(role.memory_bytes_max).unwrap_or(usize::MAX);
             let share = SharePool::new(bytes_max, Arc::clone(&runtime.memory_pool));
             Arc::new(RuntimeEnv { memory_pool: Arc::new(share), ..runtime.as_ref().clone() })
         });
+        let shares: Vec<Arc<RuntimeEnv>> = shares.collect();
+        let states = |config: SessionConfig| -> Result<Vec<SessionState>> {
+            shares.iter().map(|share| base(config.clone(), Arc::clone(share), &plan.config)).collect()
+        };
         let remote = plan.cluster.as_ref();
         let remote = remote.map(|common| cluster::session_config(&config, &plan.config.ballista, common));
         Ok(Self {
-            runtimes: shares.collect(),
-            remote: remote.map(|config| base(config, Arc::clone(&runtime), &plan.config)).transpose()?,
-            base: base(config, runtime, &plan.config)?,
+            remote: remote.map(states).transpose()?.unwrap_or_default(),
+            local: states(config)?,
             settings: plan.config.clone(),
             catalog: Arc::new(
                 Catalog::new(folder.clone()).with_bucket(bucket.clone(), plan.cluster.is_some()),
@@ -120,7 +127,7 @@ impl Sessions {
 
     /// Whether a statement may be run by a cluster: it names a table of requests.
     pub(crate) fn may_be_remote(&self, statement: &Statement) -> Result<bool> {
-        let Some(state) = &self.remote else { return Ok(false) };
+        let Some(state) = self.remote.first() else { return Ok(false) };
         let own = |schema: Option<&str>| schema.is_none_or(|schema| schema == SCHEMA);
         let tables = state.resolve_table_references(statement)?;
         let reads = tables.iter().any(|table| own(table.schema()));
@@ -135,15 +142,15 @@ impl Sessions {
         statement: &Statement,
         caller: &Caller,
         (protocol, engine): (Protocol, EngineKind),
-    ) -> Result<SessionContext, QueryError> {
+    ) -> Result<SessionState, QueryError> {
         let schema = || Arc::new(MemorySchemaProvider::new());
         let (public, system, config) = (schema(), schema(), schema());
         let schemas = [(SCHEMA, &public), ("system", &system), ("config", &config)];
-        let context = self.context(&schemas, caller, engine)?;
+        let mut session = self.session(&schemas, caller, engine)?;
         let requests = Rows::requests(Arc::clone(&snapshot), caller.scope.clone());
         public.register_table("requests".into(), Arc::new(requests))?;
 
-        let named = named(&context, statement)?;
+        let named = named(&session, statement)?;
         let sees_system = caller.sees_system();
         let shown = |schema: &str, table: &str| {
             sees_system || !["system", "config"].contains(&schema) || OPEN.contains(&(schema, table))
@@ -193,7 +200,7 @@ impl Sessions {
         }
         for (name, sql) in views::all() {
             if wants(SCHEMA, name) {
-                let plan = context.state().create_logical_plan(&sql).await?;
+                let plan = session.create_logical_plan(&sql).await?;
                 public.register_table(name.into(), Arc::new(ViewTable::new(plan, Some(sql))))?;
             }
         }
@@ -204,33 +211,33 @@ impl Sessions {
             }
         }
         if protocol == Protocol::Postgresql {
-            pg_catalog::install(&context, &caller.name, named.everything).await?;
+            pg_catalog::install(&mut session, &caller.name, named.everything).await?;
         }
-        Ok(context)
+        Ok(session)
     }
 
     /// A session with tables of some schemas.
-    fn context(
+    fn session(
         &self,
         schemas: &[(&str, &Arc<MemorySchemaProvider>)],
         caller: &Caller,
         engine: EngineKind,
-    ) -> Result<SessionContext> {
-        let base = match (&self.remote, engine) {
-            (Some(remote), EngineKind::Ballista) => remote,
-            _ => &self.base,
+    ) -> Result<SessionState> {
+        let states = match engine {
+            EngineKind::Ballista if !self.remote.is_empty() => &self.remote,
+            _ => &self.local,
         };
-        let state = SessionStateBuilder::new_from_existing(base.clone())
-            .with_runtime_env(Arc::clone(&self.runtimes[caller.role.index]))
-            .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
-            .build();
-        let context = SessionContext::new_with_state(state);
+        let mut session = states[caller.role.index].clone();
         let catalog = MemoryCatalogProvider::new();
         for (name, tables) in schemas {
             catalog.register_schema(name, Arc::<MemorySchemaProvider>::clone(tables))?;
         }
-        context.register_catalog(CATALOG, Arc::new(catalog));
-        Ok(context)
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        session.register_catalog_list(Arc::new(catalogs));
+        // When `now()` is.
+        session.mark_start_execution();
+        Ok(session)
     }
 
     /// A table of traffic. What it is made of has names in a session of its own only: nobody else sees them.
@@ -241,14 +248,14 @@ impl Sessions {
         caller: &Caller,
     ) -> Result<Arc<ViewTable>> {
         let parts = Arc::new(MemorySchemaProvider::new());
-        let context = self.context(&[(SCHEMA, &parts)], caller, EngineKind::Local)?;
+        let session = self.session(&[(SCHEMA, &parts)], caller, EngineKind::Local)?;
         let (sealed, hot) = (
             Rows::rollups(Arc::clone(snapshot), (resolution, Grouping::All), caller.scope.clone()),
             Rows::live(Arc::clone(snapshot), caller.scope.clone()),
         );
         parts.register_table(traffic::SEALED.into(), Arc::new(sealed))?;
         parts.register_table(traffic::HOT.into(), Arc::new(hot))?;
-        let plan = context.state().create_logical_plan(&traffic::sql(resolution)).await?;
+        let plan = session.create_logical_plan(&traffic::sql(resolution)).await?;
         Ok(Arc::new(ViewTable::new(plan, None)))
     }
 }
@@ -281,9 +288,9 @@ struct Named {
     tables: HashSet<(String, String)>,
 }
 
-fn named(context: &SessionContext, statement: &Statement) -> Result<Named> {
+fn named(session: &SessionState, statement: &Statement) -> Result<Named> {
     let mut named = Named { everything: false, tables: HashSet::new() };
-    for reference in context.state().resolve_table_references(statement)? {
+    for reference in session.resolve_table_references(statement)? {
         let schema = reference.schema().unwrap_or(SCHEMA).to_owned();
         named.everything |= schema == "information_schema" || schema == pg_catalog::SCHEMA;
         named.tables.insert((schema, reference.table().to_owned()));

@@ -90,17 +90,9 @@ impl Sketch {
             // A bucket takes a byte at least: room for all of them is made once.
             self.counts.reserve_exact(rest.len().min(BUCKETS.into()));
         }
-        while let [first, tail @ ..] = rest {
-            // Nearly all counts have a byte or two, and are of buckets that there is room for.
-            let (count, behind) = match tail {
-                _ if *first < 0x80 => (u32::from(*first), tail),
-                [second, behind @ ..] if *second < 0x80 => {
-                    (u32::from(*first & 0x7f) | u32::from(*second) << 7, behind)
-                }
-                _ => (0, tail),
-            };
-            if count > 0 && bucket < BUCKETS.into() && self.add_in_place(bucket as u16, count) {
-                (bucket, rest) = (bucket + 1, behind);
+        while !rest.is_empty() {
+            if let Some((next, behind)) = self.merge_short(bucket, rest) {
+                (bucket, rest) = (next, behind);
                 continue;
             }
             let count = read_number(&mut rest)?;
@@ -121,6 +113,28 @@ impl Sketch {
     pub fn clear(&mut self) {
         self.counts.clear();
         self.carries.clear();
+    }
+
+    /// Takes one step of the bytes, for which there is room and whose numbers have at most two bytes, as nearly all do: the
+    /// bucket behind it, and the rest. Whether a bucket is empty is a coin toss, so no branch asks that.
+    #[inline]
+    fn merge_short<'a>(&mut self, bucket: u64, rest: &'a [u8]) -> Option<(u64, &'a [u8])> {
+        let &[first, second, ..] = rest else { return None };
+        let (count, step, taken) = if first < 0x80 {
+            let is_empty = first == 0;
+            let step = if is_empty { second } else { 1 };
+            (u32::from(first), step, 1 + usize::from(is_empty))
+        } else {
+            (u32::from(first & 0x7f) | u32::from(second) << 7, 1, 2)
+        };
+        let is_long = taken == 2 && (second >= 0x80 || (first >= 0x80 && second == 0));
+        let place = self.counts.get_mut((bucket as usize).wrapping_sub(self.start.into()))?;
+        let (sum, overflows) = place.overflowing_add(count);
+        if is_long || overflows {
+            return None;
+        }
+        *place = sum;
+        Some((bucket + u64::from(step), &rest[taken..]))
     }
 
     /// How many values were added.

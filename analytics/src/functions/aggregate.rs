@@ -274,15 +274,25 @@ impl GroupsAccumulator for Sketches {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        match self.p {
-            None => Ok(GroupsAccumulator::state(self, emit_to)?.remove(0)),
-            Some(p) => Ok(Arc::new(Float64Array::from(self.take(emit_to, |sketch| sketch.quantile(p))?))),
-        }
+        Ok(match self.p {
+            None => Arc::new(BinaryArray::from_iter_values(self.take(emit_to, Sketch::to_bytes)?)),
+            Some(p) => Arc::new(Float64Array::from(self.take(emit_to, |sketch| sketch.quantile(p))?)),
+        })
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let sketches = self.take(emit_to, Sketch::to_bytes)?;
-        Ok(vec![Arc::new(BinaryArray::from_iter_values(sketches))])
+        let states = match emit_to {
+            EmitTo::All if self.counted.is_empty() => self.held.states(self.groups),
+            _ => None,
+        };
+        let states = match states {
+            Some(states) => {
+                self.groups = 0;
+                states
+            }
+            None => self.take(emit_to, Sketch::to_bytes)?,
+        };
+        Ok(vec![Arc::new(BinaryArray::from_iter_values(states))])
     }
 
     fn merge_batch(

@@ -8,7 +8,11 @@ use datafusion::common::{DataFusionError, Result};
 use event::sketch::{NotASketch, Sketch};
 
 /// Bytes that may wait before those of each group are merged; then as many more as that left.
-const WAITING_BYTES_MIN: usize = 8 << 20;
+const WAITING_BYTES_MIN: usize = 32 << 20;
+/// Sketches of a group, on average, that are handed on as they are: to merge them here is no less work than where they go.
+const HANDED_ON_MAX: usize = 8;
+/// What several sketches in one state begin with, each behind its length of four bytes; a sketch begins with its version.
+const SEVERAL: u8 = 0;
 
 /// Sketches in the order of their coming.
 #[derive(Debug, Default)]
@@ -35,12 +39,24 @@ impl Held {
         self.parts.is_empty()
     }
 
-    /// Adds a sketch to a group.
-    pub(super) fn add(&mut self, group: usize, sketch: &[u8]) -> Result<()> {
+    /// Adds a sketch to a group, or a state of [`Self::states`].
+    pub(super) fn add(&mut self, group: usize, state: &[u8]) -> Result<()> {
+        let Some(mut several) = state.strip_prefix(&[SEVERAL]) else { return self.add_one(group, state) };
+        while !several.is_empty() {
+            let (length, rest) = several.split_first_chunk().ok_or_else(|| not_a_sketch(NotASketch))?;
+            let sketch = rest.split_at_checked(u32::from_le_bytes(*length) as usize);
+            let (sketch, rest) = sketch.ok_or_else(|| not_a_sketch(NotASketch))?;
+            self.add_one(group, sketch)?;
+            several = rest;
+        }
+        Ok(())
+    }
+
+    fn add_one(&mut self, group: usize, sketch: &[u8]) -> Result<()> {
         let from = self.bytes.len();
         self.bytes.extend_from_slice(sketch);
         self.parts.push(Part { group, from, to: self.bytes.len() });
-        if self.bytes.len() > WAITING_BYTES_MIN + 2 * self.merged_bytes {
+        if self.waiting_bytes() > WAITING_BYTES_MIN + 2 * self.merged_bytes {
             self.merge()?;
         }
         Ok(())
@@ -65,6 +81,23 @@ impl Held {
         Ok(())
     }
 
+    /// Takes all groups out, if few sketches wait for each: a state of each of `count` groups. None if they are to be
+    /// merged.
+    pub(super) fn states(&mut self, count: usize) -> Option<Vec<Vec<u8>>> {
+        if self.parts.len() > count * HANDED_ON_MAX {
+            return None;
+        }
+        let Self { bytes, mut parts, .. } = std::mem::take(self);
+        parts.sort_unstable_by_key(|part| (part.group, part.from));
+        let mut states = vec![vec![SEVERAL]; count];
+        for part in parts {
+            let (state, sketch) = (&mut states[part.group], &bytes[part.from..part.to]);
+            state.extend((sketch.len() as u32).to_le_bytes());
+            state.extend_from_slice(sketch);
+        }
+        Some(states)
+    }
+
     /// Leaves one sketch of each group.
     fn merge(&mut self) -> Result<()> {
         let mut merged = Self::default();
@@ -73,9 +106,13 @@ impl Held {
             sketch.write(&mut merged.bytes);
             merged.parts.push(Part { group, from, to: merged.bytes.len() });
         })?;
-        merged.merged_bytes = merged.bytes.len();
+        merged.merged_bytes = merged.waiting_bytes();
         *self = merged;
         Ok(())
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.bytes.len() + self.parts.len() * size_of::<Part>()
     }
 
     /// Bytes held on the heap.
@@ -114,10 +151,30 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_by_what_there_is() {
+    fn few_sketches_of_a_group_are_handed_on_as_they_are() {
         let mut held = Held::default();
-        for turn in 0..40_000 {
-            held.add(turn % 7, &of((0..60).map(|value| value * 37 + turn as u32 % 40))).unwrap();
+        for (group, value) in [(2, 7), (0, 5), (2, 9)] {
+            held.add(group, &of([value])).unwrap();
+        }
+        let states = held.states(3).unwrap();
+        assert!(held.is_empty());
+        for (group, state) in states.iter().enumerate() {
+            held.add(group, state).unwrap();
+        }
+        assert_eq!(taken(&mut held, 3), [(0, of([5])), (2, of([7, 9]))]);
+        for broken in [&states[2][..6], &states[2][..states[2].len() - 1]] {
+            assert!(held.add(0, broken).is_err(), "{broken:?}");
+        }
+        (0..9).for_each(|value| held.add(0, &of([value])).unwrap());
+        assert!(held.states(1).is_none(), "many of a group");
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_what_there_is() {
+        let states: Vec<_> = (0..40).map(|turn| of((0..60).map(|value| value * 37 + turn))).collect();
+        let mut held = Held::default();
+        for turn in 0..1_000_000 {
+            held.add(turn % 7, &states[turn % 40]).unwrap();
         }
         assert!(held.heap_bytes() < 3 * WAITING_BYTES_MIN, "{}", held.heap_bytes());
         let counts: u64 = {
@@ -125,6 +182,6 @@ mod tests {
             held.take(7, |_, sketch| sum += sketch.count()).unwrap();
             sum
         };
-        assert_eq!(counts, 40_000 * 60);
+        assert_eq!(counts, 1_000_000 * 60);
     }
 }

@@ -34,8 +34,7 @@ pub(super) async fn describe(
     named: &[Option<ScalarValue>],
 ) -> Result<Described, QueryError> {
     let way = (question.protocol, EngineKind::Local);
-    let context = sessions.open(snapshot, &statement, &question.caller, way).await?;
-    let state = context.state();
+    let state = sessions.open(snapshot, &statement, &question.caller, way).await?;
     let plan = state.statement_to_plan(statement).await?;
     guard::plan_options().verify_plan(&plan)?;
     let wanted = plan.get_parameter_types()?;
@@ -97,11 +96,10 @@ async fn planned(
     engine: EngineKind,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), QueryError> {
     let way = (question.protocol, engine);
-    let context = sessions.open(snapshot, &statement, &question.caller, way).await?;
-    let state = context.state();
+    let state = sessions.open(snapshot, &statement, &question.caller, way).await?;
     let plan = bind(state.statement_to_plan(statement).await?, &question.params)?;
     guard::plan_options().verify_plan(&plan)?;
-    Ok((state.create_physical_plan(&plan).await?, context.task_ctx()))
+    Ok((state.create_physical_plan(&plan).await?, state.task_ctx()))
 }
 
 /// Puts parameters in the place of `$1`, `$2` ...; a parameter takes the type that its place needs.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::TableType;
-use datafusion::prelude::SessionContext;
 
 /// The schema.
 pub(crate) const SCHEMA: &str = "pg_catalog";
@@ -254,14 +254,14 @@ async fn inventory(catalog: &dyn CatalogProvider, user: &str) -> Result<Inventor
 }
 
 /// Puts tables and functions into a session, for a caller; of the tables only if the session is to have them.
-pub(crate) async fn install(context: &SessionContext, user: &str, with_tables: bool) -> Result<()> {
-    let [catalog] = context.catalog_names().try_into().map_err(|names: Vec<String>| {
+pub(crate) async fn install(session: &mut SessionState, user: &str, with_tables: bool) -> Result<()> {
+    let [catalog] = session.catalog_list().catalog_names().try_into().map_err(|names: Vec<String>| {
         DataFusionError::Internal(format!("a session has one catalog, not {}", names.len()))
     })?;
-    let Some(catalog) = context.catalog(&catalog) else { return Ok(()) };
+    let Some(catalog) = session.catalog_list().catalog(&catalog) else { return Ok(()) };
     let inventory = Arc::new(inventory(catalog.as_ref(), user).await?);
     for function in functions::all(&inventory) {
-        context.register_udf(function);
+        session.register_udf(Arc::new(function))?;
     }
     if !with_tables {
         return Ok(());
