@@ -97,10 +97,10 @@ FROM errors
 WHERE time >= ${moment(span.from)} AND time < ${moment(span.until)}
 ORDER BY time DESC
 LIMIT 5`;
-      // What roll-ups answer comes first; what may have to read rows does not keep it waiting.
-      await Promise.all([traffic.refresh(span, {}, signal), lists[0].load(signal)]);
+      // What is looked at first comes first: others would have their share of the processors meanwhile.
+      await traffic.refresh(span, {}, signal);
       await Promise.all([
-        lists[1].load(signal),
+        ...lists.map((list) => list.load(signal)),
         failures.load(latest, (rows) => (rows.length ? failed.update(rows) : null), { signal, empty: "No errors", more: "Every request in this time was answered." }),
       ]);
     },
