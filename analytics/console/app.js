@@ -10,7 +10,7 @@ import { nothing, refusal } from "./ui/panel.js";
 import { Shell, mayOpen } from "./ui/shell.js";
 import { timePicker } from "./ui/timepicker.js";
 
-/** Pages by their names in an address; each is fetched when it is opened. */
+/** Pages by their names in an address. */
 const PAGES = {
   overview: () => import("./pages/overview.js"),
   services: () => import("./pages/services.js"),

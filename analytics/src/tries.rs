@@ -18,6 +18,8 @@ use event::columns::Kind;
 use event::tries::{TELLING, restore};
 
 const ATTEMPTS: &str = "attempts";
+/// The name of [`AllAttempts`], for who writes a plan down.
+pub(crate) const FUNCTION: &str = "all_attempts";
 
 /// Columns of the table `requests` that are read where some are asked for: those, and behind them what tells of tries.
 /// None where nobody asks for tries.
@@ -82,7 +84,7 @@ impl AllAttempts {
 
 impl ScalarUDFImpl for AllAttempts {
     fn name(&self) -> &str {
-        "all_attempts"
+        FUNCTION
     }
 
     fn signature(&self) -> &Signature {

@@ -120,6 +120,9 @@ impl Sketch {
     #[inline]
     fn merge_short<'a>(&mut self, bucket: u64, rest: &'a [u8]) -> Option<(u64, &'a [u8])> {
         let &[first, second, ..] = rest else { return None };
+        if bucket >= BUCKETS.into() {
+            return None;
+        }
         let (count, step, taken) = if first < 0x80 {
             let is_empty = first == 0;
             let step = if is_empty { second } else { 1 };
@@ -358,6 +361,10 @@ mod tests {
         let long = [&[1, 0, 0][..], &[1; 6000]].concat();
         let none: [&[u8]; 8] =
             [&[], &[1], &[1, 0], &[1, 0xff, 0xff, 1], &[1, 0, 0, 0x80], &[1, 0, 0, 0], &[2, 0, 0, 1], &long];
+        // A bucket that there is room for, and that is none.
+        let mut greatest = Sketch::default();
+        greatest.add(1e30);
+        assert_eq!(greatest.merge_bytes(&[1, 0x01, 0x15, 1, 0, 5]), Err(NotASketch));
         for bytes in none.into_iter().chain([&[1, 0, 0, 0, 0xff, 0xff, 0x7f, 1][..]]) {
             assert_eq!(Sketch::from_bytes(bytes).err(), Some(NotASketch), "{bytes:?}");
         }

@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::expressions::Literal;
 use event::sketch::{NO_BUCKET, Sketch, bucket};
 
-use super::held::Held;
+use super::held::{Held, not_a_sketch, sketches_of};
 
 /// `latency_percentile(x, p)`, `latency_sketch(x)` or `latency_merge(sketch)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -51,13 +51,13 @@ impl LatencyAggregate {
         Self { kind: Kind::Merge, signature }
     }
 
-    fn sketches(&self, args: &AccumulatorArgs) -> Result<Sketches> {
+    /// What is asked of a sketch, and whether it is made of sketches.
+    fn asked(&self, args: &AccumulatorArgs) -> Result<(Option<f64>, bool)> {
         if args.is_distinct {
             return plan_err!("{} takes no DISTINCT", self.name());
         }
         let p = if self.kind == Kind::Percentile { Some(quantile_of(args)?) } else { None };
-        let merges = self.kind == Kind::Merge;
-        Ok(Sketches { p, merges, ..Sketches::default() })
+        Ok((p, self.kind == Kind::Merge))
     }
 }
 
@@ -92,7 +92,8 @@ impl AggregateUDFImpl for LatencyAggregate {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(self.sketches(&args)?))
+        let (p, merges) = self.asked(&args)?;
+        Ok(Box::new(One { p, merges, ..One::default() }))
     }
 
     fn groups_accumulator_supported(&self, _args: AccumulatorArgs) -> bool {
@@ -100,7 +101,8 @@ impl AggregateUDFImpl for LatencyAggregate {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(self.sketches(&args)?))
+        let (p, merges) = self.asked(&args)?;
+        Ok(Box::new(Sketches { p, merges, ..Sketches::default() }))
     }
 }
 
@@ -149,8 +151,7 @@ pub(super) fn as_they_are(column: &ArrayRef, filter: Option<&BooleanArray>) -> R
     Ok(Arc::new(BinaryArray::from_iter(kept)))
 }
 
-/// One sketch per group; a lone accumulator is group 0. What comes as numbers is counted at once, what comes as sketches
-/// waits.
+/// One sketch per group. What comes as numbers is counted at once, what comes as sketches waits.
 #[derive(Debug, Default)]
 struct Sketches {
     /// The quantile to answer with; `None` answers with the sketch.
@@ -168,19 +169,14 @@ struct Sketches {
 }
 
 impl Sketches {
-    fn count(
-        &mut self,
-        column: &ArrayRef,
-        filter: Option<&BooleanArray>,
-        group_of: impl Fn(usize) -> usize,
-    ) -> Result<()> {
+    fn count(&mut self, column: &ArrayRef, filter: Option<&BooleanArray>, groups: &[usize]) -> Result<()> {
         let mut buckets = std::mem::take(&mut self.buckets);
         buckets_of(column, filter, &mut buckets)?;
         if self.counted.len() < self.groups {
             self.counted.resize_with(self.groups, Sketch::default);
         }
-        for (row, &bucket) in buckets.iter().enumerate() {
-            let sketch = &mut self.counted[group_of(row)];
+        for (&group, &bucket) in groups.iter().zip(&buckets) {
+            let sketch = &mut self.counted[group];
             if bucket != NO_BUCKET && !sketch.count_in_place(bucket) {
                 let before = sketch.heap_bytes();
                 sketch.add_count(bucket, 1);
@@ -189,31 +185,6 @@ impl Sketches {
         }
         self.buckets = buckets;
         Ok(())
-    }
-
-    fn hold(
-        &mut self,
-        column: &ArrayRef,
-        filter: Option<&BooleanArray>,
-        group_of: impl Fn(usize) -> usize,
-    ) -> Result<()> {
-        let states = as_binary_array(column)?;
-        for row in (0..states.len()).filter(|&row| states.is_valid(row) && passes(filter, row)) {
-            self.held.add(group_of(row), states.value(row))?;
-        }
-        Ok(())
-    }
-
-    fn update(
-        &mut self,
-        column: &ArrayRef,
-        filter: Option<&BooleanArray>,
-        group_of: impl Fn(usize) -> usize,
-    ) -> Result<()> {
-        match self.merges {
-            true => self.hold(column, filter, group_of),
-            false => self.count(column, filter, group_of),
-        }
     }
 
     /// Takes groups out, with an answer for each.
@@ -244,16 +215,21 @@ impl Sketches {
         Ok(answers)
     }
 
-    /// With one group, also where no row came.
-    fn lone(&mut self) -> &mut Self {
-        self.groups = 1;
-        self
-    }
-
     fn bytes(&self) -> usize {
         let counted = self.counted.capacity() * size_of::<Sketch>() + self.counted_bytes;
         size_of::<Self>() + counted + self.held.heap_bytes() + self.buckets.capacity() * size_of::<u16>()
     }
+}
+
+/// The sketches, or states, of a column.
+fn each_row(
+    column: &ArrayRef,
+    filter: Option<&BooleanArray>,
+    mut each: impl FnMut(usize, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let states = as_binary_array(column)?;
+    let mut there = (0..states.len()).filter(|&row| states.is_valid(row) && passes(filter, row));
+    there.try_for_each(|row| each(row, states.value(row)))
 }
 
 /// Whether a filter lets a row through.
@@ -270,7 +246,10 @@ impl GroupsAccumulator for Sketches {
         total_num_groups: usize,
     ) -> Result<()> {
         self.groups = total_num_groups;
-        self.update(&values[0], opt_filter, |row| group_indices[row])
+        if !self.merges {
+            return self.count(&values[0], opt_filter, group_indices);
+        }
+        each_row(&values[0], opt_filter, |row, sketch| self.held.add(group_indices[row], sketch))
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
@@ -302,7 +281,7 @@ impl GroupsAccumulator for Sketches {
         total_num_groups: usize,
     ) -> Result<()> {
         self.groups = total_num_groups;
-        self.hold(&values[0], None, |row| group_indices[row])
+        each_row(&values[0], None, |row, state| self.held.add_state(group_indices[row], state))
     }
 
     fn convert_to_state(
@@ -328,28 +307,50 @@ impl GroupsAccumulator for Sketches {
     }
 }
 
-impl Accumulator for Sketches {
+/// The one sketch of rows without groups, or of the window that ends at a row: to answer changes nothing, since more rows
+/// may follow. It stays in the cache, so nothing waits.
+#[derive(Debug, Default)]
+struct One {
+    p: Option<f64>,
+    merges: bool,
+    sketch: Sketch,
+    buckets: Vec<u16>,
+}
+
+impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.groups = 1;
-        self.update(&values[0], None, |_| 0)
+        if self.merges {
+            return each_row(&values[0], None, |_, sketch| {
+                self.sketch.merge_bytes(sketch).map_err(not_a_sketch)
+            });
+        }
+        buckets_of(&values[0], None, &mut self.buckets)?;
+        for &bucket in self.buckets.iter().filter(|&&bucket| bucket != NO_BUCKET) {
+            if !self.sketch.count_in_place(bucket) {
+                self.sketch.add_count(bucket, 1);
+            }
+        }
+        Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let answers = GroupsAccumulator::evaluate(self.lone(), EmitTo::All)?;
-        ScalarValue::try_from_array(&answers, 0)
+        Ok(match self.p {
+            Some(p) => ScalarValue::Float64(self.sketch.quantile(p)),
+            None => ScalarValue::Binary(Some(self.sketch.to_bytes())),
+        })
     }
 
     fn size(&self) -> usize {
-        self.bytes()
+        size_of::<Self>() + self.sketch.heap_bytes() + self.buckets.capacity() * size_of::<u16>()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let states = GroupsAccumulator::state(self.lone(), EmitTo::All)?;
-        states.iter().map(|state| ScalarValue::try_from_array(state, 0)).collect()
+        Ok(vec![ScalarValue::Binary(Some(self.sketch.to_bytes()))])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.groups = 1;
-        self.hold(&states[0], None, |_| 0)
+        each_row(&states[0], None, |_, state| {
+            sketches_of(state, |sketch| self.sketch.merge_bytes(sketch).map_err(not_a_sketch))
+        })
     }
 }

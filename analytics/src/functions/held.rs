@@ -34,25 +34,31 @@ pub(super) fn not_a_sketch(error: NotASketch) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
+/// The sketches of a state: the one that it is, or those of [`Held::states`].
+pub(super) fn sketches_of(state: &[u8], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let Some(mut several) = state.strip_prefix(&[SEVERAL]) else { return each(state) };
+    while !several.is_empty() {
+        let (length, rest) = several.split_first_chunk().ok_or_else(|| not_a_sketch(NotASketch))?;
+        let sketch = rest.split_at_checked(u32::from_le_bytes(*length) as usize);
+        let (sketch, rest) = sketch.ok_or_else(|| not_a_sketch(NotASketch))?;
+        each(sketch)?;
+        several = rest;
+    }
+    Ok(())
+}
+
 impl Held {
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Adds a sketch to a group, or a state of [`Self::states`].
-    pub(super) fn add(&mut self, group: usize, state: &[u8]) -> Result<()> {
-        let Some(mut several) = state.strip_prefix(&[SEVERAL]) else { return self.add_one(group, state) };
-        while !several.is_empty() {
-            let (length, rest) = several.split_first_chunk().ok_or_else(|| not_a_sketch(NotASketch))?;
-            let sketch = rest.split_at_checked(u32::from_le_bytes(*length) as usize);
-            let (sketch, rest) = sketch.ok_or_else(|| not_a_sketch(NotASketch))?;
-            self.add_one(group, sketch)?;
-            several = rest;
-        }
-        Ok(())
+    /// Adds the sketches of a state to a group.
+    pub(super) fn add_state(&mut self, group: usize, state: &[u8]) -> Result<()> {
+        sketches_of(state, |sketch| self.add(group, sketch))
     }
 
-    fn add_one(&mut self, group: usize, sketch: &[u8]) -> Result<()> {
+    /// Adds a sketch to a group.
+    pub(super) fn add(&mut self, group: usize, sketch: &[u8]) -> Result<()> {
         let from = self.bytes.len();
         self.bytes.extend_from_slice(sketch);
         self.parts.push(Part { group, from, to: self.bytes.len() });
@@ -159,11 +165,11 @@ mod tests {
         let states = held.states(3).unwrap();
         assert!(held.is_empty());
         for (group, state) in states.iter().enumerate() {
-            held.add(group, state).unwrap();
+            held.add_state(group, state).unwrap();
         }
         assert_eq!(taken(&mut held, 3), [(0, of([5])), (2, of([7, 9]))]);
         for broken in [&states[2][..6], &states[2][..states[2].len() - 1]] {
-            assert!(held.add(0, broken).is_err(), "{broken:?}");
+            assert!(held.add_state(0, broken).is_err(), "{broken:?}");
         }
         (0..9).for_each(|value| held.add(0, &of([value])).unwrap());
         assert!(held.states(1).is_none(), "many of a group");

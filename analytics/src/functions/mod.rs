@@ -8,7 +8,6 @@
 //! - `distinct_merge(sketch)`: aggregate; that of the texts of several such sketches.
 //! - `time_bucket(width, time[, origin])`: scalar; the start of the interval of that width that a time is in.
 //! - `distinct_count(sketch)`: scalar; how many there were, with a standard error of 1.6 %.
-//! - `all_attempts(attempts, ...)`: scalar; what plans call to put a try back that files leave out.
 
 mod aggregate;
 
@@ -27,8 +26,6 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
-
-use crate::tries::AllAttempts;
 
 pub(crate) use share::{ShareSketches, is_share};
 
@@ -72,6 +69,5 @@ pub fn scalars() -> Vec<ScalarUDF> {
         ScalarUDF::from(scalar::SketchPercentile::new()),
         ScalarUDF::from(distinct::DistinctCount::new()),
         ScalarUDF::from(bucket::TimeBucket::new()),
-        ScalarUDF::from(AllAttempts::new()),
     ]
 }

@@ -32,6 +32,27 @@ fn several_percentiles_are_those_that_each_would_be() {
 }
 
 #[test]
+fn a_percentile_of_a_window_is_of_all_rows_up_to_there() {
+    let root = tempfile::tempdir().unwrap();
+    let running = serve(&house(root.path()), |_| {});
+    // Rows of the same place in the order are of one window: here ten milliseconds each.
+    let found = sql(
+        running.addr,
+        "SELECT duration_us / 10000 AS step, latency_percentile(duration_us, 0) OVER (ORDER BY duration_us / 10000 DESC) AS least, \
+         latency_percentile(duration_us, 1) OVER (ORDER BY duration_us / 10000 DESC) AS most, \
+         sketch_percentile(latency_merge(one) OVER (ORDER BY duration_us / 10000 DESC), 1) AS merged \
+         FROM (SELECT duration_us, latency_sketch(duration_us) AS one FROM requests GROUP BY duration_us) ORDER BY 1",
+    );
+    let rows = found.as_array().unwrap();
+    assert_eq!(rows.len(), 300);
+    for row in rows {
+        let step = row["step"].as_f64().unwrap().floor();
+        assert!(close(&row["least"], (step * 10_000.0).max(1_000.0)), "{row}");
+        assert!(close(&row["most"], 300_000.0) && close(&row["merged"], 300_000.0), "{row}");
+    }
+}
+
+#[test]
 fn several_percentiles_share_one_sketch() {
     let root = tempfile::tempdir().unwrap();
     let running = serve(&house(root.path()), |_| {});
