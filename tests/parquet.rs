@@ -51,8 +51,11 @@ frame = pandas.concat(pandas.read_parquet(file, partitioning=None) for file in f
 per = frame["consumer"].fillna("-").value_counts()
 read["pandas"] = of(len(frame), [frame[column].sum() for column in names.values()], per.items())
 assert str(frame["time"].dtype).startswith("datetime64")
-# Of each only try that was answered, other columns tell.
-assert frame["attempts"].map(len).max() == 0 and frame[["upstream_addr", "upstream_us", "first_byte_us"]].notnull().all(None)
+# Of an only try that was answered other columns tell; one that failed is listed.
+answered = frame["upstream_status"].notnull()
+assert frame[~answered]["attempts"].map(lambda tries: tries[0]["error"]).unique().tolist() == ["connect_failed"]
+assert frame[answered]["attempts"].map(len).max() == 0
+assert frame[answered][["upstream_addr", "upstream_us", "first_byte_us"]].notnull().all(None)
 
 frame = polars.scan_parquet(files, hive_partitioning=False)
 totals = frame.select(polars.len().alias("n"), *(polars.col(c).sum() for c in names.values())).collect().row(0)
@@ -84,8 +87,14 @@ fn files(folder: &Path) -> usize {
 #[test]
 fn other_engines_come_to_the_same_sums() {
     let origin = Origin::start();
+    let mut services = Site::new(origin.addr).config()["services"].clone();
+    services.as_array_mut().unwrap().push(json!({
+        "name": "dead", "url": "http://127.0.0.1:1", "retries": 0,
+        "routes": [{ "name": "dead-route", "paths": ["/dead"] }],
+    }));
     // Some files are merged while the hour goes on, and the last ones are not.
     let site = Site::new(origin.addr)
+        .set(&["services"], services)
         .set(&["collector", "seal"], json!({"rows_max": 10}))
         .set(&["collector", "retention"], json!({"grace_s": 0}))
         .set(&["collector", "compaction"], json!({"files_min": 2}));
@@ -109,7 +118,8 @@ fn other_engines_come_to_the_same_sums() {
     for _ in 0..7 {
         house.get("/private/status/500", &[("apikey", BOB_KEY)]);
     }
-    house.rows(107);
+    assert_eq!(house.get("/dead/letter", &[]).status, 502);
+    house.rows(108);
     let sums = &house.sql(
         "SELECT count(*) AS n, sum(request_bytes) AS sent, sum(response_bytes) AS received, \
          sum(duration_us) AS took FROM requests",

@@ -1,7 +1,7 @@
 //! Files of the data folder as the engine reads them: on the thread that asks, which only the query has that asks
 //! ([`crate::runner`]). The engine's own store hands each read to another thread and waits, which for the small files of
-//! roll-ups takes longer than the read. Each read is a pause all the same, at which a query that is over ends. Nothing can be
-//! written.
+//! roll-ups takes longer than the read. Each read is a pause all the same, at which a query that is over ends. Whoever asks for
+//! a file in one piece, or for one range by itself, has it from that store. Nothing can be written.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs::File;

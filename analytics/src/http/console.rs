@@ -1,4 +1,5 @@
-//! The console at `/`: files of the folder `analytics/console`, which the build packs into the binary (`build/`): one script, one style.
+//! The console at `/`: files of the folder `analytics/console`, which the build packs into the binary (`build/`):
+//! one script, one style.
 //!
 //! They are static. What a page shows it asks of `/sql`, with the rights of whoever looks at it. Everything but the first
 //! document has the version of all files in its URL, so a browser fetches each once; and no page may run a script, take a
