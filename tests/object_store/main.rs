@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod azure;
+
 mod answers;
 
 mod outage;

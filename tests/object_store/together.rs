@@ -1,10 +1,12 @@
 //! Several collectors and one table.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::azure::{self, Azure};
 use super::support::bucket::{Crossing, Store, section};
 use super::support::eventually;
 use super::support::load::{Load, assert_exact, stored};
@@ -14,12 +16,24 @@ use super::{bucket_metric, ids, reader, site, uploaded};
 
 #[test]
 fn two_collectors_fill_one_table_at_once_and_both_merge() {
-    let origin = Origin::start();
     let folder = tempfile::tempdir().unwrap();
     let store = Store::start(folder.path());
+    fill_together(store.addr(), section);
+}
+
+#[test]
+fn two_collectors_fill_one_table_in_azure() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Azure::start(folder.path());
+    fill_together(store.addr(), azure::section);
+}
+
+/// Two collectors fill a store at once, by sections `object_store` that lead to an address.
+fn fill_together(store: SocketAddr, section: fn(SocketAddr) -> Value) {
+    let origin = Origin::start();
     let crossing = Arc::new(Crossing::default());
     let house = |side: usize, node: &str| -> Site {
-        site(&origin, section(crossing.way(side, store.addr())))
+        site(&origin, section(crossing.way(side, store)))
             .set(&["node"], node.into())
             .set(&["collector", "compaction"], json!({ "files_min": 3 }))
             .set(&["collector", "retention"], json!({ "grace_s": 2 }))
@@ -47,7 +61,7 @@ fn two_collectors_fill_one_table_at_once_and_both_merge() {
     // Each sees what the other one uploads, beside its own.
     houses.iter().for_each(|house| house.rows(all));
     houses.iter().for_each(|house| uploaded(house, all));
-    let (_folder, second) = reader(&origin, store.section());
+    let (_folder, second) = reader(&origin, section(store));
     second.rows(all);
     assert_exact(&stored(&second), sent.iter().flatten().map(String::as_str));
     for (node, sent) in ["one", "two"].iter().zip(&sent) {

@@ -45,6 +45,10 @@ pub fn versitygw() -> PathBuf {
     find("TESTS_VERSITYGW", "bin/versitygw")
 }
 
+pub fn azurite() -> PathBuf {
+    find("TESTS_AZURITE", "azurite/node_modules/azurite/dist/src/blob/main.js")
+}
+
 /// Runs a program to its end and returns what it printed; fails unless it succeeds.
 pub fn output(command: &mut Command) -> String {
     let Output { status, stdout, stderr } =
