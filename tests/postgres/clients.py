@@ -180,6 +180,82 @@ def large():
         assert [cursor.fetchone()[0] for cursor in cursors] == list(range(100))
 
 
+def cursors():
+    statement = "SELECT value AS n FROM generate_series(1, 1000) WHERE value <= %s ORDER BY 1"
+    with connect() as connection:
+        for binary in (False, True):
+            with connection.cursor(name="one by one", binary=binary) as cursor:
+                cursor.itersize = 7
+                cursor.execute(statement, (1000,), binary=binary)
+                assert [column.name for column in cursor.description] == ["n"]
+                assert cursor.fetchone() == (1,) and cursor.fetchmany(2) == [(2,), (3,)]
+                assert [row[0] for row in cursor] == list(range(4, 1001))
+                assert cursor.fetchone() is None
+        connection.rollback()
+        # It outlives its transaction where that is asked for, and not otherwise.
+        with connection.cursor(name="held", withhold=True) as held, connection.cursor(name="left") as left:
+            held.execute(statement, (5,))
+            left.execute(statement, (5,))
+            assert held.fetchmany(2) == left.fetchmany(2) == [(1,), (2,)]
+            connection.commit()
+            assert held.fetchall() == [(3,), (4,), (5,)]
+            try:
+                left.fetchall()
+            except psycopg.errors.InvalidCursorName:
+                connection.rollback()
+            else:
+                raise AssertionError("it is gone")
+        # A rollback ends no cursor of a transaction that was committed, and one fetch may be text, the next one binary.
+        connection.execute("DECLARE held CURSOR WITH HOLD FOR SELECT value AS n FROM generate_series(1, 9) ORDER BY 1")
+        connection.commit()
+        connection.execute("SELECT 1")
+        connection.rollback()
+        for turn in range(1, 5):
+            assert connection.execute("FETCH held", binary=turn % 2 == 0).fetchall() == [(turn,)], turn
+        assert connection.execute("FETCH ALL FROM held", binary=True).fetchall() == [(n,) for n in range(5, 10)]
+        with connection.cursor(name="held") as again:
+            assert again.fetchall() == []
+        connection.execute("CLOSE ALL")
+        connection.commit()
+        for sql, state in (
+            ("DECLARE a SCROLL CURSOR FOR SELECT 1", "0A000"),
+            ("DECLARE a CURSOR FOR SELECT nope FROM requests", "42703"),
+            ("DECLARE a CURSOR FOR SELECT 1; DECLARE a CURSOR FOR SELECT 1", "42P03"),
+            ("DECLARE a CURSOR FOR SELECT 1; FETCH BACKWARD 1 FROM a", "55000"),
+            ("CLOSE a", "34000"),
+        ):
+            try:
+                connection.execute(sql)
+            except psycopg.Error as error:
+                assert error.sqlstate == state, (sql, error.sqlstate, str(error))
+            else:
+                raise AssertionError(sql)
+            connection.rollback()
+        with connection.transaction():
+            connection.execute("DECLARE a CURSOR FOR SELECT 1 AS n; CLOSE ALL; DECLARE a CURSOR FOR SELECT 2 AS n")
+            assert connection.execute("FETCH a").fetchall() == [(2,)]
+            assert connection.execute("FETCH ALL FROM a").fetchall() == []
+    with connect(autocommit=True) as connection:
+        fetched = connection.execute("DECLARE a CURSOR FOR SELECT 7 AS n; FETCH a")
+        assert fetched.nextset() and fetched.fetchall() == [(7,)]
+        # An answer that ends in an error is not one that ends.
+        connection.execute("DECLARE a CURSOR WITH HOLD FOR SELECT 7 / (50000 - value) FROM generate_series(1, 100000)")
+        for _ in range(2):
+            try:
+                connection.execute("FETCH ALL FROM a")
+            except psycopg.errors.DivisionByZero:
+                pass
+            else:
+                raise AssertionError("it divides")
+        connection.execute("CLOSE a")
+        try:
+            connection.execute("DECLARE a CURSOR FOR SELECT 1")
+        except psycopg.errors.NoActiveSqlTransaction:
+            pass
+        else:
+            raise AssertionError("no transaction")
+
+
 def cancel():
     long = (
         "SELECT count(*) FROM generate_series(1, 20000) a, generate_series(1, 1000000000) b "
@@ -210,6 +286,6 @@ def cancel():
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-for test in (all_columns, all_types, parameters, prepared, transactions, large, cancel):
+for test in (all_columns, all_types, parameters, prepared, transactions, large, cursors, cancel):
     test()
     print(test.__name__)

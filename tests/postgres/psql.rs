@@ -47,6 +47,18 @@ fn time(text: &str) -> String {
 }
 
 #[test]
+fn an_answer_is_fetched_in_parts() {
+    let (_origin, _site, house) = house();
+    let statement = "SELECT value FROM generate_series(1, 25) ORDER BY 1";
+    let fetched = said(psql(&house, "anybody", "").args(["-v", "FETCH_COUNT=10", "-c", statement]));
+    let numbers: String = (1..=25).map(|number| format!("{number}\n")).collect();
+    assert_eq!(fetched, (true, numbers, String::new()));
+    let wrong = "SELECT value FROM generate_series(1, 25) WHERE nope = 1";
+    let (good, _, stderr) = said(psql(&house, "anybody", "").args(["-v", "FETCH_COUNT=10", "-c", wrong]));
+    assert!(!good && stderr.contains("nope"), "{stderr}");
+}
+
+#[test]
 fn every_column_says_what_it_says_over_http() {
     let (_origin, _site, house) = house();
     let statement = "SELECT * FROM requests ORDER BY time, sequence";

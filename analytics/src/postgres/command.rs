@@ -27,8 +27,27 @@ pub(super) enum Command {
     Discard(bool),
     /// All without a name.
     Deallocate(Option<String>),
-    /// `UNLISTEN` and `CLOSE`: there is nothing to end.
+    Declare(Declared),
+    /// So many rows of a cursor; 0 is all.
+    Fetch {
+        cursor: String,
+        rows_max: u32,
+    },
+    /// All without a name.
+    Close(Option<String>),
+    /// `UNLISTEN`: there is nothing to end.
     Nothing(&'static str),
+}
+
+/// A cursor, and the question that it is for, which begins behind so many characters of the statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Declared {
+    pub(super) name: String,
+    pub(super) sql: String,
+    pub(super) at: usize,
+    pub(super) binary: bool,
+    /// Whether it outlives the transaction.
+    pub(super) hold: bool,
 }
 
 impl Command {
@@ -57,6 +76,15 @@ impl Word {
         match self {
             Self::Plain(word) | Self::Quoted(word) => word.clone(),
             Self::Sign(sign) => sign.to_string(),
+        }
+    }
+
+    /// What it names: without quotes, in small letters.
+    fn name(&self) -> Option<String> {
+        match self {
+            Self::Plain(word) => Some(word.to_lowercase()),
+            Self::Quoted(word) => Some(word.clone()),
+            Self::Sign(_) => None,
         }
     }
 }
@@ -247,7 +275,13 @@ pub(super) fn parse(text: &str) -> Option<Result<Command, Report>> {
             Command::Deallocate(name(at).filter(|_| !is(at, "ALL")))
         }
         "UNLISTEN" => Command::Nothing("UNLISTEN"),
-        "CLOSE" if is(1, "ALL") => Command::Nothing("CLOSE CURSOR ALL"),
+        "DECLARE" => return Some(declare(text)),
+        "FETCH" => return Some(fetch(&words[1..])),
+        "CLOSE" if is(1, "ALL") => Command::Close(None),
+        "CLOSE" => match words.get(1).and_then(Word::name) {
+            Some(name) => Command::Close(Some(name)),
+            None => return Some(Err(Report::error("42601", "CLOSE needs the name of a cursor"))),
+        },
         _ => return None,
     };
     Some(Ok(command))
@@ -259,6 +293,56 @@ pub(super) fn first_word(text: &str) -> Option<String> {
         Word::Plain(word) => Some(word),
         Word::Quoted(_) | Word::Sign(_) => None,
     }
+}
+
+/// `DECLARE name [BINARY] [INSENSITIVE] [NO SCROLL] CURSOR [WITH HOLD] FOR question`.
+fn declare(text: &str) -> Result<Command, Report> {
+    let mut lexer = Lexer::new(text);
+    let mut before = Vec::new();
+    while !before.last().is_some_and(|word: &Word| before.len() > 2 && word.is("FOR")) {
+        match lexer.next() {
+            Some(Piece::Word(word)) if before.len() < WORDS_MAX => before.push(word),
+            Some(Piece::Space) => {}
+            _ => return Err(Report::error("42601", "DECLARE needs a name, and CURSOR FOR a question")),
+        }
+    }
+    let says = |keyword: &str| before[2..].iter().position(|word| word.is(keyword));
+    let (Some(name), Some(_)) = (before[1].name(), says("CURSOR")) else {
+        return Err(Report::error("42601", "DECLARE needs a name, and CURSOR FOR a question"));
+    };
+    if says("SCROLL").is_some() && says("NO").is_none() {
+        return Err(Report::error("0A000", "a cursor is fetched forward only").hint("leave SCROLL out"));
+    }
+    let at = text[..lexer.at].chars().count();
+    let (binary, hold) = (says("BINARY").is_some(), says("WITH").is_some());
+    Ok(Command::Declare(Declared { name, sql: lexer.rest().to_owned(), at, binary, hold }))
+}
+
+/// `FETCH [how many] [FROM | IN] cursor`.
+fn fetch(words: &[Word]) -> Result<Command, Report> {
+    let backward = || Report::error("55000", "cursor can only scan forward");
+    let Some((cursor, how)) = words.split_last() else {
+        return Err(Report::error("42601", "FETCH needs the name of a cursor"));
+    };
+    let how = match how {
+        [how @ .., from] if from.is("FROM") || from.is("IN") => how,
+        how => how,
+    };
+    let how = match how {
+        [forward, how @ ..] if forward.is("FORWARD") => how,
+        how => how,
+    };
+    let rows_max = match how {
+        [] => 1,
+        [one] if one.is("NEXT") => 1,
+        [all] if all.is("ALL") => 0,
+        [Word::Plain(count)] if count.bytes().all(|digit| digit.is_ascii_digit()) => {
+            count.parse().ok().filter(|count| *count > 0).ok_or_else(backward)?
+        }
+        _ => return Err(backward()),
+    };
+    let cursor = cursor.name().ok_or_else(backward)?;
+    Ok(Command::Fetch { cursor, rows_max })
 }
 
 fn reset_name(words: &[Word]) -> Option<String> {
@@ -384,8 +468,43 @@ mod tests {
         assert_eq!(command("DEALLOCATE PREPARE \"a\""), Command::Deallocate(Some("a".into())));
         assert_eq!(command("DEALLOCATE ALL"), Command::Deallocate(None));
         assert_eq!(command("DISCARD ALL"), Command::Discard(true));
+        let declared = |name: &str, at, binary, hold| {
+            let sql = " SELECT 1 FOR".to_owned();
+            Command::Declare(Declared { name: name.into(), sql, at, binary, hold })
+        };
+        assert_eq!(command("DECLARE A CURSOR FOR SELECT 1 FOR"), declared("a", 20, false, false));
+        assert_eq!(
+            command("declare \"Aé\" binary no scroll cursor with hold for SELECT 1 FOR"),
+            declared("Aé", 50, true, true)
+        );
+        let fetched = |rows_max| Command::Fetch { cursor: "a".into(), rows_max };
+        for (text, rows_max) in [
+            ("FETCH a", 1),
+            ("FETCH NEXT FROM A", 1),
+            ("FETCH 7 IN a", 7),
+            ("fetch forward 8 from \"a\"", 8),
+            ("FETCH FORWARD ALL a", 0),
+        ] {
+            assert_eq!(command(text), fetched(rows_max), "{text}");
+        }
+        assert_eq!(command("CLOSE \"A\""), Command::Close(Some("A".into())));
         for question in ["SELECT 1", "SHOW TABLES", "SHOW COLUMNS FROM requests", "", "DO $$ $$", "'BEGIN'"] {
             assert_eq!(parse(question), None, "{question}");
+        }
+        for wrong in [
+            "DECLARE",
+            "DECLARE a",
+            "DECLARE a CURSOR",
+            "DECLARE a FOR SELECT 1",
+            "DECLARE a SCROLL CURSOR FOR SELECT 1",
+            "FETCH",
+            "FETCH BACKWARD 2 FROM a",
+            "FETCH 0 FROM a",
+            "FETCH -1 FROM a",
+            "FETCH LAST FROM a",
+            "CLOSE",
+        ] {
+            assert!(matches!(parse(wrong), Some(Err(_))), "{wrong}");
         }
         for wrong in ["SET", "SET a", "SET a = ", "SET a = (SELECT 1)", "SET ROLE admin", "RESET"] {
             assert!(matches!(parse(wrong), Some(Err(_))), "{wrong}");

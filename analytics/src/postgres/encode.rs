@@ -75,6 +75,13 @@ impl Rows {
         Ok(Self { columns: columns.collect::<Result<_, ArrowError>>()?, count: batch.num_rows(), next: 0 })
     }
 
+    /// What is left of them is written as this; each FETCH of a cursor may say another format.
+    pub(super) fn show_as(&mut self, formats: &[i16]) {
+        for (index, (_, binary)) in self.columns.iter_mut().enumerate() {
+            *binary = format_of(formats, index) == 1;
+        }
+    }
+
     /// Writes the next row.
     pub(super) fn write(&mut self, out: &mut BytesMut, scratch: &mut Scratch) {
         let row = self.next;

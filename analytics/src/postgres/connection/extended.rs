@@ -72,28 +72,18 @@ impl Connection<'_> {
         results: Vec<i16>,
     ) -> Done {
         let prepared = self.statement(statement)?;
-        if !portal.is_empty() && self.portals.contains_key(&portal) {
-            return Err(Report::error("42P03", format!("cursor \"{portal}\" already exists")).into());
-        }
-        self.portals.remove(&portal);
-        if self.portals.len() >= usize::from(self.shared.config.portals_max) {
-            let text = format!("more than {} portals at one time", self.shared.config.portals_max);
-            let hint = "close some, or end the transaction; analytics.postgres.portals_max is the most";
-            return Err(Report::error("53200", text).hint(hint).into());
-        }
         let fits = |formats: &[i16], count: usize| formats.len() <= 1 || formats.len() == count;
         if !fits(formats, values.len()) {
             return Err(Report::fatal("08P01", "as many formats as parameters are wanted").into());
         }
         let open = |index: usize| prepared.types.get(index).is_none_or(|oid| *oid == 0);
         let unknown = (0..values.len()).any(|index| open(index) && reply::format_of(formats, index) == 1);
-        if unknown {
+        if unknown && matches!(prepared.says, Says::Question) {
             // Binary has no meaning without a type.
             self.described(&prepared).await?;
         }
         let known = prepared.described.get().map(|(params, _)| params.as_slice()).unwrap_or_default();
         let bytes: usize = values.iter().flatten().map(|value| value.len() + 64).sum();
-        self.room(PREPARED_BYTES + portal.len() + bytes)?;
         let params = values.into_iter().enumerate().map(|(index, value)| {
             let named = prepared.types.get(index).copied().unwrap_or(0);
             let format = reply::format_of(formats, index);
@@ -103,9 +93,25 @@ impl Connection<'_> {
         });
         let params = params.collect::<Result<Vec<_>, Report>>()?;
         let bytes = PREPARED_BYTES + portal.len() + bytes;
-        let bound = Portal { prepared, params, formats: results, bytes, state: State::Bound };
-        self.portals.insert(portal, bound);
+        let bound = Portal { prepared, params, formats: results, bytes, cursor: None, state: State::Bound };
+        self.open(portal, bound)?;
         reply::bound(&mut self.wire.out);
+        Ok(())
+    }
+
+    /// Opens a portal, if there is room for it.
+    pub(super) fn open(&mut self, name: String, portal: Portal) -> Done {
+        if !name.is_empty() && self.portals.contains_key(&name) {
+            return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
+        }
+        self.portals.remove(&name);
+        if self.portals.len() >= usize::from(self.shared.config.portals_max) {
+            let text = format!("more than {} portals at one time", self.shared.config.portals_max);
+            let hint = "close some, or end the transaction; analytics.postgres.portals_max is the most";
+            return Err(Report::error("53200", text).hint(hint).into());
+        }
+        self.room(portal.bytes)?;
+        self.portals.insert(name, portal);
         Ok(())
     }
 
@@ -142,7 +148,7 @@ impl Connection<'_> {
             }
             Says::Command(command) => {
                 reply::parameters(&mut self.wire.out, &[]);
-                self.describe_command(command, &[]);
+                self.describe_command(command, &[])?;
             }
             Says::Nothing => {
                 reply::parameters(&mut self.wire.out, &[]);
@@ -159,21 +165,29 @@ impl Connection<'_> {
             Says::Question => {
                 // It is run next, so it may begin now; its columns are known for sure then.
                 self.begin(name).await?;
-                if let Some(Portal { state: State::Running(running), .. }) = self.portals.get(name) {
-                    reply::columns(&mut self.wire.out, &running.columns, &formats);
+                match (self.portals.get(name).map(|portal| &portal.state), prepared.described.get()) {
+                    (Some(State::Running(running)), _) => {
+                        reply::columns(&mut self.wire.out, &running.columns, &formats);
+                    }
+                    (_, Some((_, columns))) => reply::columns(&mut self.wire.out, columns, &formats),
+                    (_, None) => reply::no_data(&mut self.wire.out),
                 }
             }
-            Says::Command(command) => self.describe_command(command, &formats),
+            Says::Command(command) => self.describe_command(command, &formats)?,
             Says::Nothing => reply::no_data(&mut self.wire.out),
         }
         Ok(())
     }
 
-    fn describe_command(&mut self, command: &Command, formats: &[i16]) {
+    fn describe_command(&mut self, command: &Command, formats: &[i16]) -> Done {
+        if let Command::Fetch { cursor, .. } = command {
+            return self.describe_cursor(cursor, Some(formats));
+        }
         match shown(command) {
             Some(names) => reply::columns(&mut self.wire.out, &texts(&names), formats),
             None => reply::no_data(&mut self.wire.out),
         }
+        Ok(())
     }
 
     fn portal(&mut self, name: &str) -> Result<&mut Portal, Halt> {
@@ -207,6 +221,14 @@ impl Connection<'_> {
             Says::Nothing => {
                 reply::empty_query(&mut self.wire.out);
                 return Ok(());
+            }
+            Says::Command(Command::Fetch { cursor, rows_max }) => {
+                let formats = portal.formats.clone();
+                return self.fetch(cursor, *rows_max, Some(&formats)).await;
+            }
+            Says::Command(Command::Declare(declared)) => {
+                let params = portal.params.clone();
+                return self.declare(declared, params, false).await;
             }
             Says::Command(command) => return self.command(command, false),
             Says::Question => {}

@@ -1,5 +1,7 @@
 //! A connection that may ask: messages in their order, what is prepared, and answers in parts.
 
+mod cursor;
+
 mod extended;
 
 mod obey;
@@ -60,7 +62,20 @@ struct Portal {
     params: Vec<ScalarValue>,
     formats: Vec<i16>,
     bytes: usize,
+    /// What it is as a cursor of SQL; none of the extended protocol's own.
+    cursor: Option<Hold>,
     state: State,
+}
+
+/// What a cursor outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// Nothing: it ends with its transaction.
+    Nothing,
+    /// `WITH HOLD`, as long as the transaction that declared it goes on: its commit.
+    Commit,
+    /// `WITH HOLD` after that: all transactions.
+    Everything,
 }
 
 enum State {
@@ -238,7 +253,7 @@ impl Connection<'_> {
         if let Message::Sync = message {
             self.skipping = false;
             if self.status == Status::Idle {
-                self.portals.clear();
+                self.end_portals();
             }
             return self.ready().await;
         }
@@ -316,8 +331,15 @@ impl Connection<'_> {
                 .err()
                 .unwrap_or_else(|| Report::error("42601", "exactly one statement is allowed").into()));
         }
+        // Several statements are a transaction of their own.
+        let several = parts.len() > 1;
         for (at, sql, command) in parts {
             let done = match command {
+                Some(Command::Declare(declared)) => self.declare(&declared, Vec::new(), several).await,
+                Some(Command::Fetch { cursor, rows_max }) => match self.describe_cursor(&cursor, None) {
+                    Ok(()) => self.fetch(&cursor, rows_max, None).await,
+                    failed => failed,
+                },
                 Some(command) => self.command(&command, true),
                 None => self.answer(sql).await,
             };
@@ -332,6 +354,9 @@ impl Connection<'_> {
                 }
                 halt => halt,
             })?;
+        }
+        if self.status == Status::Idle {
+            self.end_portals();
         }
         Ok(())
     }
@@ -394,7 +419,10 @@ impl Connection<'_> {
         let mut count = 0;
         loop {
             let rows = match &mut running.rows {
-                Some(rows) if rows.next < rows.count => rows,
+                Some(rows) if rows.next < rows.count => {
+                    rows.show_as(formats);
+                    rows
+                }
                 rows => {
                     let next = running.answer.next();
                     let batch = race(&mut self.wire, &self.key, Some(running.deadline), next).await?;

@@ -22,8 +22,12 @@ impl Connection<'_> {
             Command::Commit | Command::Rollback => {
                 let failed = self.status == Status::Failed;
                 self.status = Status::Idle;
-                self.portals.clear();
-                if failed || *command == Command::Rollback { "ROLLBACK" } else { "COMMIT" }
+                let commits = !failed && *command == Command::Commit;
+                if commits {
+                    self.hold_cursors();
+                }
+                self.end_portals();
+                if commits { "COMMIT" } else { "ROLLBACK" }
             }
             Command::RollbackTo => {
                 if self.status == Status::Failed {
@@ -67,7 +71,10 @@ impl Connection<'_> {
                 self.statements.clear();
                 "DEALLOCATE ALL"
             }
+            Command::Close(name) => self.close_cursor(name.as_deref())?,
             Command::Nothing(tag) => tag,
+            // They wait for the engine, and are answered where that is done.
+            Command::Declare(_) | Command::Fetch { .. } => return Ok(()),
         };
         match outcome {
             Some((_, Outcome::Set(Some(name)))) => {
