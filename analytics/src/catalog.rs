@@ -18,7 +18,8 @@ use std::fs::File;
 use std::hash::Hasher;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,11 +28,12 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use event::bucket::object_of;
 use event::hot::{HotError, HotReader};
-use event::layout::{Damage, DataFolder, FileEntry, LayoutError, Manifest, Place, RollupEntry};
+use event::layout::{Damage, DataFolder, FileEntry, LayoutError, Manifest, Place};
 use twox_hash::XxHash3_64;
 
-use crate::bucket::Follower;
+use crate::bucket::{Follower, Others};
 use crate::lookup::Lookup;
+use crate::sealed::{Moment, Sealed, Source};
 
 /// Attempts at a snapshot while files are being sealed; one seal takes seconds, one attempt about a millisecond.
 const ATTEMPTS_MAX: u32 = 50;
@@ -67,10 +69,8 @@ pub struct Quarantined {
 pub struct Snapshot {
     /// The manifest in force.
     pub manifest: Arc<Manifest>,
-    /// Sealed files that can be read, with where to read them.
-    pub files: Vec<(Source, FileEntry)>,
-    /// Roll-ups that can be read; those of the rows of hot files are not among them.
-    pub rollups: Vec<(Source, RollupEntry)>,
+    /// Sealed files and roll-ups.
+    pub sealed: Arc<Sealed>,
     /// Hot files after `sealed_through`, in order.
     pub hot: Vec<Arc<HotFile>>,
     /// Files left out.
@@ -78,15 +78,6 @@ pub struct Snapshot {
     /// The version of the bucket's root that other collectors' files are by; 0 without one.
     pub bucket_version: u64,
     pub(crate) lookup: Arc<Lookup>,
-}
-
-/// Where a sealed file is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// On the disk, by its absolute path.
-    Disk(PathBuf),
-    /// In the bucket, by the name of its object.
-    Bucket(String),
 }
 
 /// A hot file as it was when a snapshot was taken.
@@ -116,6 +107,10 @@ pub struct Catalog {
     prefers_bucket: bool,
     manifest: Mutex<Option<(Stamp, Arc<Manifest>)>>,
     verdicts: Mutex<HashMap<String, Verdict>>,
+    /// How often a verdict became another one.
+    judged: AtomicU64,
+    /// The files of the last snapshot, and what they were of.
+    sealed: Mutex<Option<(Moment, Arc<Sealed>)>>,
     /// What was last said of them in the data folder; none before the first look.
     said: Mutex<Option<Damage>>,
     hot: Mutex<HashMap<u64, Arc<HotFile>>>,
@@ -153,6 +148,8 @@ impl Catalog {
             prefers_bucket,
             manifest,
             verdicts,
+            judged: AtomicU64::new(0),
+            sealed: Mutex::default(),
             said: Mutex::default(),
             hot,
             lookup: Arc::default(),
@@ -211,45 +208,58 @@ impl Catalog {
         if self.manifest()?.version != manifest.version {
             return Ok(None);
         }
-        let lost = |path: &str, rows: u64| Quarantined {
-            path: path.to_owned(),
-            reason: format!(
-                "{rows} rows of it were damaged and are set aside: see `tollhouse storage check`"
-            ),
-        };
         let mended = hot.iter().filter(|file| file.reader.lost > 0);
         quarantined.extend(
             mended.map(|file| lost(&format!("hot/{:010}.arrow", file.reader.number), file.reader.lost)),
         );
-        let unseen = manifest.set_aside.iter().filter(|aside| aside.is_unseen);
-        quarantined.extend(unseen.map(|aside| lost(&aside.file.path, aside.file.rows)));
         let others = self.bucket.as_ref().map(|bucket| bucket.others());
-        let own = others.as_ref().and_then(|others| others.own.as_deref());
-        let mut files = Vec::with_capacity(manifest.files.len());
-        for entry in &manifest.files {
-            match self.source(entry, own) {
-                Ok(source) => files.push((source, entry.clone())),
-                Err(reason) => quarantined.push(Quarantined { path: entry.path.clone(), reason }),
-            }
-        }
-        let mut rollups = Vec::with_capacity(manifest.rollups.len());
-        for entry in &manifest.rollups {
-            match self.source(&entry.file, own) {
-                Ok(source) => rollups.push((source, entry.clone())),
-                Err(reason) => quarantined.push(Quarantined { path: entry.file.path.clone(), reason }),
-            }
-        }
-        for list in others.iter().flat_map(|others| &others.lists) {
-            let source = |file: &FileEntry| Source::Bucket(file.path.clone());
-            files.extend(list.files.iter().map(|file| (source(file), file.clone())));
-            rollups.extend(list.rollups.iter().map(|entry| (source(&entry.file), entry.clone())));
-        }
+        let sealed = self.sealed(&manifest, others.as_ref());
+        quarantined.extend_from_slice(&sealed.quarantined);
         let bucket_version = others.as_ref().map_or(0, |others| others.version);
         if let (Some(bucket), Some(reason)) = (&self.bucket, others.and_then(|others| others.away)) {
             quarantined.push(Quarantined { path: bucket.root(), reason });
         }
         let lookup = Arc::clone(&self.lookup);
-        Ok(Some(Snapshot { manifest, files, rollups, hot, quarantined, bucket_version, lookup }))
+        Ok(Some(Snapshot { manifest, sealed, hot, quarantined, bucket_version, lookup }))
+    }
+
+    /// The files of a manifest and of other collectors, as they were last told of, unless something changed.
+    fn sealed(&self, manifest: &Arc<Manifest>, others: Option<&Others>) -> Arc<Sealed> {
+        let moment = Moment {
+            manifest: Arc::clone(manifest),
+            judged: self.judged.load(Ordering::Acquire),
+            others: others.map(|others| (others.version, others.own.clone())),
+        };
+        let mut last = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, sealed)) = last.as_ref()
+            && *of == moment
+        {
+            return Arc::clone(sealed);
+        }
+        let own = others.and_then(|others| others.own.as_deref());
+        let mut sealed = Sealed::default();
+        let unseen = manifest.set_aside.iter().filter(|aside| aside.is_unseen);
+        sealed.quarantined.extend(unseen.map(|aside| lost(&aside.file.path, aside.file.rows)));
+        for entry in &manifest.files {
+            match self.source(entry, own) {
+                Ok(source) => sealed.files.push((source, entry.clone())),
+                Err(reason) => sealed.quarantined.push(Quarantined { path: entry.path.clone(), reason }),
+            }
+        }
+        for entry in &manifest.rollups {
+            match self.source(&entry.file, own) {
+                Ok(source) => sealed.rollups.push((source, entry.clone())),
+                Err(reason) => sealed.quarantined.push(Quarantined { path: entry.file.path.clone(), reason }),
+            }
+        }
+        for list in others.iter().flat_map(|others| &others.lists) {
+            let source = |file: &FileEntry| Source::Bucket(file.path.clone());
+            sealed.files.extend(list.files.iter().map(|file| (source(file), file.clone())));
+            sealed.rollups.extend(list.rollups.iter().map(|entry| (source(&entry.file), entry.clone())));
+        }
+        let sealed = Arc::new(sealed);
+        *last = Some((moment, Arc::clone(&sealed)));
+        sealed
     }
 
     /// Where to read a file of this folder's collector, or why it cannot be read.
@@ -329,7 +339,10 @@ impl Catalog {
         }
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         let summed_at = summed.then(Instant::now);
-        verdicts.insert(entry.path.clone(), Verdict { bad: bad.clone(), summed: summed_at });
+        let before = verdicts.insert(entry.path.clone(), Verdict { bad: bad.clone(), summed: summed_at });
+        if before.and_then(|before| before.bad) != bad {
+            self.judged.fetch_add(1, Ordering::Release);
+        }
         drop(verdicts);
         if bad.is_some() || summed {
             self.say(&entry.path, bad.as_ref());
@@ -354,8 +367,8 @@ impl Catalog {
     /// query that failed on what it read.
     #[must_use]
     pub fn verify(&self, snapshot: &Snapshot) -> bool {
-        let rows = snapshot.files.iter().map(|(source, entry)| (source, entry));
-        let rollups = snapshot.rollups.iter().map(|(source, entry)| (source, &entry.file));
+        let rows = snapshot.sealed.files.iter().map(|(source, entry)| (source, entry));
+        let rollups = snapshot.sealed.rollups.iter().map(|(source, entry)| (source, &entry.file));
         let bad = rows.chain(rollups).filter(|(source, entry)| match (source, self.known(entry)) {
             (Source::Bucket(_), _) => false,
             (_, Some(verdict)) if verdict.is_of(BLAMED_AGAIN) => verdict.bad.is_some(),
@@ -383,6 +396,12 @@ impl Catalog {
             entry.bytes
         }))
     }
+}
+
+/// A file of which some rows are set aside.
+fn lost(path: &str, rows: u64) -> Quarantined {
+    let reason = format!("{rows} rows of it were damaged and are set aside: see `tollhouse storage check`");
+    Quarantined { path: path.to_owned(), reason }
 }
 
 /// Whether the bytes of a file are those that were sealed.

@@ -57,6 +57,9 @@ pub struct AnalyticsConfig {
     /// How many requests a group of a roll-up is of, on average, where roll-ups are read instead of rows: with less they would
     /// hardly be quicker.
     pub rollup_group_requests_min: u32,
+    /// Memory for columns of roll-ups as they were read, so that the next question need not read them, in bytes; beside that
+    /// of queries. 0 keeps none.
+    pub rollup_cache_bytes_max: u64,
     /// Who may ask. Without any, everybody who reaches the service may, and sees everything.
     pub tokens: Vec<TokenConfig>,
     /// What tokens may do, by the name of their role.
@@ -94,6 +97,7 @@ impl Default for AnalyticsConfig {
             verify_bytes_per_s: 64 << 20,
             use_rollups: true,
             rollup_group_requests_min: 8,
+            rollup_cache_bytes_max: 256 << 20,
             tokens: Vec::new(),
             roles: BTreeMap::new(),
             plans: BTreeMap::new(),

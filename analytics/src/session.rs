@@ -15,7 +15,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
@@ -32,6 +32,7 @@ use crate::config::{AnalyticsConfig, Plan};
 use crate::config_tables::{self, Wanted};
 use crate::disk::Disk;
 use crate::error::QueryError;
+use crate::groups::GroupCache;
 use crate::growth::BoundGrowth;
 use crate::ids::IdsInText;
 use crate::looks_up::LooksUp;
@@ -61,6 +62,7 @@ pub(crate) struct Sessions {
     remote: Vec<SessionState>,
     settings: AnalyticsConfig,
     pub(crate) catalog: Arc<Catalog>,
+    groups: Arc<GroupCache>,
     pub(crate) history: Arc<History>,
     pub(crate) bucket: Option<Arc<Follower>>,
 }
@@ -92,6 +94,8 @@ impl Sessions {
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
             .with_collect_statistics(true);
+        let groups = Arc::new(GroupCache::new(plan.config.rollup_cache_bytes_max));
+        config.set_extension(Arc::clone(&groups));
         let options = config.options_mut();
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.reorder_filters = true;
@@ -116,6 +120,7 @@ impl Sessions {
         Ok(Self {
             remote: remote.map(states).transpose()?.unwrap_or_default(),
             local: states(config)?,
+            groups,
             settings: plan.config.clone(),
             catalog: Arc::new(
                 Catalog::new(folder.clone()).with_bucket(bucket.clone(), plan.cluster.is_some()),
@@ -143,6 +148,7 @@ impl Sessions {
         caller: &Caller,
         (protocol, engine): (Protocol, EngineKind),
     ) -> Result<SessionState, QueryError> {
+        self.groups.follow(&snapshot.sealed);
         let schema = || Arc::new(MemorySchemaProvider::new());
         let (public, system, config) = (schema(), schema(), schema());
         let schemas = [(SCHEMA, &public), ("system", &system), ("config", &config)];
@@ -266,21 +272,31 @@ fn base(config: SessionConfig, runtime: Arc<RuntimeEnv>, settings: &AnalyticsCon
     rules.insert(0, Arc::new(IdsInText));
     let bytes_max = usize::try_from(settings.text_bytes_max).unwrap_or(usize::MAX);
     rules.push(Arc::new(BoundGrowth { bytes_max }));
-    let mut builder = SessionStateBuilder::new_with_default_features()
+    let state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_analyzer_rules(rules)
-        .with_optimizer_rule(Arc::new(functions::ShareSketches::new()))
+        .with_optimizer_rules(optimizer_rules(settings))
         .with_physical_optimizer_rule(Arc::new(ReadOnce))
         .with_physical_optimizer_rule(Arc::new(LooksUp));
-    if settings.use_rollups {
-        builder = builder
-            .with_optimizer_rule(Arc::new(AnswerFromRollups::new(settings.rollup_group_requests_min.into())));
-    }
-    let mut state = builder.build();
+    let mut state = state.build();
     state.register_expr_planner(Arc::new(IdsInText))?;
     functions::register(&mut state)?;
     Ok(state)
+}
+
+/// The engine's rules, and ours behind those that make conditions simple: what they put in the place of rows is then gone
+/// over by all that follow.
+fn optimizer_rules(settings: &AnalyticsConfig) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let simple = rules.iter().position(|rule| rule.name() == "simplify_expressions");
+    let mut ours: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(functions::ShareSketches::new())];
+    if settings.use_rollups {
+        ours.push(Arc::new(AnswerFromRollups::new(settings.rollup_group_requests_min.into())));
+    }
+    let at = simple.map_or(rules.len(), |place| place + 1);
+    rules.splice(at..at, ours);
+    rules
 }
 
 struct Named {

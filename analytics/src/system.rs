@@ -146,7 +146,7 @@ struct FileRow {
 /// `system.files`: what the table is made of at this moment. `status` is `ok`, or why a file is left out.
 pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
     let mut rows: Vec<FileRow> = Vec::new();
-    for (_, entry) in &snapshot.files {
+    for (_, entry) in &snapshot.sealed.files {
         rows.push(FileRow {
             path: entry.path.clone(),
             kind: "parquet",
@@ -157,7 +157,7 @@ pub(crate) fn files(snapshot: &Snapshot) -> Result<MemTable> {
             status: "ok".into(),
         });
     }
-    for (_, entry) in &snapshot.rollups {
+    for (_, entry) in &snapshot.sealed.rollups {
         rows.push(FileRow {
             path: entry.file.path.clone(),
             kind: traffic::kind(entry.resolution),

@@ -33,9 +33,11 @@ use event::layout::{FileEntry, RollupEntry};
 use event::rollup::{Grouping, Resolution};
 
 use crate::access::{Scope, ScopedSource};
-use crate::catalog::{Snapshot, Source};
+use crate::catalog::Snapshot;
+use crate::groups::{self, GroupCache, GroupFile, GroupSource};
 use crate::hot::{HotBatch, HotSource};
 use crate::lookup;
+use crate::sealed::Source;
 use crate::tries;
 
 /// What the engine calls the bucket.
@@ -57,6 +59,18 @@ struct Found<'a> {
     source: &'a Source,
     entry: &'a FileEntry,
     access: Option<ParquetAccessPlan>,
+}
+
+/// A source of some files, if there are any of its kind, and those that are left.
+type Parted<'a> = (Option<Arc<dyn ExecutionPlan>>, Vec<Found<'a>>);
+
+impl Found<'_> {
+    fn file(&self) -> PartitionedFile {
+        match self.source {
+            Source::Disk(path) => PartitionedFile::new(path.to_string_lossy(), self.entry.bytes),
+            Source::Bucket(object) => PartitionedFile::new(object.as_str(), self.entry.bytes),
+        }
+    }
 }
 
 /// What of a snapshot is in a table.
@@ -106,13 +120,17 @@ impl Rows {
     fn files(&self) -> Vec<(&Source, &FileEntry)> {
         match self.part {
             Part::Requests | Part::Sealed => {
-                self.snapshot.files.iter().map(|(source, entry)| (source, entry)).collect()
+                self.snapshot.sealed.files.iter().map(|(source, entry)| (source, entry)).collect()
             }
             Part::Live => Vec::new(),
             Part::Rollups(resolution, grouping) => {
                 let kind = |entry: &RollupEntry| (entry.resolution, entry.grouping);
-                let wanted =
-                    self.snapshot.rollups.iter().filter(|(_, entry)| kind(entry) == (resolution, grouping));
+                let wanted = self
+                    .snapshot
+                    .sealed
+                    .rollups
+                    .iter()
+                    .filter(|(_, entry)| kind(entry) == (resolution, grouping));
                 wanted.map(|(source, entry)| (source, &entry.file)).collect()
             }
         }
@@ -201,13 +219,9 @@ impl Rows {
             source = source.with_predicate(state.create_physical_expr(condition, &names)?);
         }
         let entries: Vec<&FileEntry> = files.iter().map(|found| found.entry).collect();
-        let files = files.iter().map(|Found { source, entry, access }| {
-            let file = match source {
-                Source::Disk(path) => PartitionedFile::new(path.to_string_lossy(), entry.bytes),
-                Source::Bucket(object) => PartitionedFile::new(object.as_str(), entry.bytes),
-            };
-            let file = file.with_statistics(Arc::new(self.statistics_of(&[entry])));
-            match access {
+        let files = files.iter().map(|found| {
+            let file = found.file().with_statistics(Arc::new(self.statistics_of(&[found.entry])));
+            match &found.access {
                 Some(access) => file.with_extension(access.clone()),
                 None => file,
             }
@@ -221,6 +235,33 @@ impl Rows {
             .with_limit(limit)
             .build();
         Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// The roll-ups among some files whose columns are kept in memory as a source, and the other files.
+    fn kept<'a>(
+        &self,
+        state: &dyn Session,
+        url: ObjectStoreUrl,
+        files: Vec<Found<'a>>,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Parted<'a>> {
+        let cache = state.config().get_extension::<GroupCache>();
+        let Some(cache) = cache.filter(|_| matches!(self.part, Part::Rollups(..))) else {
+            return Ok((None, files));
+        };
+        let (kept, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|found| cache.takes(found.entry));
+        if kept.is_empty() {
+            return Ok((None, others));
+        }
+        let file = |found: &Found<'_>| GroupFile {
+            name: groups::name(found.source, found.entry),
+            file: found.file(),
+            groups: found.entry.rows as usize,
+        };
+        let (files, partitions) = (kept.iter().map(file).collect(), state.config().target_partitions());
+        let of = (cache, Arc::clone(&self.snapshot.sealed));
+        let source = GroupSource::new(of, url, files, partitions, projection)?;
+        Ok((Some(DataSourceExec::from_data_source(source)), others))
     }
 
     fn hot(
@@ -278,6 +319,8 @@ impl Rows {
             files.into_iter().partition(|found| matches!(found.source, Source::Disk(_)));
         let mut sources = Vec::new();
         for (url, files) in [(ObjectStoreUrl::local_filesystem(), on_disk), (bucket_url()?, in_bucket)] {
+            let (kept, files) = self.kept(state, url.clone(), files, projection)?;
+            sources.extend(kept);
             if !files.is_empty() {
                 sources.push(self.parquet(state, url, &files, projection, limit)?);
             }

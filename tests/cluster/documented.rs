@@ -80,7 +80,7 @@ fn every_documented_query_has_the_same_answer_on_a_cluster() {
     let rows = Rows::new(&origin);
     let cluster = Cluster::start(&rows, 2, &json!({}));
     let (rows, local) = rows.analytics(&[]);
-    let (_rows, remote) = rows.analytics(&cluster.engine());
+    let (rows, remote) = rows.analytics(&cluster.engine());
     let places = "SELECT place, kind, sum(rows) AS rows FROM system.files WHERE rows > 0 AND kind IN ('hot', 'parquet') \
                   GROUP BY 1, 2 ORDER BY 1";
     let expected = json!([{ "place": "both", "kind": "parquet", "rows": super::UPLOADED },
@@ -107,6 +107,12 @@ fn every_documented_query_has_the_same_answer_on_a_cluster() {
         assert_eq!(same(&local, &remote, statement), "local", "{statement}");
     }
     assert_eq!(ask(&local, HARD[1]).unwrap().1, "local");
+    // Small roll-ups are read where the question is asked, by default.
+    let (_rows, usual) = rows.analytics(&[(&["analytics", "rollup_cache_bytes_max"], json!(1 << 28))]);
+    let rolled =
+        "SELECT service, count(*) AS n, latency_percentile(duration_us, 0.9) AS p90 FROM requests GROUP BY 1";
+    assert_eq!(same(&local, &usual, rolled), "local");
+    assert_eq!(same(&local, &remote, rolled), "ballista");
     // What fails for a row fails there as it does here.
     for (statement, said) in [
         ("SELECT 1 / (status - status) AS x FROM requests", "Divide by zero error"),

@@ -126,10 +126,12 @@ impl Cluster {
     }
 
     /// What analytics need to use it.
-    fn engine(&self) -> [(&'static [&'static str], Value); 2] {
+    fn engine(&self) -> [(&'static [&'static str], Value); 3] {
         [
             (&["analytics", "engine"], json!("ballista")),
             (&["analytics", "ballista"], json!({ "scheduler": self.scheduler_addr(), "partitions": 4 })),
+            // What small roll-ups answer would be answered where it is asked.
+            (&["analytics", "rollup_cache_bytes_max"], json!(0)),
         ]
     }
 }

@@ -21,7 +21,7 @@ use event::sketch::{NO_BUCKET, Sketch, bucket};
 
 use super::held::{Held, not_a_sketch, sketches_of};
 
-/// `latency_percentile(x, p)`, `latency_sketch(x)` or `latency_merge(sketch)`.
+/// `latency_percentile(x, p)`, also of sketches, `latency_sketch(x)` or `latency_merge(sketch)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct LatencyAggregate {
     kind: Kind,
@@ -37,8 +37,9 @@ enum Kind {
 
 impl LatencyAggregate {
     pub(super) fn percentile() -> Self {
-        let each = COUNTABLE.map(|number| TypeSignature::Exact(vec![number, DataType::Float64]));
-        Self { kind: Kind::Percentile, signature: Signature::one_of(each.into(), Volatility::Immutable) }
+        let of = COUNTABLE.into_iter().chain([DataType::Binary]);
+        let each = of.map(|kind| TypeSignature::Exact(vec![kind, DataType::Float64])).collect();
+        Self { kind: Kind::Percentile, signature: Signature::one_of(each, Volatility::Immutable) }
     }
 
     pub(super) fn sketch() -> Self {
@@ -57,7 +58,8 @@ impl LatencyAggregate {
             return plan_err!("{} takes no DISTINCT", self.name());
         }
         let p = if self.kind == Kind::Percentile { Some(quantile_of(args)?) } else { None };
-        Ok((p, self.kind == Kind::Merge))
+        let merges = args.expr_fields.first().is_some_and(|of| *of.data_type() == DataType::Binary);
+        Ok((p, merges))
     }
 }
 
@@ -222,14 +224,8 @@ impl Sketches {
 }
 
 /// The sketches, or states, of a column.
-fn each_row(
-    column: &ArrayRef,
-    filter: Option<&BooleanArray>,
-    mut each: impl FnMut(usize, &[u8]) -> Result<()>,
-) -> Result<()> {
-    let states = as_binary_array(column)?;
-    let mut there = (0..states.len()).filter(|&row| states.is_valid(row) && passes(filter, row));
-    there.try_for_each(|row| each(row, states.value(row)))
+fn each_row(column: &ArrayRef, each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    as_binary_array(column)?.iter().flatten().try_for_each(each)
 }
 
 /// Whether a filter lets a row through.
@@ -249,7 +245,7 @@ impl GroupsAccumulator for Sketches {
         if !self.merges {
             return self.count(&values[0], opt_filter, group_indices);
         }
-        each_row(&values[0], opt_filter, |row, sketch| self.held.add(group_indices[row], sketch))
+        self.held.add_column(as_binary_array(&values[0])?, opt_filter, group_indices, false)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
@@ -261,7 +257,7 @@ impl GroupsAccumulator for Sketches {
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
         let states = match emit_to {
-            EmitTo::All if self.counted.is_empty() => self.held.states(self.groups),
+            EmitTo::All if self.counted.is_empty() => self.held.states(self.groups)?,
             _ => None,
         };
         let states = match states {
@@ -269,9 +265,9 @@ impl GroupsAccumulator for Sketches {
                 self.groups = 0;
                 states
             }
-            None => self.take(emit_to, Sketch::to_bytes)?,
+            None => BinaryArray::from_iter_values(self.take(emit_to, Sketch::to_bytes)?),
         };
-        Ok(vec![Arc::new(BinaryArray::from_iter_values(states))])
+        Ok(vec![Arc::new(states)])
     }
 
     fn merge_batch(
@@ -281,7 +277,7 @@ impl GroupsAccumulator for Sketches {
         total_num_groups: usize,
     ) -> Result<()> {
         self.groups = total_num_groups;
-        each_row(&values[0], None, |row, state| self.held.add_state(group_indices[row], state))
+        self.held.add_column(as_binary_array(&values[0])?, None, group_indices, true)
     }
 
     fn convert_to_state(
@@ -320,9 +316,7 @@ struct One {
 impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         if self.merges {
-            return each_row(&values[0], None, |_, sketch| {
-                self.sketch.merge_bytes(sketch).map_err(not_a_sketch)
-            });
+            return each_row(&values[0], |sketch| self.sketch.merge_bytes(sketch).map_err(not_a_sketch));
         }
         buckets_of(&values[0], None, &mut self.buckets)?;
         for &bucket in self.buckets.iter().filter(|&&bucket| bucket != NO_BUCKET) {
@@ -349,7 +343,7 @@ impl Accumulator for One {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        each_row(&states[0], None, |_, state| {
+        each_row(&states[0], |state| {
             sketches_of(state, |sketch| self.sketch.merge_bytes(sketch).map_err(not_a_sketch))
         })
     }

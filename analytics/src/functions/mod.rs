@@ -1,6 +1,7 @@
 //! SQL functions of the house: percentiles of latencies, and numbers of different values, on sketches that merge.
 //!
-//! - `latency_percentile(x, p)`: aggregate; the p-quantile (0..=1) of x with at most 1 % relative error.
+//! - `latency_percentile(x, p)`: aggregate; the p-quantile (0..=1) of x with at most 1 % relative error; of several sketches
+//!   too, where x is one.
 //! - `latency_sketch(x)`: aggregate; the sketch itself, as binary, so that several percentiles share one pass.
 //! - `latency_merge(sketch)`: aggregate; the sketch of all values of several sketches.
 //! - `sketch_percentile(sketch, p)`: scalar; a quantile of such a sketch.

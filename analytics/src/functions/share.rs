@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::AggregateFunction;
-use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF,
+};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::aggregate::LatencyAggregate;
@@ -18,6 +20,7 @@ use super::aggregate::LatencyAggregate;
 #[derive(Debug)]
 pub(crate) struct ShareSketches {
     sketch: Arc<AggregateUDF>,
+    merge: Arc<AggregateUDF>,
     percentile: Arc<ScalarUDF>,
 }
 
@@ -25,12 +28,13 @@ impl ShareSketches {
     pub(crate) fn new() -> Self {
         Self {
             sketch: Arc::new(AggregateUDF::from(LatencyAggregate::sketch())),
+            merge: Arc::new(AggregateUDF::from(LatencyAggregate::merge())),
             percentile: Arc::new(ScalarUDF::from(super::scalar::SketchPercentile::new())),
         }
     }
 
-    /// The sketch behind a percentile, and which percentile it is.
-    fn parts(&self, expr: &Expr) -> Option<(Expr, Expr)> {
+    /// The sketch behind a percentile of what `input` has, and which percentile it is.
+    fn parts(&self, expr: &Expr, input: &DFSchema) -> Option<(Expr, Expr)> {
         let expr = match expr {
             Expr::Alias(alias) => alias.expr.as_ref(),
             expr => expr,
@@ -42,7 +46,9 @@ impl ShareSketches {
         }
         let mut params = call.params.clone();
         let p = params.args.pop().filter(is_share)?;
-        Some((Expr::AggregateFunction(AggregateFunction { func: Arc::clone(&self.sketch), params }), p))
+        let of_sketches = params.args.first()?.get_type(input).ok()? == DataType::Binary;
+        let func = Arc::clone(if of_sketches { &self.merge } else { &self.sketch });
+        Some((Expr::AggregateFunction(AggregateFunction { func, params }), p))
     }
 }
 
@@ -58,7 +64,7 @@ impl OptimizerRule for ShareSketches {
     fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         let LogicalPlan::Aggregate(aggregate) = &plan else { return Ok(Transformed::no(plan)) };
         let parts: Vec<Option<(Expr, Expr)>> =
-            aggregate.aggr_expr.iter().map(|expr| self.parts(expr)).collect();
+            aggregate.aggr_expr.iter().map(|expr| self.parts(expr, aggregate.input.schema())).collect();
         // One alone is read from its accumulator directly.
         if parts.iter().flatten().count() < 2 {
             return Ok(Transformed::no(plan));

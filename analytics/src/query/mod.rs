@@ -10,7 +10,7 @@ mod question;
 mod turns;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
@@ -197,16 +197,14 @@ impl Engine {
     async fn begin(&self, question: &Question) -> Result<Begun, QueryError> {
         let statement = allowed(question)?;
         let turn = self.turns.take(&question.caller).await?;
-        let snapshot = self.snapshot().await?;
-        match self.run(&statement, question, &snapshot, &turn).await {
+        match self.run(&statement, question, &turn).await? {
             // What was read may be damaged: then the rest of the files still has an answer. Or it has left the table
             // since the bucket was looked at.
-            Err(error) if self.is_mended(&error, &snapshot).await? => {
-                let snapshot = self.snapshot().await?;
-                let ran = self.run(&statement, question, &snapshot, &turn).await?;
-                Ok(Begun { ran, snapshot })
+            (Err(error), snapshot) if self.is_mended(&error, &snapshot).await? => {
+                let (ran, snapshot) = self.run(&statement, question, &turn).await?;
+                Ok(Begun { ran: ran?, snapshot })
             }
-            ran => Ok(Begun { ran: ran?, snapshot }),
+            (ran, snapshot) => Ok(Begun { ran: ran?, snapshot }),
         }
     }
 
@@ -222,30 +220,41 @@ impl Engine {
         }
     }
 
-    /// Plans a statement over a snapshot and runs it until its first batch.
+    /// Plans a statement over a snapshot of now and runs it until its first batch.
     async fn run(
         &self,
         statement: &Statement,
         question: &Question,
-        snapshot: &Arc<Snapshot>,
         turn: &Arc<Turn>,
-    ) -> Result<Ran, QueryError> {
+    ) -> Result<(Result<Ran, QueryError>, Arc<Snapshot>), QueryError> {
+        // It outlives a panic of planning, of which a damaged file may be the cause.
+        let taken = Arc::new(OnceLock::new());
         let planned = {
-            let (sessions, snapshot, turn) =
-                (Arc::clone(&self.sessions), Arc::clone(snapshot), Arc::clone(turn));
-            let (statement, question, cluster) = (statement.clone(), question.clone(), self.cluster.clone());
+            let taken = Arc::clone(&taken);
+            let (sessions, turn, cluster) =
+                (Arc::clone(&self.sessions), Arc::clone(turn), self.cluster.clone());
+            let (statement, question) = (statement.clone(), question.clone());
             let runtime = tokio::runtime::Handle::current();
             // Planning does not yield, and cannot be stopped: it keeps its turn, and no other query waits behind it.
             tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                runtime.block_on(planned::plan(&sessions, cluster.as_ref(), statement, &question, snapshot))
+                let snapshot = Arc::new(sessions.catalog.snapshot()?);
+                let over = Arc::clone(taken.get_or_init(|| snapshot));
+                runtime.block_on(planned::plan(&sessions, cluster.as_ref(), statement, &question, over))
             })
         };
-        let Planned { plan, context, engine } = planned.await.map_err(|_| QueryError::Panicked)??;
-        let schema = plan.schema();
-        let mut batches = self.runners.run(plan, context, Arc::clone(turn))?;
-        let first = batches.next().await.transpose()?;
-        Ok(Ran { schema, batches, first, engine })
+        let planned = planned.await.unwrap_or(Err(QueryError::Panicked));
+        let Some(snapshot) = taken.get().cloned() else {
+            return Err(planned.err().unwrap_or(QueryError::Panicked));
+        };
+        let ran = async {
+            let Planned { plan, context, engine } = planned?;
+            let schema = plan.schema();
+            let mut batches = self.runners.run(plan, context, Arc::clone(turn))?;
+            let first = batches.next().await.transpose()?;
+            Ok(Ran { schema, batches, first, engine })
+        };
+        Ok((ran.await, snapshot))
     }
 
     async fn snapshot(&self) -> Result<Arc<Snapshot>, QueryError> {

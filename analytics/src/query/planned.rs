@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement;
 
@@ -96,10 +97,44 @@ async fn planned(
     engine: EngineKind,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), QueryError> {
     let way = (question.protocol, engine);
-    let state = sessions.open(snapshot, &statement, &question.caller, way).await?;
+    let mut state = sessions.open(snapshot, &statement, &question.caller, way).await?;
     let plan = bind(state.statement_to_plan(statement).await?, &question.params)?;
     guard::plan_options().verify_plan(&plan)?;
+    if is_plain(&plan)? {
+        // Rules stand in the order in which one prepares the next; to look for more is most of the work of a short question.
+        state.config_mut().options_mut().optimizer.max_passes = 1;
+    }
     Ok((state.create_physical_plan(&plan).await?, state.task_ctx()))
+}
+
+/// Whether a plan reads one table, without any question within the question, and without aggregates of different values, which
+/// are made of two.
+fn is_plain(plan: &LogicalPlan) -> datafusion::common::Result<bool> {
+    use LogicalPlan as Node;
+    plan.apply(|node| {
+        let mut plain = matches!(
+            node,
+            Node::Projection(_)
+                | Node::Filter(_)
+                | Node::Aggregate(_)
+                | Node::Sort(_)
+                | Node::Limit(_)
+                | Node::TableScan(_)
+                | Node::SubqueryAlias(_)
+                | Node::Explain(_)
+                | Node::Analyze(_)
+        );
+        node.apply_expressions(|expr| {
+            plain &= !expr.exists(|expr| Ok(is_question(expr)))?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(if plain { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })
+    .map(|walked| walked == TreeNodeRecursion::Continue)
+}
+
+fn is_question(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_))
 }
 
 /// Puts parameters in the place of `$1`, `$2` ...; a parameter takes the type that its place needs.

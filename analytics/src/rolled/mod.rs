@@ -23,7 +23,8 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use event::rollup::{Grouping, Resolution};
 
 use crate::table::Rows;
-use coverage::Coverage;
+pub(crate) use coverage::Coverage;
+use coverage::has_files_in;
 use shape::Shape;
 use spans::Spans;
 use terms::Terms;
@@ -46,11 +47,12 @@ impl AnswerFromRollups {
 
     /// The same answer from roll-ups, if there are any of the asked time.
     fn rolled(&self, shape: &Shape, fields: Vec<Column>) -> Result<Option<LogicalPlan>> {
-        let coverage = Coverage::of(&shape.rows.snapshot);
+        let sealed = &shape.rows.snapshot.sealed;
+        let coverage = sealed.coverage.get_or_init(|| Coverage::of(sealed, self.group_requests_min));
         let (mut rest, mut parts) = (shape.span.clone(), Vec::new());
         for kind in shape.kinds() {
             let whole = rest.within(kind.0.bucket_us());
-            let spans = coverage.of_kind(kind, self.group_requests_min).and(&whole);
+            let spans = coverage.of_kind(kind).and(&whole);
             if !spans.is_empty() {
                 let rows = Rows::rollups(Arc::clone(&shape.rows.snapshot), kind, shape.rows.scope.clone());
                 parts.push(self.groups(shape, rows, &spans, kind)?);
@@ -60,7 +62,7 @@ impl AnswerFromRollups {
         if parts.is_empty() || rest.len() > PIECES_MAX {
             return Ok(None);
         }
-        if coverage.has_files_in(&rest) {
+        if has_files_in(sealed, &rest) {
             let rows = Rows::sealed(Arc::clone(&shape.rows.snapshot), shape.rows.scope.clone());
             parts.push(self.rows(shape, "sealed", rows, &rest)?);
         }
@@ -72,13 +74,13 @@ impl AnswerFromRollups {
         let Some(first) = parts.next() else { return Ok(None) };
         let together = parts.try_fold(LogicalPlanBuilder::from(first), LogicalPlanBuilder::union)?;
         let (keys, sums) = shape.names();
-        let added =
-            shape.sums.iter().zip(&sums).map(|(sum, name)| self.terms.added(*sum, name)).collect::<Vec<_>>();
+        let added: Vec<Expr> =
+            shape.wanted.iter().zip(&sums).map(|(wanted, name)| self.terms.added(wanted, name)).collect();
         let names: Vec<String> = added.iter().map(|sum| sum.schema_name().to_string()).collect();
         let below = together.aggregate(keys.iter().map(ident), added)?;
         let mut above: Vec<Expr> = keys.iter().map(ident).collect();
         for (wanted, name) in shape.wanted.iter().zip(names) {
-            above.push(self.terms.read(wanted, Expr::Column(Column::new_unqualified(name))));
+            above.push(self.terms.read(wanted, Expr::Column(Column::new_unqualified(name)))?);
         }
         let renamed = above
             .into_iter()
@@ -98,7 +100,8 @@ impl AnswerFromRollups {
         let name = format!("rollups_{}{}", resolution.as_str(), grouping.suffix().replace('-', "_"));
         let (keys, sums) = shape.names();
         let keys = shape.keys.iter().zip(&keys).map(|(key, name)| key.clone().alias(name));
-        let sums = shape.sums.iter().zip(&sums).map(|(sum, name)| self.terms.of_group(*sum).alias(name));
+        let sums = shape.wanted.iter().zip(&sums);
+        let sums = sums.map(|(wanted, name)| self.terms.of_group(wanted.sum()).alias(name));
         scan(&name, rows, shape, spans)?.project(keys.chain(sums))?.build()
     }
 
@@ -106,7 +109,8 @@ impl AnswerFromRollups {
     fn rows(&self, shape: &Shape, name: &str, rows: Rows, spans: &Spans) -> Result<LogicalPlan> {
         let (keys, sums) = shape.names();
         let keys = shape.keys.iter().zip(&keys).map(|(key, name)| key.clone().alias(name));
-        let sums = shape.sums.iter().zip(&sums).map(|(sum, name)| Ok(self.terms.of_rows(*sum)?.alias(name)));
+        let sums = shape.wanted.iter().zip(&sums);
+        let sums = sums.map(|(wanted, name)| Ok(self.terms.of_rows(wanted.sum())?.alias(name)));
         scan(name, rows, shape, spans)?.aggregate(keys, sums.collect::<Result<Vec<_>>>()?)?.build()
     }
 }

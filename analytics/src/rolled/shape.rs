@@ -27,8 +27,7 @@ pub(super) struct Shape {
     pub(super) rows: Rows,
     /// Over names and whole minutes.
     pub(super) keys: Vec<Expr>,
-    /// What is added up, and what is read of each.
-    pub(super) sums: Vec<Sum>,
+    /// What is asked.
     pub(super) wanted: Vec<Wanted>,
     /// Conditions on names.
     pub(super) conditions: Vec<Expr>,
@@ -51,15 +50,13 @@ impl Shape {
         let mut shape = Self {
             rows,
             keys: asked[..keys].to_vec(),
-            sums: Vec::new(),
             wanted: Vec::new(),
             conditions: Vec::new(),
             span: Spans::all(),
             hourly: true,
         };
         for expr in &asked[keys..] {
-            let Some((sum, wanted)) = summed(expr) else { return Ok(None) };
-            shape.sums.push(sum);
+            let Some(wanted) = wanted(expr) else { return Ok(None) };
             shape.wanted.push(wanted);
         }
         for key in &shape.keys {
@@ -97,7 +94,7 @@ impl Shape {
     /// What keys and sums are called between the parts of an answer.
     pub(super) fn names(&self) -> (Vec<String>, Vec<String>) {
         let named = |kind: &str, count: usize| (0..count).map(|n| format!("{kind}{n}")).collect();
-        (named("key", self.keys.len()), named("sum", self.sums.len()))
+        (named("key", self.keys.len()), named("sum", self.wanted.len()))
     }
 }
 
@@ -201,8 +198,8 @@ fn is_plain(expr: &Expr) -> bool {
     !expr.is_volatile() && !expr.exists(inside).unwrap_or(true)
 }
 
-/// What an aggregate adds up, and what it reads of that.
-fn summed(expr: &Expr) -> Option<(Sum, Wanted)> {
+/// What an aggregate asks of a sum.
+fn wanted(expr: &Expr) -> Option<Wanted> {
     let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias() else {
         return None;
     };
@@ -215,7 +212,7 @@ fn summed(expr: &Expr) -> Option<(Sum, Wanted)> {
         column if is_column(column, "gateway_us") => Some(Sum::GatewayTimes),
         _ => None,
     };
-    let whole = |sum| Some((sum, Wanted::Whole(sum)));
+    let whole = |sum| Some(Wanted::Whole(sum));
     match (func.name(), filter) {
         ("count", None) if counts_all(&params.args) => whole(Sum::Requests),
         ("count", Some(filter)) if counts_all(&params.args) && is_failure(filter) => whole(Sum::Errors),
@@ -224,7 +221,7 @@ fn summed(expr: &Expr) -> Option<(Sum, Wanted)> {
         ("latency_sketch", None) => whole(times(first)?),
         ("latency_percentile", None) => {
             let p = params.args.get(1).filter(|p| functions::is_share(p))?;
-            Some((times(first)?, Wanted::Percentile(p.clone())))
+            Some(Wanted::Percentile(times(first)?, p.clone()))
         }
         ("distinct_sketch", None) if is_column(first, "client_ip") => whole(Sum::Clients),
         _ => None,

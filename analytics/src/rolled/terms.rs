@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::common::{Result, ScalarValue};
-use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::{count, sum};
-use datafusion::logical_expr::{AggregateUDF, Expr, ExprFunctionExt, ScalarUDF, cast, ident, lit};
+use datafusion::logical_expr::{AggregateUDF, Expr, ExprFunctionExt, cast, ident, lit, when};
 use event::Outcome;
 
 use crate::functions;
@@ -28,7 +27,7 @@ pub(super) enum Wanted {
     /// The sum, or the sketch.
     Whole(Sum),
     /// A percentile of a sketch.
-    Percentile(Expr),
+    Percentile(Sum, Expr),
 }
 
 /// The functions that terms are made of.
@@ -38,7 +37,7 @@ pub(super) struct Terms {
     latency_merge: Arc<AggregateUDF>,
     distinct_sketch: Arc<AggregateUDF>,
     distinct_merge: Arc<AggregateUDF>,
-    percentile: Arc<ScalarUDF>,
+    latency_percentile: Arc<AggregateUDF>,
 }
 
 impl Terms {
@@ -48,14 +47,12 @@ impl Terms {
             let found = aggregates.iter().find(|function| function.name() == name);
             Arc::new(found.expect("a function of the house").clone())
         };
-        let percentile =
-            functions::scalars().into_iter().find(|function| function.name() == "sketch_percentile");
         Self {
             latency_sketch: aggregate("latency_sketch"),
             latency_merge: aggregate("latency_merge"),
             distinct_sketch: aggregate("distinct_sketch"),
             distinct_merge: aggregate("distinct_merge"),
-            percentile: Arc::new(percentile.expect("a function of the house")),
+            latency_percentile: aggregate("latency_percentile"),
         }
     }
 
@@ -86,22 +83,34 @@ impl Terms {
         })
     }
 
-    /// Several such parts, each a column, as one.
-    pub(super) fn added(&self, what: Sum, parts: &str) -> Expr {
-        match what {
-            Sum::Requests | Sum::Errors | Sum::RequestBytes | Sum::ResponseBytes => sum(ident(parts)),
-            Sum::Durations | Sum::GatewayTimes => self.latency_merge.call(vec![ident(parts)]),
-            Sum::Clients => self.distinct_merge.call(vec![ident(parts)]),
+    /// What is asked of several such parts, each a column, that are added up.
+    pub(super) fn added(&self, wanted: &Wanted, parts: &str) -> Expr {
+        let parts = ident(parts);
+        match wanted {
+            Wanted::Percentile(_, p) => self.latency_percentile.call(vec![parts, p.clone()]),
+            Wanted::Whole(Sum::Durations | Sum::GatewayTimes) => self.latency_merge.call(vec![parts]),
+            Wanted::Whole(Sum::Clients) => self.distinct_merge.call(vec![parts]),
+            Wanted::Whole(_) => sum(parts),
         }
     }
 
-    /// What was asked of what was added up.
-    pub(super) fn read(&self, wanted: &Wanted, added: Expr) -> Expr {
+    /// The answer that this is.
+    pub(super) fn read(&self, wanted: &Wanted, added: Expr) -> Result<Expr> {
         match wanted {
-            // Nothing at all is counted as 0, and adds up to null.
-            Wanted::Whole(Sum::Requests | Sum::Errors) => coalesce(vec![added, lit(0_i64)]),
-            Wanted::Whole(_) => added,
-            Wanted::Percentile(p) => self.percentile.call(vec![added, p.clone()]),
+            // Nothing at all is counted as 0, and adds up to null. The rule that makes this of `coalesce` has been.
+            Wanted::Whole(Sum::Requests | Sum::Errors) => {
+                when(added.clone().is_not_null(), added).otherwise(lit(0_i64))
+            }
+            _ => Ok(added),
+        }
+    }
+}
+
+impl Wanted {
+    /// What it is asked of.
+    pub(super) fn sum(&self) -> Sum {
+        match self {
+            Self::Whole(sum) | Self::Percentile(sum, _) => *sum,
         }
     }
 }
