@@ -135,7 +135,7 @@ fn a_backlog_goes_up_quicker_than_it_came() {
     let first = site(&origin, section)
         .set(
             &["collector", "seal"],
-            serde_json::json!({ "interval_s": 10, "rows_max": 90_000, "grace_ms": 0 }),
+            serde_json::json!({ "interval_s": 10, "rows_max": 120_000, "grace_ms": 0 }),
         )
         .set(&["spool", "segment_bytes"], (32 << 20).into());
     let house = first.run();
