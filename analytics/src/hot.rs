@@ -6,20 +6,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, Statistics};
-use datafusion::datasource::source::DataSource;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::coop::cooperative;
-use datafusion::physical_plan::execution_plan::SchedulingType;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayFormatType, Partitioning};
+use datafusion::common::Result;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::DisplayFormatType;
 use event::hot::unpack;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 
 use crate::catalog::HotFile;
+use crate::leaf::Leaf;
 
 /// One batch of a hot file.
 #[derive(Debug, Clone)]
@@ -64,63 +59,33 @@ impl HotSource {
     }
 }
 
-impl DataSource for HotSource {
-    fn open(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+impl Leaf for HotSource {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn partitions(&self) -> usize {
+        self.partitions.len()
+    }
+
+    fn rows(&self, partition: usize) -> Option<usize> {
+        Some(self.partitions.get(partition)?.iter().map(|batch| batch.packed().num_rows()).sum())
+    }
+
+    fn open(
+        &self,
+        partition: usize,
+        _context: Arc<TaskContext>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let batches = self.partitions.get(partition).cloned().unwrap_or_default();
         let columns = self.columns.clone();
         let unpacked =
             (0..batches.len()).map(move |index| Ok(unpack(batches[index].packed(), columns.as_deref())?));
-        let stream = futures::stream::iter(unpacked);
-        Ok(Box::pin(cooperative(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream))))
+        Ok(futures::stream::iter(unpacked).boxed())
     }
 
-    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut Formatter) -> fmt::Result {
+    fn show(&self, _kind: DisplayFormatType, out: &mut Formatter) -> fmt::Result {
         let sizes: Vec<usize> = self.partitions.iter().map(|batches| batches.len()).collect();
-        write!(f, "hot_batches={sizes:?}")
-    }
-
-    fn output_partitioning(&self) -> Partitioning {
-        Partitioning::UnknownPartitioning(self.partitions.len())
-    }
-
-    fn eq_properties(&self) -> EquivalenceProperties {
-        EquivalenceProperties::new(Arc::clone(&self.schema))
-    }
-
-    fn scheduling_type(&self) -> SchedulingType {
-        SchedulingType::Cooperative
-    }
-
-    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let counted = match partition {
-            Some(partition) => self.partitions.get(partition..=partition).unwrap_or_default(),
-            None => &self.partitions,
-        };
-        let rows =
-            counted.iter().flat_map(|batches| batches.iter()).map(|batch| batch.packed().num_rows()).sum();
-        let statistics = Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(rows));
-        Ok(Arc::new(statistics))
-    }
-
-    fn with_fetch(&self, _limit: Option<usize>) -> Option<Arc<dyn DataSource>> {
-        None
-    }
-
-    fn fetch(&self) -> Option<usize> {
-        None
-    }
-
-    fn try_swapping_with_projection(
-        &self,
-        _projection: &ProjectionExprs,
-    ) -> Result<Option<Arc<dyn DataSource>>> {
-        Ok(None)
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        write!(out, "hot_batches={sizes:?}")
     }
 }

@@ -36,6 +36,7 @@ use crate::access::{Scope, ScopedSource};
 use crate::catalog::Snapshot;
 use crate::groups::{self, GroupCache, GroupFile, GroupSource};
 use crate::hot::{HotBatch, HotSource};
+use crate::leaf;
 use crate::lookup;
 use crate::sealed::Source;
 use crate::tries;
@@ -261,7 +262,7 @@ impl Rows {
         let (files, partitions) = (kept.iter().map(file).collect(), state.config().target_partitions());
         let of = (cache, Arc::clone(&self.snapshot.sealed));
         let source = GroupSource::new(of, url, files, partitions, projection)?;
-        Ok((Some(DataSourceExec::from_data_source(source)), others))
+        Ok((Some(leaf::plan(source)), others))
     }
 
     fn hot(
@@ -285,7 +286,7 @@ impl Rows {
             return Ok(None);
         }
         let source = HotSource::new(batches, state.config().target_partitions(), projection.cloned())?;
-        Ok(Some(DataSourceExec::from_data_source(source)))
+        Ok(Some(leaf::plan(source)))
     }
 
     /// All rows, sealed and hot.
@@ -372,7 +373,7 @@ impl TableProvider for Rows {
         // What the caller asks for chooses files by their times, and sees no row.
         let all = self.sources(state, Some(&columns), filters, None)?;
         let condition = state.create_physical_expr(condition, &DFSchema::try_from(all.schema())?)?;
-        Ok(DataSourceExec::from_data_source(ScopedSource::new(all, self.scope.clone(), condition, shown)?))
+        Ok(leaf::plan(ScopedSource::new(all, self.scope.clone(), condition, shown)?))
     }
 }
 

@@ -11,18 +11,15 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::cast::as_boolean_array;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, ScalarValue, Statistics};
-use datafusion::datasource::source::DataSource;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, ident, lit};
-use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::coop::cooperative;
-use datafusion::physical_plan::execution_plan::SchedulingType;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use crate::leaf::Leaf;
 
 /// Whose rows there are; of all without.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,55 +91,31 @@ pub(crate) fn choose(
     Ok(filter_record_batch(&batch.project(shown)?, as_boolean_array(&met)?)?)
 }
 
-impl DataSource for ScopedSource {
-    fn open(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+impl Leaf for ScopedSource {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn partitions(&self) -> usize {
+        self.all.output_partitioning().partition_count()
+    }
+
+    // How many rows there are of others is not for the caller.
+    fn rows(&self, _partition: usize) -> Option<usize> {
+        None
+    }
+
+    fn open(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let (condition, shown) = (Arc::clone(&self.condition), self.shown.clone());
-        let chosen = self
-            .all
-            .execute(partition, context)?
-            .map(move |batch| choose(&batch?, condition.as_ref(), &shown));
-        Ok(Box::pin(cooperative(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), chosen))))
+        let all = self.all.execute(partition, context)?;
+        Ok(all.map(move |batch| choose(&batch?, condition.as_ref(), &shown)).boxed())
     }
 
-    fn fmt_as(&self, _kind: DisplayFormatType, out: &mut Formatter) -> fmt::Result {
+    fn show(&self, _kind: DisplayFormatType, out: &mut Formatter) -> fmt::Result {
         write!(out, "rows of the caller")
-    }
-
-    fn output_partitioning(&self) -> Partitioning {
-        Partitioning::UnknownPartitioning(self.all.output_partitioning().partition_count())
-    }
-
-    fn eq_properties(&self) -> EquivalenceProperties {
-        EquivalenceProperties::new(Arc::clone(&self.schema))
-    }
-
-    fn scheduling_type(&self) -> SchedulingType {
-        SchedulingType::Cooperative
-    }
-
-    fn partition_statistics(&self, _partition: Option<usize>) -> Result<Arc<Statistics>> {
-        Ok(Arc::new(Statistics::new_unknown(&self.schema)))
-    }
-
-    fn with_fetch(&self, _limit: Option<usize>) -> Option<Arc<dyn DataSource>> {
-        None
-    }
-
-    fn fetch(&self) -> Option<usize> {
-        None
-    }
-
-    fn try_swapping_with_projection(
-        &self,
-        _projection: &ProjectionExprs,
-    ) -> Result<Option<Arc<dyn DataSource>>> {
-        Ok(None)
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
     }
 }

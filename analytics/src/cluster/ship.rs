@@ -34,6 +34,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, replace_
 use super::host;
 use super::rows::{FetchRows, RowsOfCaller};
 use crate::access::ScopedSource;
+use crate::leaf;
 use crate::once::OnceExec;
 use crate::table::bucket_url;
 
@@ -107,7 +108,7 @@ impl Shipper<'_> {
         source: &DataSourceExec,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let source = source.data_source();
-        if let Some(scoped) = source.downcast_ref::<ScopedSource>() {
+        if let Some(scoped) = leaf::of::<ScopedSource>(source.as_ref()) {
             let (all, scope, shown) = scoped.parts();
             let Some(all) = self.node(all)? else { return Ok(None) };
             return Ok(Some(Arc::new(RowsOfCaller::new(all, scope.clone(), shown)?)));

@@ -15,28 +15,22 @@ use arrow::array::{ArrayRef, RecordBatchOptions, new_null_array};
 use arrow::compute::{cast, concat};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, Statistics};
+use datafusion::common::Result;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::source::DataSource;
+use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::coop::cooperative;
-use datafusion::physical_plan::execution_plan::SchedulingType;
+use datafusion::physical_plan::DisplayFormatType;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayFormatType, Partitioning};
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 
+use crate::leaf::Leaf;
 use crate::sealed::Sealed;
 pub(crate) use cache::{GroupCache, name};
 
@@ -185,8 +179,24 @@ impl Reading {
     }
 }
 
-impl DataSource for GroupSource {
-    fn open(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+impl Leaf for GroupSource {
+    fn schema(&self) -> &SchemaRef {
+        &self.reading.schema
+    }
+
+    fn partitions(&self) -> usize {
+        self.partitions.len()
+    }
+
+    fn rows(&self, partition: usize) -> Option<usize> {
+        Some(self.partitions.get(partition)?.iter().map(|share| share.rows.len()).sum())
+    }
+
+    fn open(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let shares = self.partitions.get(partition).cloned().unwrap_or_default();
         let runtime = context.runtime_env();
         let readers = Arc::new(CachedParquetFileReaderFactory::new(
@@ -200,71 +210,19 @@ impl DataSource for GroupSource {
             let (readers, context) = (Arc::clone(&readers), Arc::clone(&context));
             async move { reading.groups(share, &readers, &context).await }
         });
-        let pieces = batches.flat_map(move |batch| {
-            let pieces = match batch {
-                Ok(batch) => pieces(&batch, rows).map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            };
-            futures::stream::iter(pieces)
-        });
-        let pieces = pieces.boxed();
-        Ok(Box::pin(cooperative(RecordBatchStreamAdapter::new(Arc::clone(&self.reading.schema), pieces))))
+        let pieces = batches.map_ok(move |batch| futures::stream::iter(pieces(&batch, rows).map(Ok)));
+        Ok(pieces.try_flatten().boxed())
     }
 
-    fn fmt_as(&self, kind: DisplayFormatType, f: &mut Formatter) -> fmt::Result {
-        let groups = |shares: &Arc<[Share]>| shares.iter().map(|share| share.rows.len()).sum();
-        let sizes: Vec<usize> = self.partitions.iter().map(groups).collect();
+    fn show(&self, kind: DisplayFormatType, out: &mut Formatter) -> fmt::Result {
+        let sizes: Vec<usize> = (0..self.partitions()).filter_map(|partition| self.rows(partition)).collect();
         let shares = self.partitions.iter().flat_map(|shares| shares.iter());
         let mut files: Vec<&str> = shares.map(|share| share.file.name.as_str()).collect();
         files.dedup();
         let shown =
             if kind == DisplayFormatType::Verbose { files.len() } else { files.len().min(FILES_SHOWN) };
         let more = if shown < files.len() { ", ..." } else { "" };
-        write!(f, "groups={sizes:?}, files=[{}{more}]", files[..shown].join(", "))
-    }
-
-    fn output_partitioning(&self) -> Partitioning {
-        Partitioning::UnknownPartitioning(self.partitions.len())
-    }
-
-    fn eq_properties(&self) -> EquivalenceProperties {
-        EquivalenceProperties::new(Arc::clone(&self.reading.schema))
-    }
-
-    fn scheduling_type(&self) -> SchedulingType {
-        SchedulingType::Cooperative
-    }
-
-    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let counted = match partition {
-            Some(partition) => self.partitions.get(partition..=partition).unwrap_or_default(),
-            None => &self.partitions,
-        };
-        let groups = counted.iter().flat_map(|shares| shares.iter()).map(|share| share.rows.len()).sum();
-        let statistics = Statistics::new_unknown(&self.reading.schema);
-        Ok(Arc::new(statistics.with_num_rows(Precision::Exact(groups))))
-    }
-
-    fn with_fetch(&self, _limit: Option<usize>) -> Option<Arc<dyn DataSource>> {
-        None
-    }
-
-    fn fetch(&self) -> Option<usize> {
-        None
-    }
-
-    fn try_swapping_with_projection(
-        &self,
-        _projection: &ProjectionExprs,
-    ) -> Result<Option<Arc<dyn DataSource>>> {
-        Ok(None)
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        write!(out, "groups={sizes:?}, files=[{}{more}]", files[..shown].join(", "))
     }
 }
 
