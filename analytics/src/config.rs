@@ -60,6 +60,9 @@ pub struct AnalyticsConfig {
     /// Memory for columns of roll-ups as they were read, so that the next question need not read them, in bytes; beside that
     /// of queries. 0 keeps none.
     pub rollup_cache_bytes_max: u64,
+    /// Rows and groups of roll-ups from which on several threads share a question about one table, a file counted as 256 of
+    /// them. With fewer it takes longer to share than to go through them.
+    pub parallel_rows_min: u32,
     /// Who may ask. Without any, everybody who reaches the service may, and sees everything.
     pub tokens: Vec<TokenConfig>,
     /// What tokens may do, by the name of their role.
@@ -98,6 +101,7 @@ impl Default for AnalyticsConfig {
             use_rollups: true,
             rollup_group_requests_min: 8,
             rollup_cache_bytes_max: 256 << 20,
+            parallel_rows_min: 16_384,
             tokens: Vec::new(),
             roles: BTreeMap::new(),
             plans: BTreeMap::new(),

@@ -24,7 +24,7 @@ pub(crate) struct HotBatch {
 }
 
 impl HotBatch {
-    fn packed(&self) -> &RecordBatch {
+    pub(crate) fn packed(&self) -> &RecordBatch {
         &self.file.reader.batches[self.index]
     }
 }

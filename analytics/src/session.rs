@@ -60,7 +60,7 @@ pub(crate) struct Sessions {
     local: Vec<SessionState>,
     /// The same for queries that may go to a cluster; none without one.
     remote: Vec<SessionState>,
-    settings: AnalyticsConfig,
+    pub(crate) settings: AnalyticsConfig,
     pub(crate) catalog: Arc<Catalog>,
     groups: Arc<GroupCache>,
     pub(crate) history: Arc<History>,

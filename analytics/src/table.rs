@@ -38,8 +38,12 @@ use crate::groups::{self, GroupCache, GroupFile, GroupSource};
 use crate::hot::{HotBatch, HotSource};
 use crate::leaf;
 use crate::lookup;
+use crate::rolled::Spans;
 use crate::sealed::Source;
 use crate::tries;
+
+/// To open a file takes about as long as to go through so many rows.
+const ROWS_FOR_A_FILE: usize = 256;
 
 /// What the engine calls the bucket.
 pub(crate) fn bucket_url() -> Result<ObjectStoreUrl> {
@@ -53,6 +57,8 @@ pub(crate) struct Rows {
     pub(crate) snapshot: Arc<Snapshot>,
     part: Part,
     pub(crate) scope: Scope,
+    /// What files and hot batches are of: those of other times are left out.
+    span: Spans,
 }
 
 /// A file to read, and which of its row groups; without, all of them.
@@ -88,19 +94,23 @@ enum Part {
 }
 
 impl Rows {
+    fn of(part: Part, schema: SchemaRef, snapshot: Arc<Snapshot>, scope: Scope) -> Self {
+        Self { schema, snapshot, part, scope, span: Spans::all() }
+    }
+
     /// The table `requests`.
     pub(crate) fn requests(snapshot: Arc<Snapshot>, scope: Scope) -> Self {
-        Self { schema: event::columns::schema(), snapshot, part: Part::Requests, scope }
+        Self::of(Part::Requests, event::columns::schema(), snapshot, scope)
     }
 
     /// The rows that are in no roll-up yet.
     pub(crate) fn live(snapshot: Arc<Snapshot>, scope: Scope) -> Self {
-        Self { schema: event::columns::schema(), snapshot, part: Part::Live, scope }
+        Self::of(Part::Live, event::columns::schema(), snapshot, scope)
     }
 
     /// The rows that were sealed.
     pub(crate) fn sealed(snapshot: Arc<Snapshot>, scope: Scope) -> Self {
-        Self { schema: event::columns::schema(), snapshot, part: Part::Sealed, scope }
+        Self::of(Part::Sealed, event::columns::schema(), snapshot, scope)
     }
 
     /// Whether it is the table `requests`.
@@ -114,38 +124,74 @@ impl Rows {
         (resolution, grouping): (Resolution, Grouping),
         scope: Scope,
     ) -> Self {
-        Self { schema: event::rollup::schema(), snapshot, part: Part::Rollups(resolution, grouping), scope }
+        Self::of(Part::Rollups(resolution, grouping), event::rollup::schema(), snapshot, scope)
+    }
+
+    /// The same without the files and hot batches of other times. Those that are left may have rows of other times too.
+    pub(crate) fn within(self, span: &Spans) -> Self {
+        Self { span: span.clone(), ..self }
+    }
+
+    /// Whether all there is to read is of the time of [`Rows::within`].
+    pub(crate) fn is_within(&self) -> bool {
+        let files = self.files();
+        let files = files.iter().map(|(_, entry)| (entry.time_min_us, entry.time_max_us));
+        files.chain(self.batches().map(|(_, range)| range)).all(|(first, last)| self.span.holds(first, last))
+    }
+
+    /// Rows, or groups, to read before conditions are looked at. A file to open is as much as some of them; files of the bucket
+    /// are worth several threads however few there are, since each has to be waited for.
+    pub(crate) fn to_read(&self) -> usize {
+        let of_file = |(source, entry): &(&Source, &FileEntry)| match source {
+            Source::Disk(_) => ROWS_FOR_A_FILE.saturating_add(entry.rows as usize),
+            Source::Bucket(_) => usize::MAX,
+        };
+        let files = self.files().iter().map(of_file).fold(0, usize::saturating_add);
+        let batches = self.batches().map(|(batch, _)| batch.packed().num_rows());
+        batches.fold(files, usize::saturating_add)
     }
 
     /// The Parquet files.
     fn files(&self) -> Vec<(&Source, &FileEntry)> {
-        match self.part {
+        let sealed = &self.snapshot.sealed;
+        let mut files: Vec<(&Source, &FileEntry)> = match self.part {
             Part::Requests | Part::Sealed => {
-                self.snapshot.sealed.files.iter().map(|(source, entry)| (source, entry)).collect()
+                sealed.files.iter().map(|(source, entry)| (source, entry)).collect()
             }
             Part::Live => Vec::new(),
             Part::Rollups(resolution, grouping) => {
                 let kind = |entry: &RollupEntry| (entry.resolution, entry.grouping);
-                let wanted = self
-                    .snapshot
-                    .sealed
-                    .rollups
-                    .iter()
-                    .filter(|(_, entry)| kind(entry) == (resolution, grouping));
+                let wanted = sealed.rollups.iter().filter(|(_, entry)| kind(entry) == (resolution, grouping));
                 wanted.map(|(source, entry)| (source, &entry.file)).collect()
             }
-        }
+        };
+        files.retain(|(_, entry)| self.span.meets(entry.time_min_us, entry.time_max_us));
+        files
+    }
+
+    /// The batches of hot files that have rows, and their least and greatest times.
+    fn batches(&self) -> impl Iterator<Item = (HotBatch, (i64, i64))> {
+        let hot = match self.part {
+            Part::Rollups(..) | Part::Sealed => &[],
+            Part::Requests | Part::Live => self.snapshot.hot.as_slice(),
+        };
+        let all = hot.iter().flat_map(|file| {
+            let batches = file.ranges.iter().enumerate();
+            batches.filter_map(|(index, range)| Some((HotBatch { file: Arc::clone(file), index }, (*range)?)))
+        });
+        all.filter(|(_, (first, last))| self.span.meets(*first, *last))
     }
 
     /// Which of some containers of rows may hold matching ones, by their times.
     fn matching(&self, state: &dyn Session, filters: &[Expr], times: &TimeRanges) -> Result<Vec<bool>> {
         let all = vec![true; times.0.len()];
-        let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all) };
+        let of_time = |filter: &&Expr| filter.column_refs().iter().any(|column| column.name == "time");
+        let Some(filter) = conjunction(filters.iter().filter(of_time).cloned()) else { return Ok(all) };
         let names = DFSchema::try_from(Arc::clone(&self.schema))?;
         let filter = state.create_physical_expr(filter, &names)?;
         let predicate =
             PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter);
-        // A filter that says nothing about times keeps them all.
+        // A filter that does not bound times keeps them all.
         predicate.map_or(Ok(all), |predicate| predicate.prune(times))
     }
 
@@ -271,14 +317,7 @@ impl Rows {
         filters: &[Expr],
         projection: Option<&Vec<usize>>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        if matches!(self.part, Part::Rollups(..) | Part::Sealed) {
-            return Ok(None);
-        }
-        let all = self.snapshot.hot.iter().flat_map(|file| {
-            let batches = file.ranges.iter().enumerate();
-            batches.filter_map(|(index, range)| Some((HotBatch { file: Arc::clone(file), index }, (*range)?)))
-        });
-        let (batches, ranges): (Vec<HotBatch>, Vec<(i64, i64)>) = all.unzip();
+        let (batches, ranges): (Vec<HotBatch>, Vec<(i64, i64)>) = self.batches().unzip();
         let keep = self.matching(state, filters, &TimeRanges(ranges))?;
         let batches: Vec<HotBatch> =
             batches.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(batch, _)| batch).collect();

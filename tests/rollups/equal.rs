@@ -138,7 +138,13 @@ fn house(root: &Path) -> DataFolder {
 }
 
 fn serve(folder: &DataFolder, use_rollups: bool) -> Running {
-    let mut config = AnalyticsConfig { listen: "127.0.0.1:0".into(), threads: 2, ..Default::default() };
+    serve_sharing(folder, use_rollups, AnalyticsConfig::default().parallel_rows_min)
+}
+
+/// Two threads share what has so many rows and groups.
+fn serve_sharing(folder: &DataFolder, use_rollups: bool, parallel_rows_min: u32) -> Running {
+    let mut config =
+        AnalyticsConfig { listen: "127.0.0.1:0".into(), threads: 2, parallel_rows_min, ..Default::default() };
     (config.use_rollups, config.rollup_group_requests_min) = (use_rollups, 0);
     (config.postgres.listen, config.flight.listen) = (None, None);
     analytics::start(analytics::validate(&config).unwrap(), folder).unwrap()
@@ -245,11 +251,14 @@ fn an_answer_from_roll_ups_is_the_one_from_rows() {
     let root = tempfile::tempdir().unwrap();
     let folder = house(root.path());
     let (rolled, raw) = (serve(&folder, true), serve(&folder, false));
+    let shared = serve_sharing(&folder, true, 0);
     let mut chance = Chance(4);
     let (mut by_hour, mut by_minute, mut fewer) = (0, 0, 0);
     for _ in 0..600 {
         let sql = question(&mut chance);
-        assert_eq!(sorted(ask(rolled.addr, &sql)), sorted(ask(raw.addr, &sql)), "{sql}");
+        let answer = sorted(ask(rolled.addr, &sql));
+        assert_eq!(answer, sorted(ask(raw.addr, &sql)), "{sql}");
+        assert_eq!(answer, sorted(ask(shared.addr, &sql)), "by several threads: {sql}");
         let plan = ask(rolled.addr, &format!("EXPLAIN {sql}"))[0]["plan"].to_string();
         by_hour += u32::from(plan.contains("rollups_1h"));
         by_minute += u32::from(plan.contains("rollups_1m"));

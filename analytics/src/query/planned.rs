@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
@@ -16,6 +17,7 @@ use crate::cluster::{Cluster, EngineKind};
 use crate::error::QueryError;
 use crate::guard;
 use crate::session::Sessions;
+use crate::table::Rows;
 
 /// What a question is made of.
 #[derive(Debug)]
@@ -100,11 +102,32 @@ async fn planned(
     let mut state = sessions.open(snapshot, &statement, &question.caller, way).await?;
     let plan = bind(state.statement_to_plan(statement).await?, &question.params)?;
     guard::plan_options().verify_plan(&plan)?;
-    if is_plain(&plan)? {
+    let is_plain = is_plain(&plan)?;
+    if is_plain {
         // Rules stand in the order in which one prepares the next; to look for more is most of the work of a short question.
         state.config_mut().options_mut().optimizer.max_passes = 1;
     }
-    Ok((state.create_physical_plan(&plan).await?, state.task_ctx()))
+    let plan = state.optimize(&plan)?;
+    let is_small =
+        || Ok::<_, QueryError>(rows_to_read(&plan)? < sessions.settings.parallel_rows_min as usize);
+    if is_plain && engine == EngineKind::Local && is_small()? {
+        state.config_mut().options_mut().execution.target_partitions = 1;
+    }
+    Ok((state.query_planner().create_physical_plan(&plan, &state).await?, state.task_ctx()))
+}
+
+/// How many rows and groups a plan has to read; without a bound where it reads other tables.
+fn rows_to_read(plan: &LogicalPlan) -> datafusion::common::Result<usize> {
+    let mut rows = 0_usize;
+    plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let table = source_as_provider(&scan.source)?;
+            let of_table = table.downcast_ref::<Rows>().map_or(usize::MAX, Rows::to_read);
+            rows = rows.saturating_add(of_table);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(rows)
 }
 
 /// Whether a plan reads one table, without any question within the question, and without aggregates of different values, which

@@ -26,7 +26,7 @@ use crate::table::Rows;
 pub(crate) use coverage::Coverage;
 use coverage::has_files_in;
 use shape::Shape;
-use spans::Spans;
+pub(crate) use spans::Spans;
 use terms::Terms;
 
 /// Most pieces of time that one answer is put together of.
@@ -66,8 +66,8 @@ impl AnswerFromRollups {
             let rows = Rows::sealed(Arc::clone(&shape.rows.snapshot), shape.rows.scope.clone());
             parts.push(self.rows(shape, "sealed", rows, &rest)?);
         }
-        if !shape.rows.snapshot.hot.is_empty() {
-            let rows = Rows::live(Arc::clone(&shape.rows.snapshot), shape.rows.scope.clone());
+        let rows = Rows::live(Arc::clone(&shape.rows.snapshot), shape.rows.scope.clone());
+        if rows.clone().within(&shape.span).to_read() > 0 {
             parts.push(self.rows(shape, "hot", rows, &shape.span)?);
         }
         let mut parts = parts.into_iter();
@@ -116,8 +116,10 @@ impl AnswerFromRollups {
 }
 
 fn scan(name: &str, rows: Rows, shape: &Shape, spans: &Spans) -> Result<LogicalPlanBuilder> {
+    let rows = rows.within(spans);
+    let time = if rows.is_within() { None } else { spans.condition() };
     let scan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(rows)), None)?;
-    let conditions = shape.conditions.iter().cloned().chain(spans.condition());
+    let conditions = shape.conditions.iter().cloned().chain(time);
     conditions.into_iter().try_fold(scan, LogicalPlanBuilder::filter)
 }
 

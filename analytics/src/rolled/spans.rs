@@ -5,11 +5,11 @@ use datafusion::logical_expr::{Expr, ident, lit};
 
 /// A set of time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Spans(Vec<(i64, i64)>);
+pub(crate) struct Spans(Vec<(i64, i64)>);
 
 impl Spans {
     /// All time.
-    pub(super) fn all() -> Self {
+    pub(crate) fn all() -> Self {
         Self(vec![(i64::MIN, i64::MAX)])
     }
 
@@ -81,8 +81,13 @@ impl Spans {
     }
 
     /// Whether a time of `[first, last]` is in it.
-    pub(super) fn meets(&self, first_us: i64, last_us: i64) -> bool {
+    pub(crate) fn meets(&self, first_us: i64, last_us: i64) -> bool {
         self.0.iter().any(|&(from, until)| from <= last_us && first_us < until)
+    }
+
+    /// Whether all times of `[first, last]` are in it.
+    pub(crate) fn holds(&self, first_us: i64, last_us: i64) -> bool {
+        self.0.iter().any(|&(from, until)| from <= first_us && last_us < until)
     }
 
     /// The condition on `time`; none for all time.
@@ -124,6 +129,11 @@ mod tests {
             let only: Vec<i64> = times(&one).into_iter().filter(|at| !has(&other, at)).collect();
             assert_eq!(times(&one.and(&other)), both, "{one:?} {other:?}");
             assert_eq!(times(&one.without(&other)), only, "{one:?} {other:?}");
+            let (first, last) = (next(80) - 40, next(80) - 40);
+            if first <= last {
+                let all = (first..=last).all(|at| has(&one, &at));
+                assert_eq!(one.holds(first, last), all, "{one:?} {first} {last}");
+            }
             let whole = |at: &i64| (0..7).all(|add| has(&one, &(at.div_euclid(7) * 7 + add)));
             assert_eq!(
                 times(&one.within(7)),

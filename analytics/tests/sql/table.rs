@@ -178,7 +178,25 @@ fn hot_batches_out_of_the_time_range_are_not_read() {
     let filter = "WHERE time >= '1970-01-01T00:00:00.250Z' AND time < '1970-01-01T00:00:00.350Z'";
     assert_eq!(sql(running.addr, &format!("SELECT count(*) AS n FROM requests {filter}"))[0]["n"], 100);
     let plan = sql(running.addr, &format!("EXPLAIN SELECT path FROM requests {filter}")).to_string();
-    assert!(plan.contains("hot_batches=[1, 1]"), "{plan}");
+    assert!(plan.contains("hot_batches=[2]"), "{plan}");
+}
+
+#[test]
+fn a_question_of_many_rows_is_shared_by_threads() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(root.path()).unwrap();
+    let mut writer = HotWriter::create(&folder, 1).unwrap();
+    for batch in 0..10 {
+        writer.append(&rows(batch * 100, 100), &BTreeMap::default()).unwrap();
+    }
+    for (parallel_rows_min, batches) in [(1_001, "hot_batches=[10]"), (1_000, "hot_batches=[5, 5]")] {
+        let running = serve(&folder, |config| config.parallel_rows_min = parallel_rows_min);
+        let plan = sql(running.addr, "EXPLAIN SELECT path, count(*) FROM requests GROUP BY path").to_string();
+        assert!(plan.contains(batches), "{parallel_rows_min}: {plan}");
+        let joined = "EXPLAIN SELECT a.path FROM requests a, requests b";
+        let plan = sql(running.addr, joined).to_string();
+        assert!(plan.contains("hot_batches=[5, 5]"), "{plan}");
+    }
 }
 
 #[test]
