@@ -4,8 +4,8 @@
 //! files of the last seconds. Where there is a bucket, what other collectors have
 //! uploaded to it is part of the table. Answers go out over HTTP (`/sql`). The modules stand in the order of a question's
 //! journey: a configuration, who may ask, [`sealed`] files and a [`catalog`] snapshot of
-//! all rows, the sources, among them groups of roll-ups that stay in memory, where ids are looked up, tries that files leave
-//! out, and the table over it, ids in text, texts that grow, functions, questions that roll-ups answer, table functions, views and tables of
+//! all rows, the sources, among them groups of roll-ups that stay in memory, which files are of the
+//! asked times, where ids are looked up, tries that files leave out, and the table over it, ids in text, texts that grow, functions, questions that roll-ups answer, table functions, views and tables of
 //! traffic, a cluster that may compute, a session, the guard that refuses everything but reading, the engine that bounds and runs a query, threads for each query,
 //! a format, the door for connections, what is asked and answered over HTTP, by clients of PostgreSQL and by those of Arrow Flight SQL,
 //! and the service around it all.
@@ -28,6 +28,8 @@ mod leaf;
 mod groups;
 
 mod hot;
+
+mod times;
 
 mod lookup;
 

@@ -4,17 +4,14 @@
 //! DataFusion's Parquet source (page index, bloom filters, late materialisation), which reads a column that an older
 //! file lacks as null. Files of the disk and of the bucket are a source each. Hot batches whose times can match are a memory source beside it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
-use datafusion::common::{Column, ColumnStatistics, DFSchema, Result, ScalarValue, Statistics};
+use datafusion::common::{ColumnStatistics, DFSchema, Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::parquet::{
@@ -24,9 +21,7 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use event::layout::{FileEntry, RollupEntry};
@@ -40,7 +35,7 @@ use crate::leaf;
 use crate::lookup;
 use crate::rolled::Spans;
 use crate::sealed::Source;
-use crate::tries;
+use crate::{times, tries};
 
 /// To open a file takes about as long as to go through so many rows.
 const ROWS_FOR_A_FILE: usize = 256;
@@ -182,24 +177,11 @@ impl Rows {
         all.filter(|(_, (first, last))| self.span.meets(*first, *last))
     }
 
-    /// Which of some containers of rows may hold matching ones, by their times.
-    fn matching(&self, state: &dyn Session, filters: &[Expr], times: &TimeRanges) -> Result<Vec<bool>> {
-        let all = vec![true; times.0.len()];
-        let of_time = |filter: &&Expr| filter.column_refs().iter().any(|column| column.name == "time");
-        let Some(filter) = conjunction(filters.iter().filter(of_time).cloned()) else { return Ok(all) };
-        let names = DFSchema::try_from(Arc::clone(&self.schema))?;
-        let filter = state.create_physical_expr(filter, &names)?;
-        let predicate =
-            PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter);
-        // A filter that does not bound times keeps them all.
-        predicate.map_or(Ok(all), |predicate| predicate.prune(times))
-    }
-
     /// The sealed files that may hold matching rows.
     fn matching_files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<(&Source, &FileEntry)>> {
         let files = self.files();
         let ranges = files.iter().map(|(_, entry)| (entry.time_min_us, entry.time_max_us));
-        let keep = self.matching(state, filters, &TimeRanges(ranges.collect()))?;
+        let keep = times::matching(&self.schema, state, filters, ranges.collect())?;
         Ok(files.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file).collect())
     }
 
@@ -318,7 +300,7 @@ impl Rows {
         projection: Option<&Vec<usize>>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let (batches, ranges): (Vec<HotBatch>, Vec<(i64, i64)>) = self.batches().unzip();
-        let keep = self.matching(state, filters, &TimeRanges(ranges))?;
+        let keep = times::matching(&self.schema, state, filters, ranges)?;
         let batches: Vec<HotBatch> =
             batches.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(batch, _)| batch).collect();
         if batches.is_empty() {
@@ -413,44 +395,5 @@ impl TableProvider for Rows {
         let all = self.sources(state, Some(&columns), filters, None)?;
         let condition = state.create_physical_expr(condition, &DFSchema::try_from(all.schema())?)?;
         Ok(leaf::plan(ScopedSource::new(all, self.scope.clone(), condition, shown)?))
-    }
-}
-
-/// Least and greatest `time` of containers of rows (files, batches), for pruning.
-struct TimeRanges(Vec<(i64, i64)>);
-
-impl TimeRanges {
-    fn times(&self, column: &Column, of: impl Fn(&(i64, i64)) -> i64) -> Option<ArrayRef> {
-        if column.name != "time" {
-            return None;
-        }
-        let times = TimestampMicrosecondArray::from_iter_values(self.0.iter().map(of));
-        Some(Arc::new(times.with_timezone("UTC")))
-    }
-}
-
-impl PruningStatistics for TimeRanges {
-    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.times(column, |range| range.0)
-    }
-
-    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.times(column, |range| range.1)
-    }
-
-    fn num_containers(&self) -> usize {
-        self.0.len()
-    }
-
-    fn null_counts(&self, _column: &Column) -> Option<ArrayRef> {
-        None
-    }
-
-    fn row_counts(&self) -> Option<ArrayRef> {
-        None
-    }
-
-    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
-        None
     }
 }

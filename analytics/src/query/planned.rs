@@ -108,9 +108,8 @@ async fn planned(
         state.config_mut().options_mut().optimizer.max_passes = 1;
     }
     let plan = state.optimize(&plan)?;
-    let is_small =
-        || Ok::<_, QueryError>(rows_to_read(&plan)? < sessions.settings.parallel_rows_min as usize);
-    if is_plain && engine == EngineKind::Local && is_small()? {
+    let parallel_from = sessions.settings.parallel_rows_min as usize;
+    if is_plain && engine == EngineKind::Local && rows_to_read(&plan)? < parallel_from {
         state.config_mut().options_mut().execution.target_partitions = 1;
     }
     Ok((state.query_planner().create_physical_plan(&plan, &state).await?, state.task_ctx()))

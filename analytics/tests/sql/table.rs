@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 
 use event::hot::HotWriter;
 use event::layout::{DataFolder, Manifest};
@@ -166,14 +167,20 @@ fn hot_rows_show_as_soon_as_they_are_committed() {
     assert_eq!(count()[0]["d"], 210);
 }
 
-#[test]
-fn hot_batches_out_of_the_time_range_are_not_read() {
-    let root = tempfile::tempdir().unwrap();
-    let folder = DataFolder::open(root.path()).unwrap();
+/// A data folder with a thousand hot rows.
+fn ten_batches(root: &Path) -> DataFolder {
+    let folder = DataFolder::open(root).unwrap();
     let mut writer = HotWriter::create(&folder, 1).unwrap();
     for batch in 0..10 {
         writer.append(&rows(batch * 100, 100), &BTreeMap::default()).unwrap();
     }
+    folder
+}
+
+#[test]
+fn hot_batches_out_of_the_time_range_are_not_read() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = ten_batches(root.path());
     let running = serve(&folder, |_| {});
     let filter = "WHERE time >= '1970-01-01T00:00:00.250Z' AND time < '1970-01-01T00:00:00.350Z'";
     assert_eq!(sql(running.addr, &format!("SELECT count(*) AS n FROM requests {filter}"))[0]["n"], 100);
@@ -184,11 +191,7 @@ fn hot_batches_out_of_the_time_range_are_not_read() {
 #[test]
 fn a_question_of_many_rows_is_shared_by_threads() {
     let root = tempfile::tempdir().unwrap();
-    let folder = DataFolder::open(root.path()).unwrap();
-    let mut writer = HotWriter::create(&folder, 1).unwrap();
-    for batch in 0..10 {
-        writer.append(&rows(batch * 100, 100), &BTreeMap::default()).unwrap();
-    }
+    let folder = ten_batches(root.path());
     for (parallel_rows_min, batches) in [(1_001, "hot_batches=[10]"), (1_000, "hot_batches=[5, 5]")] {
         let running = serve(&folder, |config| config.parallel_rows_min = parallel_rows_min);
         let plan = sql(running.addr, "EXPLAIN SELECT path, count(*) FROM requests GROUP BY path").to_string();
