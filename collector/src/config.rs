@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::adapters::{MetricsConfig, OtlpConfig};
+use crate::delta::DeltaConfig;
 use crate::hosts::{ForwardConfig, ReceiveConfig};
 
 /// The collector: turns recorded requests into rows, metrics and spans.
@@ -39,6 +40,8 @@ pub struct CollectorConfig {
     pub rollup: RollupConfig,
     /// When rows are deleted.
     pub retention: RetentionConfig,
+    /// A Delta Lake log over the Parquet files.
+    pub delta: DeltaConfig,
     /// Prometheus metrics.
     pub metrics: MetricsConfig,
     /// OpenTelemetry spans.
@@ -184,6 +187,7 @@ impl Default for CollectorConfig {
             compaction: CompactionConfig::default(),
             rollup: RollupConfig::default(),
             retention: RetentionConfig::default(),
+            delta: DeltaConfig::default(),
             metrics: MetricsConfig::default(),
             otlp: OtlpConfig::default(),
             forward: ForwardConfig::default(),
@@ -274,6 +278,8 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
     range("rollup.groups_max", config.rollup.groups_max.into(), 1, 1_000_000);
     range("rollup.fewer_groups_max", config.rollup.fewer_groups_max.into(), 1, 1_000_000);
     range("retention.grace_s", config.retention.grace_s.into(), 0, 86_400);
+    range("delta.checkpoint_commits", config.delta.checkpoint_commits.into(), 1, 10_000);
+    range("delta.log_retention_h", config.delta.log_retention_h.into(), 1, 1_000_000);
     if let Some(age_h) = config.retention.age_h {
         range("retention.age_h", age_h.into(), 1, 1_000_000);
     }
@@ -303,6 +309,11 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
         let message = "a collector that forwards stores nothing, so it cannot receive";
         let hint = "let the other hosts send to the collectors in collector.forward.to";
         problems.push(Problem::new("collector.receive.listen", message).hint(hint));
+    }
+    if config.forward.is_on() && config.delta.enabled {
+        let message = "a collector that forwards has no table of its own";
+        let hint = "switch the log on where the rows are stored";
+        problems.push(Problem::new("collector.delta.enabled", message).hint(hint));
     }
     if problems.is_empty() {
         Ok(Plan { config: config.clone(), bucket: None, spool_bytes_max: None })

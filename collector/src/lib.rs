@@ -3,7 +3,7 @@
 //! Low-priority threads do the work. Intake tails the spool of every core, shows each event to the adapters
 //! (Prometheus, OpenTelemetry) and stores it in the newest hot file; sealing turns closed hot files into Parquet and
 //! roll-ups, and applies retention; compaction merges Parquet files of hours that are over; upload brings them into a
-//! bucket, where there is one. Or its batches go to a collector on another host, which stores them like its own (`hosts`). An event is released from the
+//! bucket, where there is one; `delta` tells other engines which files are the table, where that is asked for. Or its batches go to a collector on another host, which stores them like its own (`hosts`). An event is released from the
 //! spool once its row is on disk, and its place in the lane is written with it, so that a crash at any point neither loses
 //! a row nor makes it twice.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -54,6 +54,8 @@ mod erase;
 
 mod upload;
 
+mod delta;
+
 pub mod ledger;
 
 pub mod storage;
@@ -75,6 +77,7 @@ pub use config::{
     CollectorConfig, CompactionConfig, ParquetConfig, Plan, RetentionConfig, RollupConfig, SealConfig,
     validate,
 };
+pub use delta::DeltaConfig;
 pub use hosts::{ForwardConfig, ReceiveConfig, ReceiveError};
 pub use parquet::ParquetFileError;
 pub use recover::RecoverError;
@@ -110,6 +113,9 @@ pub enum StartError {
     /// The listener for other hosts.
     #[error(transparent)]
     Receive(#[from] ReceiveError),
+    /// The folder that the Delta log lies in.
+    #[error("no Delta log: {0}")]
+    Delta(#[source] event::bucket::BucketError),
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -166,6 +172,7 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
     let uploads = uploads.map(|backlog_bytes_max| Arc::new(upload::Account::new(backlog_bytes_max)));
     let table = table::Table::new(folder.clone(), found.manifest);
     let upkeep = upkeep::Upkeep { table: table.clone(), compaction: Arc::default() };
+    let log = config.delta.enabled.then(Arc::<delta::Account>::default);
     let (mut adapters, metrics_addr) = adapters::Adapters::start_on(
         listener,
         &config.metrics,
@@ -176,6 +183,7 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
             hosts: account,
             uploads: uploads.clone(),
             upkeep: Some(upkeep.clone()),
+            log: log.clone(),
             spool_bytes_max: plan.spool_bytes_max,
         },
         now_us(),
@@ -192,12 +200,19 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
             grace_s: config.retention.grace_s,
             table: table.clone(),
             account,
+            log: log.clone().map(|account| (config.delta.clone(), account)),
         })
     });
     let compactor = (!idle).then(|| {
         let compactor = compact::Compactor::new(folder.clone(), &plan, table.clone(), uploads.clone());
-        compactor.counted_by(upkeep.compaction)
+        compactor.counted_by(upkeep.compaction).behind(log.clone())
     });
+    // In a bucket it is the uploader's.
+    let keeper = log.filter(|_| uploads.is_none()).map(|account| {
+        let retry = Duration::from_millis(config.retry_interval_ms.into());
+        delta::Keeper::new(folder, table.clone(), &config.delta, config.retention.grace_s, retry, account)
+    });
+    let keeper = keeper.transpose().map_err(StartError::Delta)?;
     let mut lives: Vec<_> = adapters.life().map(|life| ("adapters", life)).into_iter().collect();
     let sealing = (!idle)
         .then(|| {
@@ -243,6 +258,12 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
     });
     let upload =
         upload.and_then(|thread| thread.inspect_err(|error| tracing::error!(%error, "no uploads")).ok());
+    let delta = keeper.map(|keeper| {
+        let flags = Arc::clone(&flags);
+        spawn("delta", &mut lives, move || keeper.run(&flags))
+    });
+    let delta =
+        delta.and_then(|thread| thread.inspect_err(|error| tracing::error!(%error, "no Delta log")).ok());
     let mut threads = Threads {
         intake,
         sealing,
@@ -250,6 +271,7 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
         receiver: None,
         compaction,
         upload,
+        delta,
         queue,
         flags,
         drain,

@@ -119,6 +119,9 @@ fn hot_numbers(folder: &Path) -> Result<BTreeSet<u64>, RecoverError> {
 fn remove_strays(folder: &Path, known: &BTreeSet<PathBuf>) -> Result<(), RecoverError> {
     for path in entries(folder)? {
         if path.is_dir() {
+            if crate::delta::is_log(&path) {
+                continue;
+            }
             remove_strays(&path, known)?;
             continue;
         }

@@ -73,6 +73,7 @@ pub(crate) struct Threads {
     pub(crate) receiver: Option<hosts::Receiver>,
     pub(crate) compaction: Option<JoinHandle<u64>>,
     pub(crate) upload: Option<JoinHandle<()>>,
+    pub(crate) delta: Option<JoinHandle<()>>,
     pub(crate) queue: seal::Queue,
     pub(crate) flags: Arc<Flags>,
     pub(crate) drain: Duration,
@@ -89,6 +90,8 @@ pub(crate) struct Flags {
     pub(crate) leave: AtomicBool,
     /// End now.
     pub(crate) abandon: AtomicBool,
+    /// Nothing changes the table any more.
+    pub(crate) settled: AtomicBool,
     /// How often intake had everything that was in the spool in the table.
     pub(crate) caught_up: AtomicU64,
 }
@@ -185,7 +188,7 @@ impl Threads {
         self.upload.iter().for_each(|upload| upload.thread().unpark());
     }
 
-    /// Waits for intake, then for the sealing of what it left.
+    /// Waits for intake, then for the sealing of what it left, then for what is said of that.
     fn join(self) -> Report {
         let done = match self.intake.join() {
             Ok(Ok(done)) => done,
@@ -218,6 +221,13 @@ impl Threads {
         });
         if self.upload.is_some_and(|upload| upload.join().is_err()) {
             tracing::error!("the upload thread panicked");
+        }
+        self.flags.settled.store(true, Ordering::Release);
+        if let Some(delta) = self.delta {
+            delta.thread().unpark();
+            if delta.join().is_err() {
+                tracing::error!("the thread of the Delta log panicked");
+            }
         }
         Report {
             rows: done.rows,
@@ -277,6 +287,7 @@ mod lives {
             receiver: None,
             compaction: None,
             upload: None,
+            delta: None,
             queue: seal::Queue::default(),
             flags,
             drain: Duration::from_secs(1),

@@ -84,6 +84,8 @@ pub(crate) struct Shown {
     pub(crate) uploads: Option<Arc<crate::upload::Account>>,
     /// What is said of the table's files, where there is a table.
     pub(crate) upkeep: Option<crate::upkeep::Upkeep>,
+    /// What is said of the Delta log, where one is written.
+    pub(crate) log: Option<Arc<crate::delta::Account>>,
     /// Most bytes of the spool, where that is known.
     pub(crate) spool_bytes_max: Option<u64>,
 }
@@ -125,6 +127,7 @@ impl Adapters {
             hosts: Arc::default(),
             uploads: None,
             upkeep: None,
+            log: None,
             spool_bytes_max: None,
         };
         Self::start_on(listener, metrics, otlp, shown, process_start_us)

@@ -29,6 +29,7 @@ use event::layout::{DataFolder, FileEntry, LayoutError};
 
 use crate::Flags;
 use crate::config::{CompactionConfig, ParquetConfig, Plan};
+use crate::delta;
 use crate::disk;
 use crate::erase::Eraser;
 use crate::parquet::ParquetFileError;
@@ -89,6 +90,8 @@ pub(crate) struct Compactor {
     table: Table,
     eraser: Eraser,
     account: Arc<upkeep::Account>,
+    /// A Delta log that is to know files before they are merged.
+    log: Option<Arc<delta::Account>>,
     /// Files that cannot be merged, by path.
     left: BTreeSet<String>,
     /// How many attempts failed in a row.
@@ -101,12 +104,17 @@ impl Compactor {
         let parquet = ParquetConfig { zstd_level: config.zstd_level, ..plan.config.parquet.clone() };
         let eraser = Eraser::new(folder.clone(), plan, table.clone(), uploads);
         let (account, left) = (Arc::default(), BTreeSet::new());
-        Self { folder, config, parquet, table, eraser, account, left, failures: 0 }
+        Self { folder, config, parquet, table, eraser, account, log: None, left, failures: 0 }
     }
 
     /// The same with its counts where others read them.
     pub(crate) fn counted_by(self, account: Arc<upkeep::Account>) -> Self {
         Self { account, ..self }
+    }
+
+    /// The same behind a Delta log, where one is written.
+    pub(crate) fn behind(self, log: Option<Arc<delta::Account>>) -> Self {
+        Self { log, ..self }
     }
 
     /// Merges what there is to merge, and erases what is ordered, until the flags say anything. Gives the number of merges.
@@ -123,11 +131,15 @@ impl Compactor {
                 std::thread::park_timeout(LOOK_INTERVAL);
                 continue;
             }
-            let job = self.table.look(|now| choose::choose(&self.config, now, &self.left, now_us));
+            let (version, job) =
+                self.table.look(|now| (now.version, choose::choose(&self.config, now, &self.left, now_us)));
             let Some(job) = job.filter(|_| self.config.enabled) else {
                 seen = Some(due);
                 continue;
             };
+            if let Some(log) = &self.log {
+                log.wait(version, flags);
+            }
             match self.merge(&job, flags) {
                 Ok(_) => {
                     self.failures = 0;

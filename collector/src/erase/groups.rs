@@ -8,7 +8,7 @@ use event::rollup::{HOUR_US, NAMES, Resolution};
 
 use super::rewrite::{Change, Day};
 use super::subjects::CONSUMER;
-use super::{EraseError, Eraser, find};
+use super::{EraseError, Eraser, PREFIX, find};
 use crate::rollup;
 
 /// The hour that a file is of, since 1970 (UTC).
@@ -29,7 +29,7 @@ impl Eraser {
             let old = stays.iter().copied().filter(|file| !change.going.contains(&file.path));
             let new = change.files.iter().filter(|file| hour(file) == *hour_number);
             let files: Vec<_> = old.chain(new).collect();
-            let name = format!("erased-{:010}-hour-{hour_number}", day.version);
+            let name = format!("{PREFIX}{:010}-hour-{hour_number}", day.version);
             change.rollups.extend(rollup::of_files(&self.folder, &self.config, &files, &name)?);
         }
         let subjects = day.subjects.of_groups();
@@ -43,7 +43,7 @@ impl Eraser {
                 continue;
             }
             touched.extend(hours.clone());
-            let name = format!("erased-{:010}-{:04}.parquet", day.version, change.going.len());
+            let name = format!("{PREFIX}{:010}-{:04}.parquet", day.version, change.going.len());
             // A file of one hour that is made anew has nothing that stays.
             if entry.resolution == Resolution::Hour || !hours.clone().all(is_anew) {
                 let stays = |of: &rollup::Key| {

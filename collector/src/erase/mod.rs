@@ -40,6 +40,8 @@ use crate::table::Table;
 use crate::upload::Account;
 use subjects::Subjects;
 
+/// Begins the name of a file in which rows were left out.
+pub(crate) const PREFIX: &str = "erased-";
 /// What became of so many orders stays known.
 const ERASURES_MAX: usize = 10_000;
 /// How long it waits after a failure.

@@ -10,7 +10,7 @@ use event::layout::{FileEntry, Manifest, RollupEntry};
 use event::rollup::DAY_US;
 
 use super::subjects::Subjects;
-use super::{EraseError, Eraser, find};
+use super::{EraseError, Eraser, PREFIX, find};
 use crate::Flags;
 use crate::compact::{self, CompactError, Job, Merge};
 use crate::config::ParquetConfig;
@@ -90,7 +90,7 @@ impl Eraser {
             _ => {}
         }
         for (file, counts) in affected {
-            let name = format!("erased-{:010}-{:04}", day.version, change.going.len());
+            let name = format!("{PREFIX}{:010}-{:04}", day.version, change.going.len());
             let made = self.without(file, day.subjects, name, flags)?;
             let (expected, rows) = (counts.iter().sum(), made.iter().map(|file| file.rows).sum::<u64>());
             change.files.extend(made);

@@ -246,6 +246,9 @@ fn walk(folder: &Path) -> Result<Vec<PathBuf>, StorageError> {
     entries.sort();
     let mut files = Vec::new();
     for path in entries {
+        if crate::delta::is_log(&path) {
+            continue;
+        }
         if path.is_dir() {
             files.extend(walk(&path)?);
         } else {

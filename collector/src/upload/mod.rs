@@ -29,6 +29,7 @@ use futures::StreamExt;
 
 use crate::Flags;
 use crate::config::CompactionConfig;
+use crate::delta::{self, DeltaConfig};
 use crate::table::Table;
 
 pub(crate) use account::{Account, Counts};
@@ -85,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) grace_s: u32,
     pub(crate) table: Table,
     pub(crate) account: Arc<Account>,
+    /// The Delta log of the bucket, where one is written.
+    pub(crate) log: Option<(DeltaConfig, Arc<delta::Account>)>,
 }
 
 /// The state of the upload thread.
@@ -98,6 +101,7 @@ pub(crate) struct Uploader {
     /// Objects of `removed` that were deleted, and are still named there.
     deleted: BTreeSet<String>,
     held: Held,
+    log: Option<delta::Log>,
     /// The manifest that the bucket is equal to.
     seen: Option<u64>,
     swept: Option<Instant>,
@@ -144,6 +148,7 @@ impl Uploader {
             there: None,
             deleted: BTreeSet::new(),
             held: Held::default(),
+            log: None,
             seen: None,
             swept: None,
         }
@@ -249,12 +254,13 @@ impl Uploader {
             }
         }
         self.mark()?;
+        let is_logged = self.tell(&bucket, version).await;
         self.delete_due(&bucket).await?;
         if sweep_is_due {
             self.sweep(&bucket).await?;
             self.swept = Some(Instant::now());
         }
-        self.seen = Some(version);
+        self.seen = is_logged.then_some(version);
         let removed = self.mine.iter().flat_map(|mine| &mine.list.removed);
         let there = removed.filter(|removed| !self.deleted.contains(&removed.path));
         let oldest_us = there.map(|removed| removed.at_us).min();
@@ -328,6 +334,18 @@ impl Uploader {
         // What is there counts as uploaded, whatever becomes of the next day.
         self.mark()?;
         Ok(true)
+    }
+
+    /// Says in the Delta log which objects are of the table at a version of the manifest; false if that is to be tried again.
+    async fn tell(&mut self, bucket: &Bucket, version: u64) -> bool {
+        let (Some((config, account)), Some(mine)) = (&self.settings.log, &self.mine) else { return true };
+        let named = |path: &str| object_of(&mine.identity.collector, path);
+        let log = self.log.get_or_insert_with(|| {
+            let grace_s = self.settings.grace_s;
+            delta::Log::new(bucket.clone(), named(""), config.clone(), grace_s, Arc::clone(account))
+        });
+        let files = mine.list.files.iter().map(|file| (named(&file.path), file.clone()));
+        log.equal(&files.collect(), version).await
     }
 
     /// Says in the manifest what is in both places by now.

@@ -20,6 +20,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use serde::de::DeserializeOwned;
@@ -62,6 +63,23 @@ impl Bucket {
             BucketError { doing: "open", object: String::new(), bucket: plan.url().to_owned(), cause }
         })?;
         Ok(Self { store: opened.store, folder: opened.folder, url: plan.url().into() })
+    }
+
+    /// A folder as a bucket.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn of_folder(folder: &Path) -> Result<Self, BucketError> {
+        let url = format!("file://{}", folder.display());
+        let store = LocalFileSystem::new_with_prefix(folder)
+            .map_err(|error| BucketError::new("open", "", &url, &error))?;
+        Ok(Self { store: Arc::new(store), folder: Some(folder.to_owned()), url: url.into() })
+    }
+
+    /// Whether it is a folder: there a power loss may leave what was written last in halves.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.folder.is_some()
     }
 
     /// The store, in which names begin behind the prefix.

@@ -33,6 +33,8 @@ pub(crate) struct Context {
     /// What was uploaded to a bucket, where there is one.
     pub(crate) uploads: Option<crate::upload::Counts>,
     /// Merges and damage of the table's files, where there is a table.
+    /// The Delta log, where one is written.
+    pub(crate) log: Option<crate::delta::Counts>,
     pub(crate) upkeep: Option<crate::upkeep::Counts>,
     /// What went between hosts.
     pub(crate) hosts: Arc<Account>,
@@ -66,6 +68,9 @@ pub(crate) fn render(shared: &Shared, context: &Context, format: Format) -> Stri
     events(&mut page, &context.ledger);
     if let Some(counts) = &context.uploads {
         super::bucket::write(&mut page, counts);
+    }
+    if let Some(counts) = &context.log {
+        super::delta::write(&mut page, counts);
     }
     if let Some(counts) = &context.upkeep {
         super::upkeep::write(&mut page, counts);

@@ -14,6 +14,8 @@ mod bucket;
 mod connections;
 mod upkeep;
 
+mod delta;
+
 mod disk;
 
 mod exposition;
