@@ -64,6 +64,9 @@ pub struct SealConfig {
     pub bytes_max: u64,
     /// How long a sealed hot file stays for queries that are about to open it, in milliseconds.
     pub grace_ms: u32,
+    /// Most rows of one row group of a sealed file; merged ones have `collector.parquet.row_group_rows`. Less takes less
+    /// memory and time, more makes fewer and larger pieces.
+    pub row_group_rows: u32,
 }
 
 /// How Parquet files are written.
@@ -72,7 +75,7 @@ pub struct SealConfig {
 pub struct ParquetConfig {
     /// Level of zstd, 1 (fast) to 22 (small).
     pub zstd_level: u8,
-    /// Most rows of one row group.
+    /// Most rows of one row group of a merged file.
     pub row_group_rows: u32,
     /// Whether request and trace ids get a bloom filter, so that a look-up by id reads few files. It takes about
     /// 1.3 bytes per row and id.
@@ -198,7 +201,13 @@ impl Default for CollectorConfig {
 
 impl Default for SealConfig {
     fn default() -> Self {
-        Self { interval_s: 60, rows_max: 1_000_000, bytes_max: 1 << 30, grace_ms: 10_000 }
+        Self {
+            interval_s: 60,
+            rows_max: 1_000_000,
+            bytes_max: 1 << 30,
+            grace_ms: 10_000,
+            row_group_rows: 131_072,
+        }
     }
 }
 
@@ -266,6 +275,7 @@ pub fn validate(config: &CollectorConfig) -> Result<Plan, Vec<Problem>> {
     range("seal.rows_max", config.seal.rows_max, 1, 16_000_000);
     range("seal.bytes_max", config.seal.bytes_max, 1 << 16, 16 << 30);
     range("seal.grace_ms", config.seal.grace_ms.into(), 0, 3_600_000);
+    range("seal.row_group_rows", config.seal.row_group_rows.into(), 1_000, 16_000_000);
     range("parquet.zstd_level", config.parquet.zstd_level.into(), 1, 22);
     range("parquet.row_group_rows", config.parquet.row_group_rows.into(), 1_000, 16_000_000);
     range("compaction.delay_s", config.compaction.delay_s.into(), 0, 604_800);

@@ -17,7 +17,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use event::hot::{HotError, HotReader, Watermarks, unpack_column};
 use event::layout::{DataFolder, FileEntry, LayoutError, Place, RollupEntry};
 
-use crate::config::Plan;
+use crate::config::{ParquetConfig, Plan};
 use crate::parquet::{self, HOUR_US, ParquetFileError};
 use crate::rollup::{self, RollupError};
 use crate::table::Table;
@@ -195,11 +195,14 @@ impl Sealer {
         let Some(first) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
         let stem = stem(first, number);
         let batches = parquet::bounded(batches).map_err(HotError::from)?;
+        let config = &self.plan.config;
+        let as_sealed =
+            ParquetConfig { row_group_rows: config.seal.row_group_rows, ..config.parquet.clone() };
         let mut files = Vec::new();
         for (hour, rows) in parquet::order(&batches).map_err(HotError::from)? {
             let (Some(low), Some(high)) = (rows.first(), rows.last()) else { continue };
             let path = self.folder.requests().join(hour_folder(hour)).join(format!("{stem}.parquet"));
-            let written = parquet::write(&path, &self.plan.config.parquet, &batches, &rows)?;
+            let written = parquet::write(&path, &as_sealed, &batches, &rows)?;
             files.push(FileEntry {
                 path: under(&self.folder, &path),
                 rows: rows.len() as u64,

@@ -90,7 +90,8 @@ pub(crate) fn write(
 ) -> Result<Written, ParquetFileError> {
     let mut output = Output::create(path, config, Order::Time)?;
     for rows in rows.chunks(config.row_group_rows as usize) {
-        output.row_group(batches, rows, &|| false)?;
+        let (batches, rows) = rows::within(batches, rows);
+        output.row_group(batches, &rows, &|| false)?;
     }
     output.finish()
 }

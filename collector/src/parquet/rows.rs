@@ -78,6 +78,18 @@ pub(crate) fn order(batches: &[RecordBatch]) -> Result<BTreeMap<i64, Vec<Row>>, 
     Ok(hours)
 }
 
+/// Some rows of a file, and the batches from the first to the last that they are in. A row group that is looked at with them
+/// alone has no text of the others.
+pub(super) fn within<'a>(batches: &'a [RecordBatch], rows: &'a [Row]) -> (&'a [RecordBatch], Cow<'a, [Row]>) {
+    let first = rows.iter().map(|row| row.batch()).min().unwrap_or_default();
+    let last = rows.iter().map(|row| row.batch()).max().unwrap_or_default();
+    let batches = &batches[first..batches.len().min(last + 1)];
+    if first == 0 {
+        return (batches, Cow::Borrowed(rows));
+    }
+    (batches, rows.iter().map(|row| Row(row.0 - ((first as u64) << 16))).collect())
+}
+
 /// Batches of which there are not too many, and none has too many rows: of a file of very many small ones each is made of
 /// several.
 ///

@@ -110,6 +110,22 @@ fn round_trip(batches: &[RecordBatch], config: &ParquetConfig) -> (tempfile::Tem
 }
 
 #[test]
+fn a_row_group_looks_at_no_more_batches_than_it_has_rows_of() {
+    let varied = batches(&[8_192; 6], 0, fill);
+    let (_, rows) = order(&varied).unwrap().pop_first().unwrap();
+    let (few, there) = rows::within(&varied, &rows[30_000..35_000]);
+    assert!(few.len() < 4, "{} batches", few.len());
+    let (_, all) = rows::within(&varied, &rows);
+    assert_eq!(*all, *rows);
+    let begin = varied.len() - few.len();
+    let moved = (0..=begin).find(|first| few.first() == varied.get(*first)).unwrap();
+    for (row, same) in rows[30_000..35_000].iter().zip(&*there) {
+        assert_eq!((row.batch(), row.at(), row.us()), (same.batch() + moved, same.at(), same.us()));
+    }
+    round_trip(&varied, &ParquetConfig { row_group_rows: 5_000, ..ParquetConfig::default() });
+}
+
+#[test]
 fn rows_of_every_kind_come_back_in_order_of_time() {
     let config = ParquetConfig { row_group_rows: 27_000, ..ParquetConfig::default() };
     let varied = batches(&[8_192, 1, 40_000, 300], 0, fill);
