@@ -46,6 +46,8 @@ mod upkeep;
 
 mod disk;
 
+mod random;
+
 mod damage;
 
 mod compact;
@@ -113,9 +115,6 @@ pub enum StartError {
     /// The listener for other hosts.
     #[error(transparent)]
     Receive(#[from] ReceiveError),
-    /// The folder that the Delta log lies in.
-    #[error("no Delta log: {0}")]
-    Delta(#[source] event::bucket::BucketError),
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -172,7 +171,7 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
     let uploads = uploads.map(|backlog_bytes_max| Arc::new(upload::Account::new(backlog_bytes_max)));
     let table = table::Table::new(folder.clone(), found.manifest);
     let upkeep = upkeep::Upkeep { table: table.clone(), compaction: Arc::default() };
-    let log = config.delta.enabled.then(Arc::<delta::Account>::default);
+    let delta = config.delta.enabled.then(Arc::<delta::Account>::default);
     let (mut adapters, metrics_addr) = adapters::Adapters::start_on(
         listener,
         &config.metrics,
@@ -183,7 +182,7 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
             hosts: account,
             uploads: uploads.clone(),
             upkeep: Some(upkeep.clone()),
-            log: log.clone(),
+            delta: delta.clone(),
             spool_bytes_max: plan.spool_bytes_max,
         },
         now_us(),
@@ -200,19 +199,24 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
             grace_s: config.retention.grace_s,
             table: table.clone(),
             account,
-            log: log.clone().map(|account| (config.delta.clone(), account)),
+            delta: delta.clone().map(|account| (config.delta.clone(), account)),
         })
     });
     let compactor = (!idle).then(|| {
         let compactor = compact::Compactor::new(folder.clone(), &plan, table.clone(), uploads.clone());
-        compactor.counted_by(upkeep.compaction).behind(log.clone())
+        compactor.counted_by(upkeep.compaction).behind(delta.clone().map(|log| match uploads {
+            Some(_) => compact::Behind::Bucket,
+            None => compact::Behind::Folder(log),
+        }))
     });
-    // In a bucket it is the uploader's.
-    let keeper = log.filter(|_| uploads.is_none()).map(|account| {
-        let retry = Duration::from_millis(config.retry_interval_ms.into());
-        delta::Keeper::new(folder, table.clone(), &config.delta, config.retention.grace_s, retry, account)
+    // In a bucket the Delta log is the uploader's.
+    let keeper = delta.filter(|_| uploads.is_none()).map(|account| delta::Keeper {
+        folder: folder.clone(),
+        table: table.clone(),
+        config: config.delta.clone(),
+        grace_s: config.retention.grace_s,
+        account,
     });
-    let keeper = keeper.transpose().map_err(StartError::Delta)?;
     let mut lives: Vec<_> = adapters.life().map(|life| ("adapters", life)).into_iter().collect();
     let sealing = (!idle)
         .then(|| {
@@ -258,12 +262,12 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
     });
     let upload =
         upload.and_then(|thread| thread.inspect_err(|error| tracing::error!(%error, "no uploads")).ok());
-    let delta = keeper.map(|keeper| {
-        let flags = Arc::clone(&flags);
-        spawn("delta", &mut lives, move || keeper.run(&flags))
+    let keeper = keeper.and_then(|keeper| {
+        let (flags, account) = (Arc::clone(&flags), Arc::clone(&keeper.account));
+        let thread = spawn("delta", &mut lives, move || keeper.run(&flags));
+        let said = thread.inspect_err(|error| tracing::error!(%error, "no Delta log"));
+        said.inspect_err(|_| account.failed()).ok()
     });
-    let delta =
-        delta.and_then(|thread| thread.inspect_err(|error| tracing::error!(%error, "no Delta log")).ok());
     let mut threads = Threads {
         intake,
         sealing,
@@ -271,7 +275,7 @@ pub fn take_over(plan: Plan, folder: &DataFolder, from: Handover) -> Result<Runn
         receiver: None,
         compaction,
         upload,
-        delta,
+        delta: keeper,
         queue,
         flags,
         drain,

@@ -275,6 +275,13 @@ def collector():
             "%s uploads nothing: another collector has its id" % WHERE,
             "Two collectors work on copies of one data folder.",
         ),
+        ticket(
+            "DeltaLogBehind",
+            "increase(tollhouse_delta_failures_total[15m]) > 0",
+            "15m",
+            "The Delta log of %s is not written" % WHERE,
+            "Engines that read it do not see what is new. The table, its queries and its files are as good as ever.",
+        ),
         page(
             "ForwardDisconnected",
             "tollhouse_forward_connected == 0",

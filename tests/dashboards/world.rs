@@ -99,6 +99,7 @@ fn centre(origin: &Origin) -> Site {
         .set(&["collector", "receive"], json!({ "listen": "127.0.0.1:0", "tokens": [TOKEN] }))
         .set(&["collector", "seal"], json!({ "interval_s": 1, "grace_ms": 500 }))
         .set(&["collector", "compaction"], json!({ "files_min": 2 }))
+        .set(&["collector", "delta"], json!({ "enabled": true }))
         .set(&["object_store"], store);
     pool(site, origin.addr, free_addr(), &json!({ "max_requests": 1, "max_retries": 1 }))
 }

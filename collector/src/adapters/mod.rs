@@ -85,7 +85,7 @@ pub(crate) struct Shown {
     /// What is said of the table's files, where there is a table.
     pub(crate) upkeep: Option<crate::upkeep::Upkeep>,
     /// What is said of the Delta log, where one is written.
-    pub(crate) log: Option<Arc<crate::delta::Account>>,
+    pub(crate) delta: Option<Arc<crate::delta::Account>>,
     /// Most bytes of the spool, where that is known.
     pub(crate) spool_bytes_max: Option<u64>,
 }
@@ -127,7 +127,7 @@ impl Adapters {
             hosts: Arc::default(),
             uploads: None,
             upkeep: None,
-            log: None,
+            delta: None,
             spool_bytes_max: None,
         };
         Self::start_on(listener, metrics, otlp, shown, process_start_us)

@@ -145,7 +145,7 @@ async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Respons
             connections: connections(&writer.shown.folder),
             hosts: Arc::clone(&writer.shown.hosts),
             uploads: writer.shown.uploads.as_ref().map(|uploads| uploads.counts()),
-            log: writer.shown.log.as_ref().map(|log| log.counts()),
+            delta: writer.shown.delta.as_ref().map(|delta| delta.counts()),
             upkeep: writer.shown.upkeep.as_ref().map(|upkeep| upkeep.counts(&writer.shown.folder)),
             folder: writer.shown.folder.clone(),
             spool_bytes_max: writer.shown.spool_bytes_max,

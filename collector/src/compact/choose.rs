@@ -5,7 +5,7 @@
 //! level, so that a queue of small files grows with the logarithm of their number, and so does the number of times that
 //! a row is rewritten. Rows that come late to a closed hour are merged among each other first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use event::layout::{FileEntry, Manifest};
 
@@ -47,17 +47,16 @@ pub(crate) fn closed_until(config: &CompactionConfig, now_us: i64) -> i64 {
     now_us.saturating_sub(i64::from(config.delay_s) * 1_000_000).div_euclid(HOUR_US)
 }
 
-/// The next merge, of the newest hour first: that is what people look at. None if there is not enough to do.
+/// The next merge of files that are usable, of the newest hour first: that is what people look at. None if there is not
+/// enough to do.
 pub(crate) fn choose(
     config: &CompactionConfig,
     manifest: &Manifest,
-    left: &BTreeSet<String>,
+    usable: impl Fn(&FileEntry) -> bool,
     now_us: i64,
 ) -> Option<Job> {
     let mut hours: BTreeMap<i64, Vec<&FileEntry>> = BTreeMap::new();
-    // What is in the bucket only stays as it is.
-    let usable = |file: &&FileEntry| file.place.is_on_disk() && !left.contains(&file.path);
-    for file in manifest.files.iter().filter(usable) {
+    for file in manifest.files.iter().filter(|file| usable(file)) {
         hours.entry(file.time_min_us.div_euclid(HOUR_US)).or_default().push(file);
     }
     let closed = closed_until(config, now_us);
@@ -97,6 +96,8 @@ fn job(config: &CompactionConfig, hour: i64, mut files: Vec<FileEntry>, level: u
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use event::layout::Place;
 
     use super::*;
@@ -120,7 +121,7 @@ mod tests {
         let manifest = Manifest { files, ..Manifest::default() };
         let config =
             CompactionConfig { delay_s: 600, files_min: 4, files_max: 10, ..CompactionConfig::default() };
-        let job = choose(&config, &manifest, &BTreeSet::new(), now_us)?;
+        let job = choose(&config, &manifest, |_| true, now_us)?;
         assert!(job.inputs.is_sorted_by_key(|file| file.time_min_us));
         Some((job.hour, job.inputs.len(), job.level))
     }
@@ -162,7 +163,7 @@ mod tests {
         let mut merges = 0;
         let config = CompactionConfig::default();
         let manifest = |files: &[FileEntry]| Manifest { files: files.to_vec(), ..Manifest::default() };
-        while let Some(job) = choose(&config, &manifest(&files), &BTreeSet::new(), 9 * HOUR_US) {
+        while let Some(job) = choose(&config, &manifest(&files), |_| true, 9 * HOUR_US) {
             assert!(job.inputs.len() <= OPEN_MAX);
             let going: BTreeSet<_> = job.inputs.iter().map(|file| file.path.clone()).collect();
             files.retain(|file| !going.contains(&file.path));
@@ -179,8 +180,9 @@ mod tests {
         let files = vec![file(3, 0, 0), file(3, 1, 0), file(4, 0, 0), file(4, 1, 0)];
         assert_eq!(chosen(files.clone(), 99 * HOUR_US).unwrap().0, 4);
         let manifest = Manifest { files: files.clone(), ..Manifest::default() };
-        let left = BTreeSet::from([files[2].path.clone()]);
-        let job = choose(&CompactionConfig::default(), &manifest, &left, 99 * HOUR_US).unwrap();
+        let left = files[2].path.clone();
+        let job =
+            choose(&CompactionConfig::default(), &manifest, |file| file.path != left, 99 * HOUR_US).unwrap();
         assert_eq!((job.hour, job.inputs), (3, files[..2].to_vec()));
     }
 }

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event::layout::{DataFolder, FileEntry, LayoutError};
+use event::layout::{DataFolder, FileEntry, LayoutError, Place};
 
 use crate::Flags;
 use crate::config::{CompactionConfig, ParquetConfig, Plan};
@@ -81,6 +81,15 @@ pub(crate) enum CompactError {
     },
 }
 
+/// Where the Delta log is that is to know files before they are merged.
+#[derive(Debug)]
+pub(crate) enum Behind {
+    /// In the data folder: it knows them a moment later.
+    Folder(Arc<delta::Account>),
+    /// In the bucket: it knows them as soon as they count as uploaded.
+    Bucket,
+}
+
 /// The state of the compaction thread.
 #[derive(Debug)]
 pub(crate) struct Compactor {
@@ -91,7 +100,7 @@ pub(crate) struct Compactor {
     eraser: Eraser,
     account: Arc<upkeep::Account>,
     /// A Delta log that is to know files before they are merged.
-    log: Option<Arc<delta::Account>>,
+    log: Option<Behind>,
     /// Files that cannot be merged, by path.
     left: BTreeSet<String>,
     /// How many attempts failed in a row.
@@ -113,7 +122,7 @@ impl Compactor {
     }
 
     /// The same behind a Delta log, where one is written.
-    pub(crate) fn behind(self, log: Option<Arc<delta::Account>>) -> Self {
+    pub(crate) fn behind(self, log: Option<Behind>) -> Self {
         Self { log, ..self }
     }
 
@@ -131,13 +140,19 @@ impl Compactor {
                 std::thread::park_timeout(LOOK_INTERVAL);
                 continue;
             }
+            // What is in the bucket only stays as it is.
+            let usable = |file: &FileEntry| match self.log {
+                Some(Behind::Bucket) => file.place == Place::Both,
+                _ => file.place.is_on_disk(),
+            };
+            let usable = |file: &FileEntry| usable(file) && !self.left.contains(&file.path);
             let (version, job) =
-                self.table.look(|now| (now.version, choose::choose(&self.config, now, &self.left, now_us)));
+                self.table.look(|now| (now.version, choose::choose(&self.config, now, usable, now_us)));
             let Some(job) = job.filter(|_| self.config.enabled) else {
                 seen = Some(due);
                 continue;
             };
-            if let Some(log) = &self.log {
+            if let Some(Behind::Folder(log)) = &self.log {
                 log.wait(version, flags);
             }
             match self.merge(&job, flags) {

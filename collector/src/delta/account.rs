@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::Flags;
 
 /// Longest wait for a log that is late.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked at meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -17,8 +17,8 @@ pub(crate) struct Account {
     commits: AtomicU64,
     failures: AtomicU64,
     last_success_us: AtomicI64,
-    /// The version of the manifest that the log was last equal to.
-    equal_to: AtomicU64,
+    /// The version of the manifest that the log of a data folder was last equal to.
+    told: AtomicU64,
     is_failing: AtomicBool,
 }
 
@@ -38,24 +38,34 @@ impl Account {
         self.commits.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn failed(&self) {
+    /// The log is not as the table.
+    pub(crate) fn failed(&self) {
         self.failures.fetch_add(1, Relaxed);
         self.is_failing.store(true, Relaxed);
     }
 
-    /// The log, whose last commit is `version`, is equal to a version of the manifest.
-    pub(super) fn succeeded(&self, version: u64, manifest: u64, now_us: i64) {
+    /// It is, but for what keeps it short.
+    pub(super) fn missed(&self) {
+        self.failures.fetch_add(1, Relaxed);
+    }
+
+    /// The log, whose last commit is `version`, is equal to the table.
+    pub(super) fn succeeded(&self, version: u64, now_us: i64) {
         self.is_failing.store(false, Relaxed);
         self.version.store(version, Relaxed);
-        self.equal_to.store(manifest, Relaxed);
         self.last_success_us.store(now_us, Relaxed);
     }
 
-    /// Waits until the log knows what a version of the manifest names, so that a merge of that only moves rows that the log
-    /// has. Not for a log that fails, nor for ever: the table comes first.
+    /// It knows what a version of the manifest names.
+    pub(super) fn told(&self, manifest: u64) {
+        self.told.store(manifest, Relaxed);
+    }
+
+    /// Waits until the log of a data folder knows what a version of the manifest names, so that a merge of that only moves
+    /// rows that the log has. Not for a log that fails, nor for long: the table comes first.
     pub(crate) fn wait(&self, manifest: u64, flags: &Flags) {
         let until = Instant::now() + PATIENCE;
-        let is_late = || self.equal_to.load(Relaxed) < manifest && !self.is_failing.load(Relaxed);
+        let is_late = || self.told.load(Relaxed) < manifest && !self.is_failing.load(Relaxed);
         while is_late() && !flags.any() && Instant::now() < until {
             std::thread::park_timeout(LOOK_INTERVAL);
         }

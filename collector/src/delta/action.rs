@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 pub(super) const FEATURE: &str = "tollhouse";
 
 /// One line. (Protocol: "Actions".)
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Action {
-    /// Who made the commit, for people and for `DESCRIBE HISTORY`.
+    /// Who made the commit, for people and for `DESCRIBE HISTORY`; of what is read it is left out.
     CommitInfo(CommitInfo),
     Protocol(Protocol),
     MetaData(Metadata),
@@ -19,7 +19,28 @@ pub(super) enum Action {
     Remove(Remove),
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Lines as actions; of those that say nothing about which files are the table none is made, since others may have any.
+pub(super) fn parse(lines: &[u8]) -> Result<Vec<Action>, serde_json::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Line {
+        protocol: Option<Protocol>,
+        meta_data: Option<Metadata>,
+        add: Option<Add>,
+        remove: Option<Remove>,
+    }
+    let mut actions = Vec::new();
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let Line { protocol, meta_data, add, remove } = serde_json::from_slice(line)?;
+        actions.extend(protocol.map(Action::Protocol));
+        actions.extend(meta_data.map(Action::MetaData));
+        actions.extend(add.map(Action::Add));
+        actions.extend(remove.map(Action::Remove));
+    }
+    Ok(actions)
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CommitInfo {
     pub(super) timestamp: i64,
@@ -56,6 +77,7 @@ pub(super) struct Metadata {
     /// The columns, as JSON in a text.
     pub(super) schema_string: String,
     pub(super) partition_columns: Vec<String>,
+    #[serde(default)]
     pub(super) configuration: BTreeMap<String, String>,
     pub(super) created_time: Option<i64>,
 }
@@ -104,9 +126,13 @@ pub(super) struct Stats {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Remove {
     pub(super) path: String,
+    #[serde(default)]
     pub(super) deletion_timestamp: i64,
     pub(super) data_change: bool,
+    #[serde(default)]
     pub(super) extended_file_metadata: bool,
+    #[serde(default)]
     pub(super) partition_values: BTreeMap<String, Option<String>>,
+    #[serde(default)]
     pub(super) size: i64,
 }

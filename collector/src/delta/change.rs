@@ -25,7 +25,11 @@ pub(super) fn next(
     let mine = state.files.range(prefix.to_owned()..).take_while(|(path, _)| path.starts_with(prefix));
     let mut going: Vec<&Add> =
         mine.filter(|(path, _)| !files.contains_key(*path)).map(|(_, add)| add).collect();
-    let coming = files.iter().filter(|(path, _)| !state.files.contains_key(*path));
+    // One of another size has its name anew, as in a folder that came back from a backup.
+    let is_known = |path: &str, file: &FileEntry| {
+        state.files.get(path).is_some_and(|add| u64::try_from(add.size) == Ok(file.bytes))
+    };
+    let coming = files.iter().filter(|(path, file)| !is_known(path, file));
     let (sealed, mut coming): (Vec<_>, Vec<_>) = coming.partition(|(path, file)| is_sealed(path, file));
     let moved = moved(&going, &coming);
     let (operation, data_change) = if !sealed.is_empty() {
@@ -100,7 +104,9 @@ fn remove(add: &Add, data_change: bool, now_ms: i64) -> Remove {
 fn add(path: &str, file: &FileEntry, data_change: bool, now_ms: i64) -> Add {
     let values = PARTITIONS.map(|column| {
         let value = path.split('/').find_map(|part| part.strip_prefix(column)?.strip_prefix('='));
-        (column.to_owned(), value.map(str::to_owned))
+        // A number has no noughts before it.
+        let number = value.and_then(|value| value.parse::<u64>().ok()).map(|number| number.to_string());
+        (column.to_owned(), number.or(value.map(str::to_owned)))
     });
     Add {
         path: path.to_owned(),

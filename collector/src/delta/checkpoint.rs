@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::json::{LineDelimitedWriter, ReaderBuilder};
 use bytes::Bytes;
 
-use super::action::Action;
+use super::action::{self, Action};
 
 /// Actions that are turned into columns at one time.
 const BATCH: usize = 8_192;
@@ -77,7 +77,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 
 /// Why there is no checkpoint, or why it cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CheckpointError {
+pub(crate) enum CheckpointError {
     #[error(transparent)]
     Parquet(#[from] ::parquet::errors::ParquetError),
     #[error(transparent)]
@@ -86,19 +86,24 @@ pub(super) enum CheckpointError {
     Action(#[from] serde_json::Error),
 }
 
-/// The file.
-pub(super) fn encode(actions: &[Action]) -> Result<Vec<u8>, CheckpointError> {
+/// The file, and how many actions are in it.
+pub(super) fn encode(mut actions: impl Iterator<Item = Action>) -> Result<(Vec<u8>, usize), CheckpointError> {
     let level = ZstdLevel::try_new(3)?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&SCHEMA), Some(properties))?;
-    for actions in actions.chunks(BATCH) {
+    let mut size = 0;
+    loop {
+        let some: Vec<Action> = actions.by_ref().take(BATCH).collect();
+        if some.is_empty() {
+            return Ok((writer.into_inner()?, size));
+        }
         let mut columns = ReaderBuilder::new(Arc::clone(&SCHEMA)).with_batch_size(BATCH).build_decoder()?;
-        columns.serialize(actions)?;
+        columns.serialize(&some)?;
         if let Some(batch) = columns.flush()? {
             writer.write(&batch)?;
         }
+        size += some.len();
     }
-    Ok(writer.into_inner()?)
 }
 
 /// The actions of a file.
@@ -108,9 +113,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Vec<Action>, CheckpointError> {
         let mut lines = LineDelimitedWriter::new(Vec::new());
         lines.write(&batch?)?;
         lines.finish()?;
-        for line in lines.into_inner().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            actions.push(serde_json::from_slice(line)?);
-        }
+        actions.extend(action::parse(&lines.into_inner())?);
     }
     Ok(actions)
 }

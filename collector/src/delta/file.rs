@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use event::bucket::{Bucket, BucketError, Cause};
-use futures::TryStreamExt;
+use event::bucket::{Bucket, BucketError};
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStoreExt};
 use serde_json::json;
 
-use super::action::{Action, Protocol};
+use super::DeltaError;
+use super::action::{self, Action, Protocol};
+use super::checkpoint::{self, CheckpointError};
 use super::state::State;
-use super::{DeltaError, checkpoint};
 
 /// Where a log lies under its table. (Protocol: "File Types".)
 pub(super) const FOLDER: &str = "_delta_log";
 const LAST_CHECKPOINT: &str = "_delta_log/_last_checkpoint";
+/// Most objects that are deleted after one checkpoint, and at one time.
+const CLEANED_MAX: usize = 1_000;
+const DELETES_MAX: usize = 8;
 
 /// What an object of a log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,43 +51,22 @@ fn parse(path: &ObjectPath) -> Option<(u64, Kind)> {
 /// What the log says, from its last checkpoint on.
 pub(super) async fn read(bucket: &Bucket) -> Result<State, DeltaError> {
     let (mut state, mut commits) = (State::default(), Vec::new());
-    let objects = list(bucket).await?;
-    for ((version, kind), _) in objects.iter().rev() {
-        match kind {
-            Kind::Commit => commits.push(*version),
-            Kind::Checkpoint => match sum(bucket, *version).await {
-                Ok(sum) => {
-                    state = sum;
-                    break;
-                }
-                // A power loss took it; the commits that it sums up are still there.
-                Err(DeltaError::Damaged { object, reason }) if bucket.is_folder() => {
-                    tracing::warn!(object, reason, "a checkpoint of the Delta log is not whole, and removed");
-                    delete(bucket, &object).await?;
-                }
-                Err(error) => return Err(error),
-            },
+    for (version, kind) in list(bucket).await?.into_keys().rev() {
+        if kind == Kind::Checkpoint {
+            state = sum(bucket, version).await?;
+            break;
         }
+        commits.push(version);
     }
-    let first = state.version.map_or(0, |version| version + 1);
+    let first = state.next();
     for version in commits.into_iter().rev().filter(|version| *version >= first) {
-        let next = state.version.map_or(0, |version| version + 1);
+        let next = state.next();
         if version != next {
             let reason = format!("commit {next} is missing before it");
             return Err(DeltaError::Damaged { object: commit_name(version), reason });
         }
-        match commit(bucket, version).await {
-            Ok(Some(actions)) => take_in(&mut state, version, actions)?,
-            Ok(None) => break,
-            // The last thing that a folder took before a power loss: nobody has read it, as nobody can.
-            Err(DeltaError::Damaged { object, reason })
-                if bucket.is_folder() && !objects.contains_key(&(version + 1, Kind::Commit)) =>
-            {
-                tracing::warn!(object, reason, "the last commit of the Delta log is not whole, and removed");
-                delete(bucket, &object).await?;
-            }
-            Err(error) => return Err(error),
-        }
+        let actions = commit(bucket, version).await?.ok_or(DeltaError::Changing)?;
+        take_in(&mut state, version, actions)?;
     }
     Ok(state)
 }
@@ -91,7 +74,7 @@ pub(super) async fn read(bucket: &Bucket) -> Result<State, DeltaError> {
 /// Takes in what others have written since.
 pub(super) async fn read_on(bucket: &Bucket, state: &mut State) -> Result<(), DeltaError> {
     loop {
-        let next = state.version.map_or(0, |version| version + 1);
+        let next = state.next();
         match commit(bucket, next).await? {
             Some(actions) => take_in(state, next, actions)?,
             None => return Ok(()),
@@ -99,50 +82,44 @@ pub(super) async fn read_on(bucket: &Bucket, state: &mut State) -> Result<(), De
     }
 }
 
+/// Whether a commit is there. One that a checkpoint summed up long ago is not, nor any of a log that was removed.
+pub(super) async fn is_there(bucket: &Bucket, version: u64) -> Result<bool, BucketError> {
+    let object = commit_name(version);
+    match bucket.store().head(&ObjectPath::from(object.as_str())).await {
+        Ok(_) => Ok(true),
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(bucket.error("look for", &object, &error)),
+    }
+}
+
 /// Puts a commit where none is; false if there is one.
 pub(super) async fn create(bucket: &Bucket, version: u64, actions: &[Action]) -> Result<bool, DeltaError> {
-    let object = commit_name(version);
     let mut lines = Vec::new();
     for action in actions {
-        let line = serde_json::to_writer(&mut lines, action);
-        line.map_err(|error| damaged(&object, &error))?;
+        serde_json::to_writer(&mut lines, action).map_err(CheckpointError::from)?;
         lines.push(b'\n');
     }
-    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-    match bucket.store().put_opts(&ObjectPath::from(object.as_str()), lines.into(), options).await {
-        Ok(_) => {}
-        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-            return Ok(false);
-        }
-        Err(error) => return Err(bucket.error("write", &object, &error).into()),
-    }
-    bucket.settle(&object)?;
-    Ok(true)
+    Ok(bucket.create(&commit_name(version), lines).await?)
 }
 
 /// Writes what the log says at its last commit, and names it.
 pub(super) async fn checkpoint(bucket: &Bucket, state: &State) -> Result<(), DeltaError> {
     let Some(version) = state.version else { return Ok(()) };
-    let object = checkpoint_name(version);
-    let actions: Vec<Action> = state.actions().collect();
-    let bytes = checkpoint::encode(&actions).map_err(|error| damaged(&object, &error))?;
-    put(bucket, &object, bytes.into()).await?;
-    let last = json!({"version": version, "size": actions.len()});
-    put(bucket, LAST_CHECKPOINT, last.to_string().into()).await
+    let (bytes, size) = checkpoint::encode(state.actions())?;
+    bucket.replace(&checkpoint_name(version), bytes).await?;
+    let last = json!({"version": version, "size": size});
+    Ok(bucket.replace(LAST_CHECKPOINT, last.to_string().into()).await?)
 }
 
-/// Deletes what is older than the last checkpoint of before a time: all that is left can be read.
+/// Deletes what is older than the last checkpoint of before a time, at most so much: all that is left can be read.
 pub(super) async fn clean(bucket: &Bucket, before_ms: i64) -> Result<(), DeltaError> {
     let objects = list(bucket).await?;
     let is_old = |meta: &ObjectMeta| meta.last_modified.timestamp_millis() < before_ms;
     let sums = objects.iter().filter(|((_, kind), meta)| *kind == Kind::Checkpoint && is_old(meta));
     let Some(oldest) = sums.map(|((version, _), _)| *version).max() else { return Ok(()) };
-    for ((version, _), meta) in &objects {
-        if *version < oldest {
-            delete(bucket, meta.location.as_ref()).await?;
-        }
-    }
-    Ok(())
+    let old = objects.into_iter().filter(|((version, _), _)| *version < oldest).take(CLEANED_MAX);
+    let deletes = old.map(|(_, meta)| delete(bucket, meta.location));
+    futures::stream::iter(deletes).buffer_unordered(DELETES_MAX).try_collect().await
 }
 
 /// Commits and checkpoints of a log, in order.
@@ -157,9 +134,7 @@ async fn list(bucket: &Bucket) -> Result<BTreeMap<(u64, Kind), ObjectMeta>, Buck
 async fn commit(bucket: &Bucket, version: u64) -> Result<Option<Vec<Action>>, DeltaError> {
     let object = commit_name(version);
     let Some(bytes) = get(bucket, &object).await? else { return Ok(None) };
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let actions: Result<Vec<Action>, _> = lines.map(serde_json::from_slice).collect();
-    let actions = actions.map_err(|error| damaged(&object, &error))?;
+    let actions = action::parse(&bytes).map_err(|error| damaged(&object, &error))?;
     if actions.is_empty() {
         return Err(damaged(&object, &"it is empty"));
     }
@@ -169,7 +144,7 @@ async fn commit(bucket: &Bucket, version: u64) -> Result<Option<Vec<Action>>, De
 /// What a checkpoint says.
 async fn sum(bucket: &Bucket, version: u64) -> Result<State, DeltaError> {
     let object = checkpoint_name(version);
-    let bytes = get(bucket, &object).await?.ok_or_else(|| damaged(&object, &"it is gone"))?;
+    let bytes = get(bucket, &object).await?.ok_or(DeltaError::Changing)?;
     let actions = checkpoint::decode(bytes).map_err(|reason| damaged(&object, &reason))?;
     let mut state = State::default();
     take_in(&mut state, version, actions)?;
@@ -189,23 +164,15 @@ async fn get(bucket: &Bucket, object: &str) -> Result<Option<Bytes>, BucketError
     let read = async { bucket.store().get(&ObjectPath::from(object)).await?.bytes().await };
     match read.await {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) => match bucket.error("read", object, &error) {
-            BucketError { cause: Cause::Missing, .. } => Ok(None),
-            error => Err(error),
-        },
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(bucket.error("read", object, &error)),
     }
 }
 
-async fn put(bucket: &Bucket, object: &str, bytes: Bytes) -> Result<(), DeltaError> {
-    let put = bucket.store().put(&ObjectPath::from(object), bytes.into()).await;
-    put.map_err(|error| bucket.error("write", object, &error))?;
-    Ok(bucket.settle(object)?)
-}
-
-async fn delete(bucket: &Bucket, object: &str) -> Result<(), BucketError> {
-    match bucket.store().delete(&ObjectPath::from(object)).await {
+async fn delete(bucket: &Bucket, object: ObjectPath) -> Result<(), DeltaError> {
+    match bucket.store().delete(&object).await {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(bucket.error("delete", object, &error)),
+        Err(error) => Err(bucket.error("delete", object.as_ref(), &error).into()),
     }
 }
 

@@ -1,46 +1,48 @@
 //! What the table says of itself: its columns in Delta's words, and how long things stay.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io;
 
 use arrow::datatypes::{DataType, Field};
 use serde_json::{Value, json};
 
 use super::DeltaConfig;
 use super::action::{Format, Metadata};
+use crate::random;
 
 /// Columns that are in the names of folders.
 pub(super) const PARTITIONS: [&str; 2] = ["date", "hour"];
 
-/// What the table is to say. Of what it said, its name for ever stays, and columns that another version of this collector
-/// knows and this one does not.
+/// What the table is to say. What it says already stays, whoever said it; only columns are added that it does not know.
 ///
 /// # Errors
-/// When there is no random number for the name.
+/// When there is no random number for the name of a new table.
 pub(super) fn table(
     before: Option<&Metadata>,
     config: &DeltaConfig,
     grace_s: u32,
     now_ms: i64,
-) -> std::io::Result<Metadata> {
+) -> io::Result<Metadata> {
+    if let Some(before) = before {
+        return Ok(match united(&before.schema_string) {
+            Some(schema_string) => Metadata { schema_string, ..before.clone() },
+            None => before.clone(),
+        });
+    }
     let configuration = [
         ("delta.checkpointInterval", config.checkpoint_commits.to_string()),
         ("delta.deletedFileRetentionDuration", format!("interval {grace_s} seconds")),
         ("delta.logRetentionDuration", format!("interval {} hours", config.log_retention_h)),
     ];
-    let schema_string = match before {
-        Some(before) if has_all_columns(&before.schema_string) => before.schema_string.clone(),
-        _ => schema().to_string(),
-    };
     Ok(Metadata {
-        id: before.map_or_else(guid, |before| Ok(before.id.clone()))?,
+        id: guid()?,
         name: Some("requests".to_owned()),
         description: Some("One row per request, written by Tollhouse".to_owned()),
         format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
-        schema_string,
+        schema_string: schema().to_string(),
         partition_columns: PARTITIONS.map(str::to_owned).to_vec(),
         configuration: configuration.map(|(key, value)| (key.to_owned(), value)).into(),
-        created_time: before.map_or(Some(now_ms), |before| before.created_time),
+        created_time: Some(now_ms),
     })
 }
 
@@ -89,18 +91,28 @@ fn kind(data_type: &DataType) -> Value {
     }
 }
 
-/// Whether a schema has every column of this version, as this version has it.
-fn has_all_columns(schema_string: &str) -> bool {
-    let Ok(there) = serde_json::from_str::<Value>(schema_string) else { return false };
-    let (there, ours) = (&there["fields"], schema());
-    let Some(ours) = ours["fields"].as_array() else { return false };
-    there.as_array().is_some_and(|there| ours.iter().all(|column| there.contains(column)))
+/// A schema with the columns of this version that it lacks; none if it has them all. Another version may know more columns,
+/// or more of one: of two forms of a column the longer stays, so that versions do not take turns.
+fn united(before: &str) -> Option<String> {
+    let mut there: Value = serde_json::from_str(before).ok()?;
+    let fields = there["fields"].as_array_mut()?;
+    let known = fields.clone();
+    for column in schema()["fields"].as_array()? {
+        let same = fields.iter().position(|field| field["name"] == column["name"]);
+        match same {
+            None => fields.push(column.clone()),
+            Some(at) if column.to_string().len() > fields[at].to_string().len() => {
+                fields[at] = column.clone();
+            }
+            Some(_) => {}
+        }
+    }
+    (*fields != known).then(|| there.to_string())
 }
 
 /// A random GUID (RFC 9562, section 5.4).
-fn guid() -> std::io::Result<String> {
-    let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+fn guid() -> io::Result<String> {
+    let mut bytes: [u8; 16] = random::bytes()?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

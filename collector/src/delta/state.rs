@@ -18,6 +18,11 @@ pub(super) struct State {
 }
 
 impl State {
+    /// The version of the next commit.
+    pub(super) fn next(&self) -> u64 {
+        self.version.map_or(0, |version| version + 1)
+    }
+
     /// Takes in the next action. (Protocol: "Action Reconciliation".)
     pub(super) fn apply(&mut self, action: Action) {
         match action {

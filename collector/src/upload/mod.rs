@@ -87,7 +87,7 @@ pub(crate) struct Settings {
     pub(crate) table: Table,
     pub(crate) account: Arc<Account>,
     /// The Delta log of the bucket, where one is written.
-    pub(crate) log: Option<(DeltaConfig, Arc<delta::Account>)>,
+    pub(crate) delta: Option<(DeltaConfig, Arc<delta::Account>)>,
 }
 
 /// The state of the upload thread.
@@ -253,8 +253,8 @@ impl Uploader {
                 return Ok(());
             }
         }
+        let is_logged = self.tell(&bucket).await;
         self.mark()?;
-        let is_logged = self.tell(&bucket, version).await;
         self.delete_due(&bucket).await?;
         if sweep_is_due {
             self.sweep(&bucket).await?;
@@ -331,21 +331,23 @@ impl Uploader {
         let gone = before.difference(&after).map(|path| Removed { path: path.clone(), at_us: now_us });
         next.removed.extend(gone);
         self.commit(bucket, next).await?;
+        // Before it may be merged.
+        self.tell(bucket).await;
         // What is there counts as uploaded, whatever becomes of the next day.
         self.mark()?;
         Ok(true)
     }
 
-    /// Says in the Delta log which objects are of the table at a version of the manifest; false if that is to be tried again.
-    async fn tell(&mut self, bucket: &Bucket, version: u64) -> bool {
-        let (Some((config, account)), Some(mine)) = (&self.settings.log, &self.mine) else { return true };
+    /// Says in the Delta log which objects are of the table; false if that is to be tried again.
+    async fn tell(&mut self, bucket: &Bucket) -> bool {
+        let (Some((config, account)), Some(mine)) = (&self.settings.delta, &self.mine) else { return true };
         let named = |path: &str| object_of(&mine.identity.collector, path);
         let log = self.log.get_or_insert_with(|| {
             let grace_s = self.settings.grace_s;
             delta::Log::new(bucket.clone(), named(""), config.clone(), grace_s, Arc::clone(account))
         });
         let files = mine.list.files.iter().map(|file| (named(&file.path), file.clone()));
-        log.equal(&files.collect(), version).await
+        log.make_equal(&files.collect()).await
     }
 
     /// Says in the manifest what is in both places by now.

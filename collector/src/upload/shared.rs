@@ -5,13 +5,13 @@
 //! tag that is on the local disk before it is tried, so that whatever becomes of the answer, and of this process, the next
 //! look at the root says whether it was made.
 
-use std::io::Read;
 use std::time::Duration;
 
 use event::bucket::{Bucket, Identity, List, object_of};
 use event::layout::Removed;
 
 use super::{Mine, UploadError, Uploader};
+use crate::random;
 
 /// Most times that others may be quicker.
 const CONFLICTS_MAX: u32 = 30;
@@ -51,7 +51,7 @@ impl Uploader {
     /// Puts a list in force.
     pub(super) async fn commit(&mut self, bucket: &Bucket, mut next: List) -> Result<(), UploadError> {
         let Some(mine) = &mut self.mine else { return Ok(()) };
-        let nonce = random()?;
+        let nonce = letters()?;
         next.version = mine.list.version + 1;
         let tag = format!("{}-{nonce}", next.version);
         let name = format!("list-{:010}-{nonce}.json", next.version);
@@ -85,7 +85,7 @@ impl Uploader {
                 return Err(UploadError::Conflicts(conflicts));
             }
             // All of them came at one time: they must not do so again.
-            let share = u32::from_str_radix(&random()?[..4], 16).unwrap_or_default();
+            let share = u32::from_str_radix(&letters()?[..4], 16).unwrap_or_default();
             tokio::time::sleep(CONFLICT_PAUSE * conflicts * share / (1 << 16)).await;
         }
         mine.identity.settle(&tag);
@@ -102,17 +102,14 @@ impl Uploader {
         if let Some(identity) = Identity::load(&self.settings.folder)? {
             return Ok(identity);
         }
-        let identity = Identity { collector: random()?, last: None, tried: Vec::new() };
+        let identity = Identity { collector: letters()?, last: None, tried: Vec::new() };
         identity.store(&self.settings.folder)?;
         Ok(identity)
     }
 }
 
 /// Sixteen letters that nobody else has.
-fn random() -> Result<String, UploadError> {
-    let mut bytes = [0; 8];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(UploadError::Random)?;
+fn letters() -> Result<String, UploadError> {
+    let bytes = random::bytes().map_err(UploadError::Random)?;
     Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
 }

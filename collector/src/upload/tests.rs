@@ -84,7 +84,7 @@ impl House {
             grace_s: 0,
             table: table.clone(),
             account: Arc::clone(&account),
-            log: None,
+            delta: None,
         });
         Self { root, folder, table, account, uploader }
     }

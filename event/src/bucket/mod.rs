@@ -1,9 +1,9 @@
 //! The bucket that collectors fill and analytics read: one table of several collectors in one object store.
 //!
 //! Under its prefix are `manifest.json`, the [`Root`], and for each collector `collectors/ID/` with its files, named as in
-//! its data folder, and its [`List`] of them. Collectors know nothing of one another but what the root says. The store
-//! has to have conditional writes: S3 (and what speaks its protocol) by `If-Match`, Google Cloud Storage, Azure; a
-//! folder has a lock in their place.
+//! its data folder, and its [`List`] of them; and `_delta_log`, where one is written for other engines. Collectors know
+//! nothing of one another but what the root says. The store has to have conditional writes: S3 (and what speaks its protocol)
+//! by `If-Match`, Google Cloud Storage, Azure; a folder has a lock in their place.
 
 mod config;
 
@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
@@ -74,12 +75,6 @@ impl Bucket {
         let store = LocalFileSystem::new_with_prefix(folder)
             .map_err(|error| BucketError::new("open", "", &url, &error))?;
         Ok(Self { store: Arc::new(store), folder: Some(folder.to_owned()), url: url.into() })
-    }
-
-    /// Whether it is a folder: there a power loss may leave what was written last in halves.
-    #[must_use]
-    pub fn is_folder(&self) -> bool {
-        self.folder.is_some()
     }
 
     /// The store, in which names begin behind the prefix.
@@ -150,6 +145,41 @@ impl Bucket {
             }
             Err(error) => Err(self.error("write", ROOT, &error)),
         }
+    }
+
+    /// Puts an object where none is; false if there is one. It is whole and durable before anybody sees it.
+    ///
+    /// # Errors
+    /// When the store refuses. It may be there all the same.
+    pub async fn create(&self, object: &str, bytes: Vec<u8>) -> Result<bool, BucketError> {
+        if let Some(folder) = &self.folder {
+            let linked = publish(&folder.join(object), &bytes, |half, path| std::fs::hard_link(half, path));
+            return match linked {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+                linked => linked.map(|()| true).map_err(|error| self.io("write", object, &error)),
+            };
+        }
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(&ObjectPath::from(object), bytes.into(), options).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(false)
+            }
+            Err(error) => Err(self.error("write", object, &error)),
+        }
+    }
+
+    /// Puts an object in the place of what is there, if anything is. It is whole and durable before anybody sees it.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn replace(&self, object: &str, bytes: Vec<u8>) -> Result<(), BucketError> {
+        if let Some(folder) = &self.folder {
+            let renamed = publish(&folder.join(object), &bytes, |half, path| std::fs::rename(half, path));
+            return renamed.map_err(|error| self.io("write", object, &error));
+        }
+        let put = self.store.put(&ObjectPath::from(object), bytes.into()).await;
+        put.map(drop).map_err(|error| self.error("write", object, &error))
     }
 
     /// A list of a collector.
@@ -233,6 +263,30 @@ fn remove_halves(folder: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes a file beside its place, and gives it the place once it is on disk.
+fn publish(
+    path: &Path,
+    bytes: &[u8],
+    place: impl FnOnce(&Path, &Path) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    // The store shows no file of such a name, and `remove_halves` removes it.
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let mut half = path.as_os_str().to_owned();
+    half.push(format!("#{nanos}{}", std::process::id()));
+    let half = PathBuf::from(half);
+    let written = File::create_new(&half).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let placed = written.and_then(|()| place(&half, path));
+    // It has no other name after a rename; what stays is removed by a sweep.
+    drop(std::fs::remove_file(&half));
+    placed?;
+    layout::sync_folder(folder)
 }
 
 fn first_line(bytes: &[u8]) -> Vec<u8> {

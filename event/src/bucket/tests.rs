@@ -27,6 +27,24 @@ fn list() -> List {
 }
 
 #[test]
+fn an_object_is_created_once_and_replaced_as_often_as_one_likes() {
+    let root = tempfile::tempdir().unwrap();
+    let bucket = folder_bucket(root.path());
+    wait(async {
+        assert!(bucket.create("log/1.json", b"first".to_vec()).await.unwrap());
+        assert!(!bucket.create("log/1.json", b"second".to_vec()).await.unwrap());
+        assert_eq!(std::fs::read(root.path().join("log/1.json")).unwrap(), b"first");
+        for text in [b"third".to_vec(), b"fourth".to_vec()] {
+            bucket.replace("log/1.json", text).await.unwrap();
+        }
+        assert_eq!(std::fs::read(root.path().join("log/1.json")).unwrap(), b"fourth");
+        assert_eq!(std::fs::read_dir(root.path().join("log")).unwrap().count(), 1, "no halves");
+        std::fs::write(root.path().join("in the way"), "").unwrap();
+        assert!(bucket.create("in the way/1.json", Vec::new()).await.is_err());
+    });
+}
+
+#[test]
 fn a_root_changes_only_in_the_place_of_the_one_that_was_read() {
     let root = tempfile::tempdir().unwrap();
     let bucket = folder_bucket(root.path());

@@ -212,6 +212,8 @@ fn sealed_file(folder: &Path) -> Result<Option<PathBuf>, LayoutError> {
     for entry in entries {
         let path = entry.map_err(LayoutError::io("list", folder))?.path();
         let found = match path.is_dir() {
+            // A log for other engines, in which no rows are.
+            true if path.ends_with("_delta_log") => None,
             true => sealed_file(&path)?,
             false => path.extension().is_some_and(|kind| kind == "parquet").then_some(path),
         };

@@ -32,9 +32,9 @@ pub(crate) struct Context {
     pub(crate) configuration: Option<Configuration>,
     /// What was uploaded to a bucket, where there is one.
     pub(crate) uploads: Option<crate::upload::Counts>,
-    /// Merges and damage of the table's files, where there is a table.
     /// The Delta log, where one is written.
-    pub(crate) log: Option<crate::delta::Counts>,
+    pub(crate) delta: Option<crate::delta::Counts>,
+    /// Merges and damage of the table's files, where there is a table.
     pub(crate) upkeep: Option<crate::upkeep::Counts>,
     /// What went between hosts.
     pub(crate) hosts: Arc<Account>,
@@ -69,7 +69,7 @@ pub(crate) fn render(shared: &Shared, context: &Context, format: Format) -> Stri
     if let Some(counts) = &context.uploads {
         super::bucket::write(&mut page, counts);
     }
-    if let Some(counts) = &context.log {
+    if let Some(counts) = &context.delta {
         super::delta::write(&mut page, counts);
     }
     if let Some(counts) = &context.upkeep {
