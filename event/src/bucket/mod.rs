@@ -272,7 +272,8 @@ fn publish(
     place: impl FnOnce(&Path, &Path) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
+    // That something else is there already is told of the place alone.
+    std::fs::create_dir_all(folder).map_err(std::io::Error::other)?;
     // The store shows no file of such a name, and `remove_halves` removes it.
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let mut half = path.as_os_str().to_owned();
@@ -282,6 +283,7 @@ fn publish(
         file.write_all(bytes)?;
         file.sync_all()
     });
+    let written = written.map_err(std::io::Error::other);
     let placed = written.and_then(|()| place(&half, path));
     // It has no other name after a rename; what stays is removed by a sweep.
     drop(std::fs::remove_file(&half));
